@@ -1,0 +1,1 @@
+//! The command line: raw flags, a validated plan, one file a subcommand.

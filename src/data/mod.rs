@@ -1,0 +1,1 @@
+//! Readers of feature files, column roles, encoding, splits: from a path to a `Dataset`.

@@ -1,0 +1,318 @@
+//! The one error type of cbfit: every way in which input, files or training can fail.
+//!
+//! A code reads `E` + exit status (two digits) + running number, so `E0306` leaves the process with status 3.
+//! [`Error::help`] is the sentence that tells how to mend it.
+
+use std::fmt::Write as _;
+
+/// `Result` with cbfit's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where and how often. `Display` gives the cause, [`Error::help`] the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The message above each variant says what its fields mean.
+pub enum Error {
+    // Usage: the request cannot be carried out as it was written.
+    #[error("{flag} has no effect with {with}")]
+    NoEffect { flag: String, with: String, help: String },
+    #[error("{file}: no column {wanted:?} for the {role}; columns: {}", listed(columns))]
+    ColumnMissing { file: String, role: &'static str, wanted: String, columns: Vec<String> },
+    #[error(
+        "{file}: no label column; none of the usual names (label, labels, target, y, class, ...) is among: {}",
+        listed(columns)
+    )]
+    NoLabelColumn { file: String, columns: Vec<String> },
+    #[error("{file}: several columns could be the label: {}", listed(candidates))]
+    LabelAmbiguous { file: String, candidates: Vec<String> },
+    #[error("{file}: several vector columns: {}", listed(candidates))]
+    FeaturesAmbiguous { file: String, candidates: Vec<String> },
+    #[error("{file}: no feature columns are left beside label, id, weight and split")]
+    NoFeatures { file: String },
+    #[error("beta {text:?} {why}")]
+    BadBeta { text: String, why: String },
+    #[error("{flag} {value:?}: {why}")]
+    BadValue { flag: String, value: String, why: String, help: String },
+
+    // Data: the file was read and its content cannot be trained on or scored.
+    #[error("{file}: 0 rows{why}")]
+    NoRows { file: String, why: String },
+    #[error("{file} is cut short or damaged: {detail}")]
+    Damaged { file: String, detail: String },
+    #[error("{file} is not {expected}: {found}")]
+    WrongFormat { file: String, expected: String, found: String },
+    #[error("{file} is {kind}; reading it would execute code stored in it")]
+    RefusedFormat { file: String, kind: String, recipe: String },
+    #[error("{file}: {count} of {rows} labels are missing, first in row {first_row}")]
+    NullLabels { file: String, count: u64, rows: u64, first_row: u64 },
+    #[error(
+        "{file}: label column {column:?} holds fractions ({example} in row {row}); this looks like regression"
+    )]
+    FractionalLabels { file: String, column: String, example: f64, row: u64 },
+    #[error("{file}: only one class, {class:?} ({rows} rows); there is nothing to learn")]
+    OneClass { file: String, class: String, rows: u64 },
+    #[error("{file}: {rows} rows carry {} that training never saw: {}", plural(classes.len(), "class", "classes"), listed(classes))]
+    UnseenLabels { file: String, rows: u64, classes: Vec<String> },
+    #[error("{file}: {names} class names, but labels go up to {max_label}")]
+    ClassNamesShort { file: String, names: usize, max_label: u64 },
+    #[error("{file}: {count} {kind} feature values ({share}), first in row {row}, column {column}", share = percent(*count, *cells))]
+    NotFinite { file: String, kind: &'static str, count: u64, cells: u64, row: u64, column: String },
+    #[error(
+        "{file}: vectors of column {column:?} differ in length: row {row} has {found}, row 1 has {expected}"
+    )]
+    RaggedVector { file: String, column: String, row: u64, expected: usize, found: usize },
+    #[error("{file}: column name {name:?} occurs at positions {}", positions.iter().map(|p| p.to_string()).collect::<Vec<_>>().join(", "))]
+    DuplicateColumns { file: String, name: String, positions: Vec<usize> },
+    #[error(
+        "{file}: text column {column:?} has {levels} different values; one-hot encoding stops at {limit}"
+    )]
+    TooManyLevels { file: String, column: String, levels: usize, limit: usize },
+    #[error("{file}, line {line}: {detail}")]
+    CsvSyntax { file: String, line: u64, detail: String },
+    #[error("{left} has {left_rows} rows, {right} has {right_rows}")]
+    LengthMismatch { left: String, left_rows: u64, right: String, right_rows: u64 },
+    #[error("{place}: {detail}")]
+    BadWeight { place: String, detail: String },
+    #[error("{place}: {detail}")]
+    BadCounts { place: String, detail: String },
+    #[error("{file}: column {column:?} has type {kind}, which cannot serve as {role}")]
+    UnsupportedType { file: String, column: String, kind: String, role: &'static str },
+    #[error("{file}: split column {column:?} holds {value:?} in row {row}")]
+    BadSplit { file: String, column: String, value: String, row: u64 },
+    #[error("{file} lacks {what}")]
+    FilesDiffer { file: String, what: String },
+    #[error("{place}: {detail}")]
+    BadPrior { place: String, detail: String },
+
+    // I/O
+    #[error("{path}: no such file{}", near_names(near))]
+    NotFound { path: String, near: Vec<String> },
+    #[error("{path}: cannot {action}: {source}")]
+    Io { path: String, action: &'static str, source: std::io::Error },
+
+    // Model file
+    #[error("{path} is not a usable cbfit model: {why}")]
+    BadModel { path: String, why: String },
+    #[error("{path} was written by a newer cbfit (format {found}, this one reads up to {supported})")]
+    NewerModel { path: String, found: u64, supported: u64 },
+    #[error("{file} does not fit the model: {detail}")]
+    FeatureMismatch { file: String, detail: String },
+
+    // Training, gate, limits
+    #[error("training diverged: the objective became {value} in {place} (learning rate {lr})")]
+    Diverged { value: f64, place: String, lr: String },
+    #[error("not converged: {detail}")]
+    NotConverged { detail: String },
+    #[error("gate not met: {}", failed.join("; "))]
+    Gate { failed: Vec<String> },
+    #[error("{what} needs {need} bytes; the limit is {limit}")]
+    TooLarge { what: String, need: u64, limit: u64 },
+}
+
+impl Error {
+    /// Wraps an operating-system error with the path and the attempted action ("read", "write", ...).
+    pub fn io(path: impl Into<String>, action: &'static str, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), action, source }
+    }
+
+    /// A flag or parameter whose value cannot be used.
+    pub fn bad_value(
+        flag: impl Into<String>,
+        value: impl Into<String>,
+        why: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Error::BadValue { flag: flag.into(), value: value.into(), why: why.into(), help: help.into() }
+    }
+
+    /// Code of the catalogue, e.g. `"E0306"`; its first two digits are the exit status.
+    pub fn code(&self) -> &'static str {
+        use Error::*;
+        match self {
+            NoEffect { .. } => "E0201",
+            ColumnMissing { .. } => "E0202",
+            NoLabelColumn { .. } => "E0203",
+            LabelAmbiguous { .. } => "E0204",
+            FeaturesAmbiguous { .. } => "E0205",
+            NoFeatures { .. } => "E0206",
+            BadBeta { .. } => "E0207",
+            BadValue { .. } => "E0208",
+            NoRows { .. } => "E0301",
+            Damaged { .. } => "E0302",
+            WrongFormat { .. } => "E0303",
+            RefusedFormat { .. } => "E0304",
+            NullLabels { .. } => "E0305",
+            FractionalLabels { .. } => "E0306",
+            OneClass { .. } => "E0307",
+            UnseenLabels { .. } => "E0308",
+            ClassNamesShort { .. } => "E0309",
+            NotFinite { .. } => "E0310",
+            RaggedVector { .. } => "E0311",
+            DuplicateColumns { .. } => "E0312",
+            TooManyLevels { .. } => "E0313",
+            CsvSyntax { .. } => "E0314",
+            LengthMismatch { .. } => "E0315",
+            BadWeight { .. } => "E0316",
+            BadCounts { .. } => "E0317",
+            UnsupportedType { .. } => "E0318",
+            BadSplit { .. } => "E0319",
+            FilesDiffer { .. } => "E0320",
+            BadPrior { .. } => "E0321",
+            NotFound { .. } => "E0401",
+            Io { .. } => "E0402",
+            BadModel { .. } => "E0501",
+            NewerModel { .. } => "E0502",
+            FeatureMismatch { .. } => "E0503",
+            Diverged { .. } => "E0601",
+            NotConverged { .. } => "E0602",
+            Gate { .. } => "E0701",
+            TooLarge { .. } => "E0801",
+        }
+    }
+
+    /// Exit status of the process: 2 usage, 3 data, 4 I/O, 5 model file, 6 training, 7 gate, 8 limit.
+    pub fn exit_status(&self) -> u8 {
+        self.code().as_bytes()[2] - b'0'
+    }
+
+    /// How to mend it: a sentence with the flag or command that helps.
+    pub fn help(&self) -> String {
+        use Error::*;
+        match self {
+            NoEffect { help, .. } | BadValue { help, .. } => help.clone(),
+            ColumnMissing { role, wanted, columns, .. } => match nearest(wanted, columns) {
+                Some(name) => format!("did you mean {name:?}?"),
+                None => format!("name one of the listed columns as the {role}"),
+            },
+            NoLabelColumn { .. } => "name it with --label COLUMN".into(),
+            LabelAmbiguous { candidates, .. } => format!("choose one: --label {}", first(candidates)),
+            FeaturesAmbiguous { candidates, .. } => format!("choose one: --features {}", first(candidates)),
+            NoFeatures { .. } => "name the feature columns with --features".into(),
+            BadBeta { .. } => {
+                "beta is in [0, 1): write 0.9999, 1-1e-7 or N=10000; beta = 1 is --weighting inverse".into()
+            }
+            NoRows { .. } => "check the path and the filters".into(),
+            Damaged { .. } => "copy or write the file again".into(),
+            WrongFormat { .. } => "name the true format with --format".into(),
+            RefusedFormat { recipe, .. } => recipe.clone(),
+            NullLabels { .. } => "leave these rows out with --unlabeled drop".into(),
+            FractionalLabels { .. } => "name a column of classes with --label".into(),
+            OneClass { .. } => "training needs at least two classes".into(),
+            UnseenLabels { .. } => {
+                "count these rows as wrong (--unseen wrong) or leave them out (--unseen ignore)".into()
+            }
+            ClassNamesShort { .. } => "give one name a line, for label 0, 1, 2, ...".into(),
+            NotFinite { kind: "missing", .. } => "fill them with --missing mean or --missing zero".into(),
+            NotFinite { .. } => {
+                "remove or cap these values before training; features must lie in the range of f32".into()
+            }
+            RaggedVector { .. } => "all rows need vectors of one length".into(),
+            DuplicateColumns { .. } => "rename one of them".into(),
+            TooManyLevels { column, .. } => format!("leave it out: --features '!{column}'"),
+            CsvSyntax { .. } => "mend the line, or name the separator with --delimiter".into(),
+            LengthMismatch { .. } => "both must describe the same rows in the same order".into(),
+            BadWeight { .. } => "weights must be finite and positive, one for every class or row".into(),
+            BadCounts { .. } => "a counts file has lines class,count".into(),
+            UnsupportedType { .. } => "choose other columns with --label or --features".into(),
+            BadSplit { .. } => "values are train, val, valid, validation, dev and test".into(),
+            FilesDiffer { .. } => "all files of one data set need the same columns".into(),
+            BadPrior { .. } => {
+                "a prior file has lines class,share with one positive share for every class".into()
+            }
+            NotFound { near, .. } => match near.first() {
+                Some(name) => format!("did you mean {name}?"),
+                None => "check the path".into(),
+            },
+            Io { .. } => "check that the path exists, is writable and the disk has room".into(),
+            BadModel { .. } => "train the model again, or copy the file again".into(),
+            NewerModel { .. } => "update cbfit".into(),
+            FeatureMismatch { .. } => {
+                "the data needs the columns the model was trained on; see cbfit inspect MODEL".into()
+            }
+            Diverged { .. } => "lower --lr, or put features on one scale with --scale standard".into(),
+            NotConverged { .. } => "raise --epochs, or use --optimizer lbfgs".into(),
+            Gate { .. } => "the model does not meet the --min values asked for".into(),
+            TooLarge { .. } => "use fewer rows or columns, or f16 features".into(),
+        }
+    }
+}
+
+fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    let share = 100.0 * part as f64 / whole.max(1) as f64;
+    if share < 0.01 { "< 0.01 %".into() } else { format!("{share:.2} %") }
+}
+
+/// The first names of a list, with the number of those left out.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        let _ = write!(text, " and {} more", names.len() - SHOWN);
+    }
+    text
+}
+
+fn near_names(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; in that folder: {}", listed(near)) }
+}
+
+fn first(names: &[String]) -> &str {
+    names.first().map_or("", String::as_str)
+}
+
+/// The candidate within a third of `wanted`'s length in edit distance, if any; ignores case.
+pub fn nearest<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
+    let lower = wanted.to_lowercase();
+    candidates
+        .iter()
+        .map(|name| (edit_distance(&lower, &name.to_lowercase()), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= (wanted.chars().count() / 3).max(1))
+        .map(|(_, name)| name.as_str())
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(128).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(128).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_status_is_the_first_half_of_the_code() {
+        let error = Error::BadBeta { text: "0,9".into(), why: "is not a number".into() };
+        assert_eq!((error.code(), error.exit_status()), ("E0207", 2));
+        let error = Error::Gate { failed: vec!["macro_recall 0.5 < 0.6".into()] };
+        assert_eq!(error.exit_status(), 7);
+    }
+
+    #[test]
+    fn nearest_forgives_a_typo_and_no_more() {
+        let columns = vec!["label".to_string(), "embedding".to_string()];
+        assert_eq!(nearest("lable", &columns), Some("label"));
+        assert_eq!(nearest("Embeding", &columns), Some("embedding"));
+        assert_eq!(nearest("weight", &columns), None);
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_counted() {
+        let names: Vec<String> = (0..11).map(|i| format!("c{i}")).collect();
+        assert!(listed(&names).ends_with("c7 and 3 more"));
+    }
+}

@@ -1,0 +1,22 @@
+//! cbfit fits classifiers on long-tailed data and says honestly what class-balanced weighting gained.
+//!
+//! A row of a file walks one way: [`data`] reads and encodes it, [`weighting`] turns label counts into row weights,
+//! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`],
+//! [`metrics`] scores it, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
+
+pub mod cli;
+pub mod data;
+pub mod error;
+pub mod labels;
+pub mod linear;
+pub mod loss;
+pub mod matrix;
+pub mod metrics;
+pub mod model_file;
+pub mod output;
+pub mod report;
+pub mod rng;
+pub mod simd;
+pub mod weighting;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! The linear learner: model, objective and solvers.

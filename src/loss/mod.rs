@@ -1,0 +1,1 @@
+//! Pointwise losses with gradient and Hessian.

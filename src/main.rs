@@ -1,0 +1,3 @@
+//! The `cbfit` binary.
+
+fn main() {}

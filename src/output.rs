@@ -1,0 +1,1 @@
+//! The one writer of files: whole or not at all.

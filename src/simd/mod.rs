@@ -1,0 +1,1 @@
+//! Instruction sets and kernels; the only module with `unsafe` code.
