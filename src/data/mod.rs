@@ -1,1 +1,3 @@
 //! Readers of feature files, column roles, encoding, splits: from a path to a `Dataset`.
+
+pub mod table;
