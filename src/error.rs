@@ -264,14 +264,14 @@ fn first(names: &[String]) -> &str {
     names.first().map_or("", String::as_str)
 }
 
-/// The candidate within a third of `wanted`'s length in edit distance, if any; ignores case.
+/// The candidate nearest to `wanted`, where it is within two edits or a third of its length; ignores case.
 pub fn nearest<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
     let lower = wanted.to_lowercase();
     candidates
         .iter()
         .map(|name| (edit_distance(&lower, &name.to_lowercase()), name))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= (wanted.chars().count() / 3).max(1))
+        .filter(|(distance, _)| *distance <= (wanted.len() / 3).max(2) && *distance < wanted.len())
         .map(|(_, name)| name.as_str())
 }
 

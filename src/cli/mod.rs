@@ -1,1 +1,80 @@
 //! The command line: raw flags, a validated plan, one file a subcommand.
+
+pub mod args;
+pub mod eval;
+pub mod inspect;
+mod interrupt;
+pub mod plan;
+pub mod predict;
+mod scoring;
+pub mod talk;
+pub mod train;
+pub mod weights;
+
+use std::io::Write;
+
+use args::{Cli, Command, RunArgs};
+
+use crate::simd::{Isa, Kernels};
+use crate::{Error, Result};
+
+/// Runs a parsed command line and returns the exit status.
+///
+/// # Errors
+/// Everything that ends a run; [`Error::exit_status`] is its status.
+pub fn run(cli: Cli) -> Result<u8> {
+    match cli.command {
+        None => train::run(cli.train),
+        Some(Command::Train(args)) => train::run(*args),
+        Some(Command::Predict(args)) => predict::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Weights(args)) => weights::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
+    }
+}
+
+/// Whether the reader of stdout went away, which is no failure of ours.
+pub fn is_closed_pipe(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Runs `work` on the number of threads asked for.
+fn with_threads<T: Send>(run: &RunArgs, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if run.threads == Some(0) {
+        return Err(Error::bad_value("--threads", "0", "is not positive", "give a whole number from 1"));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(run.threads.unwrap_or(0)).build();
+    match pool {
+        Ok(pool) => pool.install(work),
+        Err(error) => Err(Error::bad_value(
+            "--threads",
+            run.threads.map_or("default".into(), |n| n.to_string()),
+            error.to_string(),
+            "ask for fewer threads",
+        )),
+    }
+}
+
+/// The kernels of the best instruction set here, or of the one that `CBFIT_ISA` names.
+fn kernels() -> Result<&'static Kernels> {
+    let Ok(name) = std::env::var("CBFIT_ISA") else { return Ok(Kernels::best()) };
+    let help = "take scalar, avx2, avx512 or neon, as far as this machine has it, or unset CBFIT_ISA";
+    let Some(isa) = Isa::from_name(&name) else {
+        return Err(Error::bad_value("CBFIT_ISA", name, "is no instruction set", help));
+    };
+    Kernels::for_isa(isa)
+        .ok_or_else(|| Error::bad_value("CBFIT_ISA", name, "is not available on this machine", help))
+}
+
+/// Writes a result to stdout.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::io("<stdout>", "write", e))
+}
+
+/// Writes a result to stdout as one JSON object.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::io("<stdout>", "write", std::io::Error::other(e)))?;
+    print(&(text + "\n"))
+}

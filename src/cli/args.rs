@@ -1,0 +1,446 @@
+//! The raw command line: one table of flags. [`super::plan`] turns it into what a run does.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Class-balanced classifiers for long-tailed data.
+///
+/// Without a command cbfit trains: `cbfit --train embeddings.parquet --beta 0.9999 --loss sigmoid`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cbfit",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do; training where no command is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of training.
+    #[command(flatten)]
+    pub train: TrainArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fit a model (the same as cbfit without a command)
+    Train(Box<TrainArgs>),
+    /// Write the predictions of a model
+    Predict(PredictArgs),
+    /// Score a model on labelled data
+    Eval(EvalArgs),
+    /// Print class weights, for use in any training
+    Weights(WeightsArgs),
+    /// Describe a data file or a model
+    Inspect(InspectArgs),
+}
+
+/// How files are read; shared by every command that reads data.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Column of the labels [the one named label, labels, target, y, class, class_id, category_id or species]
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Labels in a file of their own: labels.npy or meta.parquet:COLUMN
+    #[arg(long, value_name = "FILE", conflicts_with = "label")]
+    pub label_file: Option<String>,
+    /// Feature columns: a,b,c*,!d [the only vector column, else every column without another role]
+    #[arg(long, value_name = "SELECTOR")]
+    pub features: Option<String>,
+    /// Column of row weights
+    #[arg(long, value_name = "COLUMN")]
+    pub weight_col: Option<String>,
+    /// Column that names the rows [id, image_id, uuid, file_name or key]
+    #[arg(long, value_name = "COLUMN")]
+    pub id_col: Option<String>,
+    /// Names of the classes 0, 1, 2, ...: one a line
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<String>,
+    /// csv, parquet, arrow or npy [from the content]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Separator of CSV files [from the content]
+    #[arg(long, value_name = "CHAR")]
+    pub delimiter: Option<String>,
+    /// CSV files start with data; columns are called 0, 1, 2, ...
+    #[arg(long)]
+    pub no_header: bool,
+    /// Rows without a label
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub unlabeled: UnlabeledArg,
+}
+
+/// What to do with rows without a label.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum UnlabeledArg {
+    /// Stop
+    #[default]
+    Error,
+    /// Leave them out
+    Drop,
+}
+
+/// What to do with missing feature values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum MissingArg {
+    /// Stop
+    #[default]
+    Error,
+    /// Fill with the mean of the training rows
+    Mean,
+    /// Fill with zero
+    Zero,
+}
+
+/// How features are brought to one scale.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScaleArg {
+    /// None for vectors, standard for columns
+    #[default]
+    Auto,
+    /// As they are
+    None,
+    /// Each row to length 1
+    L2,
+    /// Each feature to mean 0 and deviation 1
+    Standard,
+}
+
+/// Class weighting schemes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightingArg {
+    /// All classes weigh 1
+    None,
+    /// 1 / count
+    Inverse,
+    /// 1 / sqrt(count)
+    Sqrt,
+    /// 1 / effective number of samples
+    Effective,
+}
+
+/// Losses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LossArg {
+    /// Multinomial cross-entropy
+    #[default]
+    Softmax,
+    /// One binary cross-entropy a class
+    Sigmoid,
+    /// Sigmoid with easy rows turned down
+    Focal,
+    /// Softmax with easy rows turned down
+    SoftmaxFocal,
+}
+
+/// Optimizers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerArg {
+    /// lbfgs, or sgd where a pass is long
+    #[default]
+    Auto,
+    /// Full batch, ends with a certificate
+    Lbfgs,
+    /// Minibatches with momentum
+    Sgd,
+    /// Minibatches with Nesterov's momentum
+    Nesterov,
+    /// Minibatches with AdamW
+    Adamw,
+}
+
+/// Learning rate schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleArg {
+    /// Half a cosine to zero
+    Cosine,
+    /// A tenth after 80 %, a hundredth after 90 % of the steps
+    Step,
+    /// No decay
+    Constant,
+}
+
+/// What the l2 penalty falls on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DecayArg {
+    /// Weights, not the bias
+    #[default]
+    Weights,
+    /// Weights and bias
+    Both,
+    /// Only the bias
+    Bias,
+    /// Nothing
+    None,
+}
+
+/// When to draw progress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressArg {
+    /// A moving line on a terminal, a plain line every 10 s elsewhere
+    #[default]
+    Auto,
+    /// A moving line everywhere
+    Always,
+    /// No progress, only results
+    Never,
+}
+
+/// Flags of every command that talks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Threads [all cores]; results are the same with any number
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Flags of training.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TrainArgs {
+    /// Files, globs or folders to train on; - is stdin
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true, help_heading = "Data")]
+    pub train: Vec<String>,
+    /// Validate on these files instead of a part of the training rows
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
+    pub valid: Vec<String>,
+    /// Share of each class held out for validation [0.1]; 0 holds out nothing
+    #[arg(long, value_name = "SHARE", help_heading = "Data", conflicts_with = "valid")]
+    pub valid_fraction: Option<f64>,
+    /// Score the finished model on these files
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
+    pub test: Vec<String>,
+    /// Column that says train, valid or test for each row
+    #[arg(long, value_name = "COLUMN", help_heading = "Data", conflicts_with_all = ["valid", "valid_fraction"])]
+    pub split_col: Option<String>,
+    /// How files are read.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Missing feature values
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Data")]
+    pub missing: MissingArg,
+    /// Scale of the features
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Data")]
+    pub scale: ScaleArg,
+
+    /// Class weights [effective]
+    #[arg(long, value_name = "SCHEME", value_enum, help_heading = "Imbalance")]
+    pub weighting: Option<WeightingArg>,
+    /// beta of the effective number: 0.9999, 1-1e-7 or N=10000 [chosen on the validation rows]
+    #[arg(long, value_name = "BETA", help_heading = "Imbalance")]
+    pub beta: Option<String>,
+    /// Choose beta so that the rarest class weighs RATIO times the most frequent one
+    #[arg(long, value_name = "RATIO", help_heading = "Imbalance", conflicts_with = "beta")]
+    pub ratio: Option<f64>,
+    /// Class weights from a file of lines class,weight
+    #[arg(long, value_name = "FILE", help_heading = "Imbalance", conflicts_with_all = ["weighting", "beta", "ratio"])]
+    pub weights: Option<String>,
+    /// Largest class weight, where the mean over rows is 1
+    #[arg(long, value_name = "W", help_heading = "Imbalance")]
+    pub max_weight: Option<f64>,
+    /// Add TAU log(share of the class) to the logits in the loss
+    #[arg(long, value_name = "TAU", help_heading = "Imbalance")]
+    pub logit_adjust: Option<f64>,
+
+    /// Loss
+    #[arg(long, value_name = "LOSS", value_enum, default_value_t, help_heading = "Learner")]
+    pub loss: LossArg,
+    /// Focusing exponent of the focal losses [1]
+    #[arg(long, value_name = "GAMMA", help_heading = "Learner")]
+    pub gamma: Option<f64>,
+    /// Strength of the l2 penalty [chosen on the validation rows]
+    #[arg(long, value_name = "L2", help_heading = "Learner")]
+    pub l2: Option<String>,
+    /// What the penalty falls on
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Learner")]
+    pub decay: DecayArg,
+    /// Metric by which l2, beta and the epoch are chosen [macro_recall]
+    #[arg(long, value_name = "METRIC", help_heading = "Learner")]
+    pub metric: Option<String>,
+    /// Keep the model fitted without the validation rows
+    #[arg(long, help_heading = "Learner")]
+    pub no_refit: bool,
+    /// Optimizer
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Learner")]
+    pub optimizer: OptimizerArg,
+    /// Passes of a minibatch optimizer [20], iterations of lbfgs [1000]
+    #[arg(long, value_name = "N", help_heading = "Learner")]
+    pub epochs: Option<usize>,
+    /// Relative gap of the objective at which lbfgs stops [1e-4]
+    #[arg(long, value_name = "GAP", help_heading = "Learner")]
+    pub tolerance: Option<f64>,
+    /// Rows a step of a minibatch optimizer [1024]
+    #[arg(long, value_name = "ROWS", help_heading = "Learner")]
+    pub batch: Option<usize>,
+    /// Learning rate of a minibatch optimizer [from the scale of the features]
+    #[arg(long, value_name = "RATE", help_heading = "Learner")]
+    pub lr: Option<f64>,
+    /// Momentum of sgd and nesterov [0.9]
+    #[arg(long, value_name = "M", help_heading = "Learner")]
+    pub momentum: Option<f64>,
+    /// Schedule of the learning rate [cosine]
+    #[arg(long, value_name = "NAME", value_enum, help_heading = "Learner")]
+    pub schedule: Option<ScheduleArg>,
+    /// Epochs without a better validation score before a minibatch fit stops [5]
+    #[arg(long, value_name = "N", help_heading = "Learner")]
+    pub patience: Option<usize>,
+
+    /// Model file [name of the training file with .cbfit]
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub out: Option<String>,
+    /// Key of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
+    pub seed: u64,
+    /// Progress on stderr
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Run")]
+    pub progress: ProgressArg,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Prior under which probabilities are given.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Prior")]
+pub struct PriorArgs {
+    /// Class shares the probabilities are for: trained (as the weights tilt them), natural (training shares), uniform,
+    /// em (estimated from the data) or a FILE of lines class,share
+    #[arg(long, value_name = "PRIOR", default_value = "trained")]
+    pub prior: String,
+}
+
+/// Flags of `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Model file
+    pub model: String,
+    /// Files, globs or folders; - is stdin
+    #[arg(required = true)]
+    pub data: Vec<String>,
+    /// Predictions: .parquet, .csv, .npy or .jsonl; - is CSV on stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub out: String,
+    /// Write the probabilities of all classes
+    #[arg(long)]
+    pub proba: bool,
+    /// Write the K most probable classes
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub top_k: usize,
+    /// Prior of the probabilities.
+    #[command(flatten)]
+    pub prior: PriorArgs,
+    /// How files are read.
+    #[command(flatten)]
+    pub data_args: DataArgs,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do with rows of classes the model does not know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum UnseenArg {
+    /// Count them as wrong
+    #[default]
+    Wrong,
+    /// Leave them out
+    Ignore,
+    /// Stop
+    Error,
+}
+
+/// Flags of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Model file
+    pub model: String,
+    /// Files, globs or folders; - is stdin
+    #[arg(required = true)]
+    pub data: Vec<String>,
+    /// Write a table with one line a class
+    #[arg(long, value_name = "FILE")]
+    pub by_class: Option<String>,
+    /// Exit with status 7 unless METRIC is at least (for losses: at most) VALUE
+    #[arg(long, value_name = "METRIC=VALUE")]
+    pub min: Vec<String>,
+    /// Rows of classes the model does not know
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub unseen: UnseenArg,
+    /// Prior of the probabilities.
+    #[command(flatten)]
+    pub prior: PriorArgs,
+    /// How files are read.
+    #[command(flatten)]
+    pub data_args: DataArgs,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Form of a printed table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// Aligned columns
+    #[default]
+    Table,
+    /// Comma-separated, full precision
+    Csv,
+    /// One object
+    Json,
+}
+
+/// Normalisation of class weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum NormArg {
+    /// The weights of all rows have mean 1
+    #[default]
+    Samples,
+    /// The weights of the classes sum to their number (Cui et al. 2019)
+    Classes,
+    /// As the scheme gives them
+    None,
+}
+
+/// Flags of `weights`.
+#[derive(Debug, Args)]
+pub struct WeightsArgs {
+    /// A file of lines class,count, or data with a label column
+    pub input: String,
+    /// Values of beta: 0.9999, 1-1e-7, N=10000
+    #[arg(long, value_name = "BETA", num_args = 1.., default_values = ["0.9", "0.99", "0.999", "0.9999"])]
+    pub beta: Vec<String>,
+    /// Add the beta at which the rarest class weighs RATIO times the most frequent one
+    #[arg(long, value_name = "RATIO")]
+    pub ratio: Option<f64>,
+    /// What the weights sum to
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub norm: NormArg,
+    /// Form of the output
+    #[arg(long = "as", value_name = "FORM", value_enum, default_value_t)]
+    pub form: TableFormat,
+    /// How files are read.
+    #[command(flatten)]
+    pub data_args: DataArgs,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A data file, glob or folder, or a model
+    pub input: String,
+    /// How files are read.
+    #[command(flatten)]
+    pub data_args: DataArgs,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
+}

@@ -1,0 +1,441 @@
+//! From raw flags to what a run does: every flag is checked against the others before a file is opened.
+
+use super::args::{
+    DataArgs, DecayArg, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg, ScaleArg, ScheduleArg,
+    TrainArgs, UnlabeledArg, WeightingArg,
+};
+use super::talk::{Progress, automatic_progress};
+use crate::data::encode::Scale;
+use crate::data::format::Format;
+use crate::data::roles::{Missing, ReadOptions, Unlabeled};
+use crate::linear::fit::Optimizer;
+use crate::linear::problem::Decay;
+use crate::linear::solver::minibatch::Rule;
+use crate::linear::solver::schedule::Schedule;
+use crate::loss::Loss;
+use crate::metrics::Metric;
+use crate::weighting::{Beta, Scheme};
+use crate::{Error, Result};
+
+/// A training run, checked.
+#[derive(Debug)]
+pub struct TrainPlan {
+    /// Training files.
+    pub train: Vec<String>,
+    /// Where validation rows come from.
+    pub validation: ValidationPlan,
+    /// Test files; empty for none.
+    pub test: Vec<String>,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// Scaling of the features; `None` decides by their kind.
+    pub scale: Option<Scale>,
+    /// Class weights.
+    pub weighting: WeightingPlan,
+    /// Cap of the class weights.
+    pub max_weight: Option<f64>,
+    /// tau of the logit adjustment.
+    pub logit_adjust: f64,
+    /// Loss.
+    pub loss: Loss,
+    /// A given l2, or `None` to choose it.
+    pub l2: Option<f64>,
+    /// What the penalty falls on.
+    pub decay: Decay,
+    /// How fits are solved.
+    pub optimizer: OptimizerPlan,
+    /// Metric that chooses.
+    pub metric: Metric,
+    /// Whether the chosen setting is fitted again on training and validation rows together.
+    pub refit: bool,
+    /// Model file to write.
+    pub out: String,
+    /// Key of random choices.
+    pub seed: u64,
+    /// How progress is shown.
+    pub progress: Progress,
+}
+
+/// Where validation rows come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValidationPlan {
+    /// A share of each class of the training rows.
+    Fraction(f64),
+    /// Files of their own.
+    Files(Vec<String>),
+    /// A column of the training files.
+    SplitColumn,
+    /// No validation.
+    None,
+}
+
+/// Where class weights come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WeightingPlan {
+    /// A scheme that is settled.
+    Scheme(Scheme),
+    /// Effective number with beta chosen on the validation rows.
+    ChooseBeta,
+    /// Effective number with the beta of this weight ratio.
+    Ratio(f64),
+    /// A file of lines class,weight.
+    File(String),
+}
+
+/// The optimizer, as far as flags settle it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OptimizerPlan {
+    /// By the shape of the data.
+    Auto {
+        /// What L-BFGS would use.
+        lbfgs: Optimizer,
+        /// What minibatches would use.
+        minibatch: Optimizer,
+    },
+    /// This one.
+    Given(Optimizer),
+}
+
+impl TrainPlan {
+    /// Checks the flags of training.
+    ///
+    /// # Errors
+    /// [`Error::NoEffect`] for a flag that cannot act, [`Error::BadValue`] and [`Error::BadBeta`] for values.
+    pub fn new(args: TrainArgs) -> Result<Self> {
+        let loss = loss_of(args.loss, args.gamma)?;
+        let weighting = weighting_of(&args)?;
+        if matches!(weighting, WeightingPlan::Scheme(Scheme::None)) {
+            no_effect(args.max_weight.is_some(), "--max-weight", "--weighting none", "leave it out")?;
+        }
+        let decay = decay_of(args.decay);
+        let l2 = l2_of(&args)?;
+        let validation = validation_of(&args)?;
+        let optimizer = optimizer_of(&args, &validation)?;
+        let choosing = l2.is_none() || weighting == WeightingPlan::ChooseBeta;
+        if validation == ValidationPlan::None {
+            check_without_validation(&args, l2, &weighting)?;
+        } else if !choosing && matches!(optimizer, OptimizerPlan::Given(Optimizer::Lbfgs { .. })) {
+            let with = "a given l2 and weighting under --optimizer lbfgs";
+            no_effect(args.metric.is_some(), "--metric", with, "nothing is left to choose: leave it out")?;
+        }
+        let metric = Metric::parse(args.metric.as_deref().unwrap_or("macro_recall"))?;
+        if args.run.quiet {
+            no_effect(args.progress != ProgressArg::Auto, "--progress", "--quiet", "leave one of them out")?;
+        }
+        Ok(TrainPlan {
+            out: args.out.clone().unwrap_or_else(|| default_out(&args.train)),
+            read: read_options(&args.data, args.missing, args.split_col.clone())?,
+            scale: scale_of(args.scale),
+            max_weight: args.max_weight,
+            logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
+            refit: !args.no_refit && validation != ValidationPlan::None,
+            seed: args.seed,
+            progress: match args.progress {
+                ProgressArg::Auto => automatic_progress(),
+                ProgressArg::Always => Progress::Moving,
+                ProgressArg::Never => Progress::Off,
+            },
+            train: args.train,
+            test: args.test,
+            validation,
+            weighting,
+            loss,
+            l2,
+            decay,
+            optimizer,
+            metric,
+        })
+    }
+}
+
+fn no_effect(given: bool, flag: &str, with: &str, help: &str) -> Result<()> {
+    if given {
+        return Err(Error::NoEffect { flag: flag.into(), with: with.into(), help: help.into() });
+    }
+    Ok(())
+}
+
+fn finite(flag: &str, value: f64) -> Result<f64> {
+    if value.is_finite() { Ok(value) } else { Err(out_of_range(flag, value, "is not a number", "give a finite number")) }
+}
+
+fn out_of_range(flag: &str, value: impl ToString, why: &str, help: &str) -> Error {
+    Error::bad_value(flag, value.to_string(), why, help)
+}
+
+fn positive(flag: &str, value: Option<f64>) -> Result<Option<f64>> {
+    match value {
+        Some(value) if !(value.is_finite() && value > 0.0) => {
+            Err(out_of_range(flag, value, "is not positive", "give a number above 0"))
+        }
+        value => Ok(value),
+    }
+}
+
+fn at_least_one(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
+    match value {
+        Some(0) => Err(out_of_range(flag, 0, "is not positive", "give a whole number from 1")),
+        value => Ok(value),
+    }
+}
+
+fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
+    if let Some(gamma) = gamma
+        && !(gamma.is_finite() && gamma >= 0.0)
+    {
+        return Err(out_of_range("--gamma", gamma, "is negative or not a number", "gamma is 0 or more; the paper tries .5, 1 and 2"));
+    }
+    let plain = |name: &str| {
+        no_effect(gamma.is_some(), "--gamma", &format!("--loss {name}"), "add --loss focal, or leave --gamma out")
+    };
+    Ok(match loss {
+        LossArg::Softmax => {
+            plain("softmax")?;
+            Loss::Softmax
+        }
+        LossArg::Sigmoid => {
+            plain("sigmoid")?;
+            Loss::Sigmoid
+        }
+        LossArg::Focal => Loss::Focal { gamma: gamma.unwrap_or(1.0) },
+        LossArg::SoftmaxFocal => Loss::SoftmaxFocal { gamma: gamma.unwrap_or(1.0) },
+    })
+}
+
+fn weighting_of(args: &TrainArgs) -> Result<WeightingPlan> {
+    if let Some(path) = &args.weights {
+        return Ok(WeightingPlan::File(path.clone()));
+    }
+    let scheme = args.weighting.unwrap_or(WeightingArg::Effective);
+    let plain = |name: &str, scheme: Scheme| {
+        let with = format!("--weighting {name}");
+        let help = "leave --weighting out to weigh by the effective number";
+        no_effect(args.beta.is_some(), "--beta", &with, help)?;
+        no_effect(args.ratio.is_some(), "--ratio", &with, help)?;
+        Ok(WeightingPlan::Scheme(scheme))
+    };
+    match scheme {
+        WeightingArg::None => plain("none", Scheme::None),
+        WeightingArg::Inverse => plain("inverse", Scheme::Inverse),
+        WeightingArg::Sqrt => plain("sqrt", Scheme::Sqrt),
+        WeightingArg::Effective => Ok(match (args.beta.as_deref(), args.ratio) {
+            (None | Some("auto"), None) => WeightingPlan::ChooseBeta,
+            (Some(beta), _) => WeightingPlan::Scheme(Scheme::Effective(Beta::parse(beta)?)),
+            (None, Some(ratio)) => WeightingPlan::Ratio(ratio),
+        }),
+    }
+}
+
+fn decay_of(decay: DecayArg) -> Decay {
+    match decay {
+        DecayArg::Weights => Decay::Weights,
+        DecayArg::Both => Decay::Both,
+        DecayArg::Bias => Decay::Bias,
+        DecayArg::None => Decay::None,
+    }
+}
+
+fn l2_of(args: &TrainArgs) -> Result<Option<f64>> {
+    let help = "give a number such as 1e-3, or auto";
+    let given = match args.l2.as_deref() {
+        None | Some("auto") => None,
+        Some(text) => match text.parse::<f64>() {
+            Ok(l2) if l2.is_finite() && l2 >= 0.0 => Some(l2),
+            Ok(_) => return Err(Error::bad_value("--l2", text, "is negative or not finite", help)),
+            Err(_) => return Err(Error::bad_value("--l2", text, "is not a number", help)),
+        },
+    };
+    if args.decay == DecayArg::None {
+        no_effect(args.l2.is_some(), "--l2", "--decay none", "leave one of them out")?;
+        return Ok(Some(0.0));
+    }
+    Ok(given)
+}
+
+fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
+    if args.split_col.is_some() {
+        return Ok(ValidationPlan::SplitColumn);
+    }
+    if !args.valid.is_empty() {
+        return Ok(ValidationPlan::Files(args.valid.clone()));
+    }
+    let fraction = args.valid_fraction.unwrap_or(0.1);
+    if !(0.0..1.0).contains(&fraction) {
+        let help = "give a share from 0 (no validation) to below 1";
+        return Err(out_of_range("--valid-fraction", fraction, "is outside [0, 1)", help));
+    }
+    Ok(if fraction == 0.0 { ValidationPlan::None } else { ValidationPlan::Fraction(fraction) })
+}
+
+fn check_without_validation(args: &TrainArgs, l2: Option<f64>, weighting: &WeightingPlan) -> Result<()> {
+    let with = "--valid-fraction 0";
+    no_effect(args.metric.is_some(), "--metric", with, "nothing is chosen without validation: leave it out")?;
+    no_effect(args.no_refit, "--no-refit", with, "all rows are fitted anyway: leave it out")?;
+    no_effect(args.patience.is_some(), "--patience", with, "leave it out")?;
+    let needs = |flag: &str, help: &str| {
+        Err(Error::bad_value("--valid-fraction", "0", format!("leaves no rows to choose {flag} on"), help))
+    };
+    if l2.is_none() {
+        return needs("l2", "give --l2, or keep some rows for validation");
+    }
+    if *weighting == WeightingPlan::ChooseBeta {
+        return needs("beta", "give --beta, --ratio or another --weighting, or keep some rows for validation");
+    }
+    Ok(())
+}
+
+fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<OptimizerPlan> {
+    let minibatch_only = [
+        (args.batch.is_some(), "--batch"),
+        (args.lr.is_some(), "--lr"),
+        (args.momentum.is_some(), "--momentum"),
+        (args.schedule.is_some(), "--schedule"),
+        (args.patience.is_some(), "--patience"),
+    ];
+    let name = match args.optimizer {
+        OptimizerArg::Auto => "auto",
+        OptimizerArg::Lbfgs => "lbfgs",
+        OptimizerArg::Sgd | OptimizerArg::Nesterov => "sgd",
+        OptimizerArg::Adamw => "adamw",
+    };
+    let with = format!("--optimizer {name}");
+    if matches!(args.optimizer, OptimizerArg::Auto | OptimizerArg::Lbfgs) {
+        for (given, flag) in minibatch_only {
+            no_effect(given, flag, &with, "add --optimizer sgd, nesterov or adamw")?;
+        }
+    }
+    match args.optimizer {
+        OptimizerArg::Auto => {
+            no_effect(args.epochs.is_some(), "--epochs", &with, "name the optimizer as well")?;
+            no_effect(args.tolerance.is_some(), "--tolerance", &with, "add --optimizer lbfgs")?;
+        }
+        OptimizerArg::Adamw => {
+            no_effect(args.momentum.is_some(), "--momentum", &with, "add --optimizer sgd")?;
+        }
+        _ => {}
+    }
+    let is_minibatch =
+        matches!(args.optimizer, OptimizerArg::Sgd | OptimizerArg::Nesterov | OptimizerArg::Adamw);
+    if is_minibatch {
+        no_effect(args.tolerance.is_some(), "--tolerance", &with, "add --optimizer lbfgs")?;
+        let validated = *validation != ValidationPlan::None;
+        no_effect(args.patience.is_some() && !validated, "--patience", "--valid-fraction 0", "leave it out")?;
+    }
+    let momentum = args.momentum.unwrap_or(0.9);
+    if !(0.0..1.0).contains(&momentum) {
+        return Err(out_of_range("--momentum", momentum, "is outside [0, 1)", "give a share such as 0.9"));
+    }
+    let epochs = at_least_one("--epochs", args.epochs)?;
+    let lbfgs = Optimizer::Lbfgs {
+        tolerance: positive("--tolerance", args.tolerance)?.unwrap_or(1e-4),
+        max_iterations: epochs.unwrap_or(1000),
+    };
+    let minibatch = Optimizer::Minibatch {
+        rule: match args.optimizer {
+            OptimizerArg::Adamw => Rule::AdamW,
+            other => Rule::Sgd { momentum, nesterov: other == OptimizerArg::Nesterov },
+        },
+        epochs: epochs.unwrap_or(20),
+        batch: at_least_one("--batch", args.batch)?.unwrap_or(1024),
+        rate: positive("--lr", args.lr)?,
+        schedule: match args.schedule {
+            None | Some(ScheduleArg::Cosine) => Schedule::Cosine,
+            Some(ScheduleArg::Step) => Schedule::Step,
+            Some(ScheduleArg::Constant) => Schedule::Constant,
+        },
+        patience: at_least_one("--patience", args.patience)?.unwrap_or(5),
+        seed: args.seed,
+    };
+    Ok(match args.optimizer {
+        OptimizerArg::Auto => OptimizerPlan::Auto { lbfgs, minibatch },
+        OptimizerArg::Lbfgs => OptimizerPlan::Given(lbfgs),
+        _ => OptimizerPlan::Given(minibatch),
+    })
+}
+
+fn scale_of(scale: ScaleArg) -> Option<Scale> {
+    match scale {
+        ScaleArg::Auto => None,
+        ScaleArg::None => Some(Scale::None),
+        ScaleArg::L2 => Some(Scale::L2),
+        ScaleArg::Standard => Some(Scale::Standard),
+    }
+}
+
+/// Model file in the current folder, named after the first training path.
+fn default_out(train: &[String]) -> String {
+    let path = train.first().map_or("", String::as_str);
+    let stem = std::path::Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
+    let stem: String = stem.chars().filter(|c| !"*?[]".contains(*c)).collect();
+    let stem = stem.trim_end_matches(['.', '_', '-']);
+    if stem.is_empty() || path == "-" { "model.cbfit".into() } else { format!("{stem}.cbfit") }
+}
+
+/// How files are read, from the flags shared by all commands.
+///
+/// # Errors
+/// [`Error::BadValue`] for a format or separator that does not exist, [`Error::NoEffect`] for CSV flags with another
+/// format.
+pub fn read_options(data: &DataArgs, missing: MissingArg, split_col: Option<String>) -> Result<ReadOptions> {
+    let format = data.format.as_deref().map(Format::parse).transpose()?;
+    let delimiter = match data.delimiter.as_deref() {
+        None => None,
+        Some("\\t" | "tab") => Some(b'\t'),
+        Some(text) => match *text.as_bytes() {
+            [byte] if byte.is_ascii() => Some(byte),
+            _ => return Err(Error::bad_value("--delimiter", text, "is not one ASCII character", "give one such as ; or tab")),
+        },
+    };
+    if let Some(name) = data.format.as_deref().filter(|_| format != Some(Format::Csv)) {
+        let with = format!("--format {name}");
+        no_effect(delimiter.is_some(), "--delimiter", &with, "it is for CSV files")?;
+        no_effect(data.no_header, "--no-header", &with, "it is for CSV files")?;
+    }
+    Ok(ReadOptions {
+        label: data.label.clone(),
+        features: data.features.clone(),
+        label_file: data.label_file.clone(),
+        weight_col: data.weight_col.clone(),
+        id_col: data.id_col.clone(),
+        split_col,
+        class_names: data.class_names.clone(),
+        format,
+        delimiter,
+        has_header: !data.no_header,
+        missing: match missing {
+            MissingArg::Error => Missing::Error,
+            MissingArg::Mean => Missing::Mean,
+            MissingArg::Zero => Missing::Zero,
+        },
+        unlabeled: match data.unlabeled {
+            UnlabeledArg::Error => Unlabeled::Error,
+            UnlabeledArg::Drop => Unlabeled::Drop,
+        },
+    })
+}
+
+/// The prior asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PriorPlan {
+    /// As the weights tilt it.
+    Trained,
+    /// Shares of the training rows.
+    Natural,
+    /// The same share for every class.
+    Uniform,
+    /// Estimated from the data scored.
+    Em,
+    /// A file of lines class,share.
+    File(String),
+}
+
+/// Reads `--prior`; anything that is no keyword is a file.
+pub fn prior_of(args: &PriorArgs) -> PriorPlan {
+    match args.prior.as_str() {
+        "trained" => PriorPlan::Trained,
+        "natural" => PriorPlan::Natural,
+        "uniform" => PriorPlan::Uniform,
+        "em" => PriorPlan::Em,
+        path => PriorPlan::File(path.into()),
+    }
+}

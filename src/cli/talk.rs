@@ -1,0 +1,85 @@
+//! What a command says on stderr while it works: phases, table lines, progress.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// When progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// One line that moves.
+    Moving,
+    /// A plain line every [`PLAIN_EVERY`].
+    Plain,
+    /// Nothing.
+    Off,
+}
+
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// The voice of a run.
+pub struct Talk {
+    quiet: bool,
+    progress: Progress,
+    bar: ProgressBar,
+    last_plain: Instant,
+}
+
+impl Talk {
+    /// `quiet` leaves only errors; `progress` says how the moving line is shown.
+    pub fn new(quiet: bool, progress: Progress) -> Self {
+        let bar = if !quiet && progress == Progress::Moving {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_style(ProgressStyle::with_template("  {spinner} {msg}").unwrap_or(ProgressStyle::default_spinner()));
+        Talk { quiet, progress, bar, last_plain: Instant::now() }
+    }
+
+    /// A phase: its name in a column of eight, then what there is to say.
+    pub fn phase(&self, name: &str, text: &str) {
+        self.line(&format!("{name:>8}  {text}"));
+    }
+
+    /// A line as it is.
+    pub fn line(&self, text: &str) {
+        if !self.quiet {
+            // The bar must stay below; a closed stderr is no reason to stop working.
+            self.bar.suspend(|| {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            });
+        }
+    }
+
+    /// The moving line, or a plain one where enough time has passed.
+    pub fn progress(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        match self.progress {
+            Progress::Off => {}
+            Progress::Moving => {
+                self.bar.set_message(text.to_owned());
+                self.bar.tick();
+            }
+            Progress::Plain => {
+                if self.last_plain.elapsed() >= PLAIN_EVERY {
+                    self.last_plain = Instant::now();
+                    self.line(&format!("          {text}"));
+                }
+            }
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn clear_progress(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How progress is shown where the user did not say.
+pub fn automatic_progress() -> Progress {
+    if std::io::stderr().is_terminal() { Progress::Moving } else { Progress::Plain }
+}

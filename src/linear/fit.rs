@@ -1,0 +1,143 @@
+//! One fit of one problem: the optimizer is chosen, run, and stopped early where validation says so.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::certificate::certify;
+use super::objective::Objective;
+use super::solver::lbfgs::{self, LbfgsOptions};
+use super::solver::minibatch::{self, MinibatchOptions, Rule};
+use super::solver::schedule::Schedule;
+use super::solver::{Fit, Step};
+use crate::Result;
+
+/// How a problem is solved.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Full-batch L-BFGS up to a relative gap.
+    Lbfgs {
+        /// Relative gap of J to reach.
+        tolerance: f64,
+        /// Iterations at most.
+        max_iterations: usize,
+    },
+    /// Minibatches over shuffled rows.
+    Minibatch {
+        /// Update rule.
+        rule: Rule,
+        /// Passes over the rows at most.
+        epochs: usize,
+        /// Rows a step.
+        batch: usize,
+        /// Base learning rate; `None`: from the scale of the features.
+        rate: Option<f64>,
+        /// Decay of the rate.
+        schedule: Schedule,
+        /// Epochs without a better validation score before the fit stops.
+        patience: usize,
+        /// Key of the shuffles.
+        seed: u64,
+    },
+}
+
+/// Work of one L-BFGS pass (rows x features x classes) above which `auto` takes minibatches: a pass of some ten
+/// seconds on one core.
+const LBFGS_WORK: f64 = 3e11;
+
+/// Whether full-batch passes over this shape are cheap enough for L-BFGS to be the default.
+pub fn suits_lbfgs(rows: usize, features: usize, classes: usize) -> bool {
+    rows as f64 * features as f64 * classes as f64 <= LBFGS_WORK
+}
+
+/// What a fit reports after each epoch or iteration.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Epochs or iterations done.
+    pub step: usize,
+    /// Epochs or iterations at most.
+    pub steps: usize,
+    /// Objective, or its running estimate.
+    pub objective: f64,
+    /// Learning rate or step length.
+    pub step_size: f64,
+}
+
+/// Watches a fit; `Break` ends it after the current epoch or iteration with what was reached.
+pub type Watch<'w> = dyn FnMut(&Progress) -> ControlFlow<()> + 'w;
+
+/// Scores parameters (`C x D` weights, then C biases) on validation rows; higher is better.
+pub type Score<'s> = dyn FnMut(&[f32]) -> f64 + 's;
+
+/// Solves the problem of `objective` from `start`. A minibatch fit with a `score` keeps its best epoch and stops
+/// after `patience` epochs without a better one; L-BFGS runs to its tolerance.
+///
+/// # Errors
+/// [`crate::Error::Diverged`].
+pub fn fit(
+    objective: &mut Objective<'_>,
+    start: &[f32],
+    optimizer: &Optimizer,
+    score: Option<&mut Score<'_>>,
+    watch: &mut Watch<'_>,
+) -> Result<Fit> {
+    match *optimizer {
+        Optimizer::Lbfgs { tolerance, max_iterations } => {
+            let options = LbfgsOptions { tolerance, max_iterations };
+            lbfgs::minimise(objective, start, &options, &mut |step| watch(&progress(step, max_iterations)))
+        }
+        Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {
+            let options = MinibatchOptions { rule, epochs, batch, rate, schedule, seed };
+            let mut best = Best::new(patience, score);
+            let mut fit = minibatch::minimise(objective, start, &options, &mut |step| {
+                match watch(&progress(step, epochs)) {
+                    ControlFlow::Continue(()) => best.see(step),
+                    stop => stop,
+                }
+            })?;
+            if let Some(theta) = best.theta.take().filter(|theta| *theta != fit.theta) {
+                let mut gradient = vec![0.0; theta.len()];
+                let value = objective.evaluate(&theta, &mut gradient);
+                fit.certificate = certify(objective, &theta, value, &gradient);
+                fit.theta = theta;
+                fit.steps = best.epoch;
+            }
+            Ok(fit)
+        }
+    }
+}
+
+fn progress(step: &Step<'_>, steps: usize) -> Progress {
+    Progress { step: step.number, steps, objective: step.objective, step_size: step.step_size }
+}
+
+/// The best epoch so far by validation score.
+struct Best<'b, 's> {
+    patience: usize,
+    waited: usize,
+    value: f64,
+    epoch: usize,
+    theta: Option<Vec<f32>>,
+    score: Option<&'b mut Score<'s>>,
+}
+
+impl<'b, 's> Best<'b, 's> {
+    fn new(patience: usize, score: Option<&'b mut Score<'s>>) -> Self {
+        Best { patience, waited: 0, value: f64::NEG_INFINITY, epoch: 0, theta: None, score }
+    }
+
+    fn see(&mut self, step: &Step<'_>) -> ControlFlow<()> {
+        let Some(score) = &mut self.score else { return ControlFlow::Continue(()) };
+        let value = score(step.theta);
+        if value > self.value {
+            self.value = value;
+            self.epoch = step.number;
+            self.theta = Some(step.theta.to_vec());
+            self.waited = 0;
+        } else {
+            self.waited += 1;
+        }
+        if self.waited > self.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

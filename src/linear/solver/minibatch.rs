@@ -1,0 +1,349 @@
+//! Minibatch SGD with momentum and AdamW over shuffled rows.
+//!
+//! A batch of B rows contributes `sum w_i grad_i / (B * mean weight of all rows)`: dividing by the batch's own weight
+//! sum would make the step depend on which classes the batch happens to hold.
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Schedule;
+use super::space::Space;
+use super::{Fit, Monitor, Step};
+use crate::linear::certificate::certify;
+use crate::linear::objective::Objective;
+use crate::linear::problem::Problem;
+use crate::rng::CounterRng;
+use crate::simd::{AdamStep, Kernels, PackedWeights, SgdStep};
+use crate::{Error, Result};
+
+/// Update rule of a minibatch fit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Stochastic gradient descent with momentum, plain or Nesterov's.
+    Sgd {
+        /// Share of the velocity kept each step.
+        momentum: f64,
+        /// Whether the gradient is looked up ahead.
+        nesterov: bool,
+    },
+    /// Adam (Kingma & Ba 2015) with the decay kept out of the moments (Loshchilov & Hutter 2019) but inside the
+    /// metric, so that its fixed point is the minimum of J.
+    AdamW,
+}
+
+/// Settings of a minibatch fit.
+#[derive(Debug, Clone, Copy)]
+pub struct MinibatchOptions {
+    /// Update rule.
+    pub rule: Rule,
+    /// Passes over the rows.
+    pub epochs: usize,
+    /// Rows a step.
+    pub batch: usize,
+    /// Base learning rate; `None` takes [`automatic_rate`].
+    pub rate: Option<f64>,
+    /// Decay of the rate.
+    pub schedule: Schedule,
+    /// Key of the shuffles, together with the epoch.
+    pub seed: u64,
+}
+
+/// Share of all steps that the warm-up takes.
+const WARMUP: f64 = 0.05;
+/// Rows that one task widens and scores.
+const TASK_ROWS: usize = 128;
+const ADAM_BETA1: f64 = 0.9;
+const ADAM_BETA2: f64 = 0.999;
+const ADAM_EPSILON: f64 = 1e-8;
+
+/// Runs the epochs from `start` (raw coordinates, `C x D + C`); `monitor` sees the parameters after each.
+///
+/// # Errors
+/// [`Error::Diverged`] when the objective of an epoch is not finite.
+pub fn minimise(
+    objective: &mut Objective<'_>,
+    start: &[f32],
+    options: &MinibatchOptions,
+    monitor: &mut Monitor<'_>,
+) -> Result<Fit> {
+    let rate = options.rate.unwrap_or_else(|| automatic_rate(objective, options.rule));
+    let space = Space::of(objective);
+    let kernels = objective.kernels();
+    let problem = *objective.problem();
+    let rows = problem.rows.len();
+    let batch = options.batch.clamp(1, rows);
+    let steps_per_epoch = rows.div_ceil(batch);
+    let steps = steps_per_epoch * options.epochs;
+    let warmup = (steps as f64 * WARMUP) as usize;
+
+    let mut trainer = Trainer::new(&problem, kernels, &space, options.rule, objective.decays(), batch, start);
+    let mean_weight = objective.moments().total_weight / rows as f64;
+    let mut order: Vec<usize> = (0..rows).collect();
+    let (mut raw, mut done) = (start.to_vec(), 0);
+    for epoch in 1..=options.epochs {
+        CounterRng::new(options.seed, epoch as u64).shuffle(&mut order);
+        let mut loss = 0.0;
+        let mut factor = 0.0;
+        for (number, positions) in order.chunks(batch).enumerate() {
+            let step = (epoch - 1) * steps_per_epoch + number;
+            factor = options.schedule.factor(step, steps, warmup);
+            loss += trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
+        }
+        done = epoch;
+        raw.copy_from_slice(&trainer.theta);
+        space.leave(&mut raw);
+        if !loss.is_finite() || raw.iter().any(|w| !w.is_finite()) {
+            return Err(Error::Diverged {
+                value: loss,
+                place: format!("epoch {epoch}"),
+                lr: format!("{:.3e}", rate * factor),
+            });
+        }
+        let report = Step {
+            number: epoch,
+            objective: loss + trainer.penalty(),
+            step_size: rate * factor,
+            theta: &raw,
+        };
+        if let ControlFlow::Break(()) = monitor(&report) {
+            break;
+        }
+    }
+    let mut gradient = vec![0.0; raw.len()];
+    let value = objective.evaluate(&raw, &mut gradient);
+    let certificate = certify(objective, &raw, value, &gradient);
+    Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 1 })
+}
+
+/// A learning rate from the scale of the features: for SGD the inverse of the largest curvature of J, for AdamW the
+/// rate at which one step moves a logit by at most about a half.
+pub fn automatic_rate(objective: &Objective<'_>, rule: Rule) -> f64 {
+    let moments = objective.moments();
+    match rule {
+        Rule::Sgd { .. } => {
+            let curvature = objective.problem().loss.curvature_bound() * largest_eigenvalue(objective);
+            1.0 / (curvature + objective.problem().l2).max(f64::MIN_POSITIVE)
+        }
+        Rule::AdamW => {
+            let spread: f64 = moments.variance.iter().map(|v| v.sqrt()).sum();
+            0.5 / (1.0 + spread)
+        }
+    }
+}
+
+/// Largest eigenvalue of the weighted covariance of the features (with a constant feature of 1 for the bias),
+/// by power iteration on a sample of rows.
+fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
+    const SAMPLE: usize = 4096;
+    const ITERATIONS: usize = 20;
+    let (problem, kernels) = (objective.problem(), objective.kernels());
+    let (rows, features) = (problem.rows.len(), problem.rows.features());
+    let stride = rows.div_ceil(SAMPLE);
+    let sample: Vec<usize> = (0..rows).step_by(stride).collect();
+    let mut x = vec![0.0; sample.len() * features];
+    problem.rows.gather_into(kernels, &sample, &mut x);
+    let centre: Vec<f32> = objective.moments().mean.iter().map(|&m| m as f32).collect();
+    for row in x.chunks_exact_mut(features) {
+        row.iter_mut().zip(&centre).for_each(|(x, m)| *x -= m);
+    }
+    let total: f64 = sample.iter().map(|&row| f64::from(problem.weights[row])).sum();
+    let mut vector: Vec<f32> = objective.moments().variance.iter().map(|v| v.sqrt() as f32).collect();
+    let mut eigenvalue = 0.0;
+    for _ in 0..ITERATIONS {
+        let norm = kernels.dot(&vector, &vector).sqrt();
+        if norm <= 0.0 {
+            break;
+        }
+        vector.iter_mut().for_each(|v| *v /= norm as f32);
+        let mut next = vec![0.0; features];
+        for (row, &position) in x.chunks_exact(features).zip(&sample) {
+            let along = kernels.dot(row, &vector) * f64::from(problem.weights[position]) / total;
+            kernels.axpy(along as f32, row, &mut next);
+        }
+        eigenvalue = kernels.dot(&next, &next).sqrt();
+        vector = next;
+    }
+    eigenvalue.max(1.0)
+}
+
+/// Parameters, their velocities and the buffers of one batch, in centred coordinates.
+struct Trainer<'p> {
+    problem: &'p Problem<'p>,
+    kernels: &'static Kernels,
+    space: &'p Space,
+    rule: Rule,
+    decays: (f64, f64),
+    theta: Vec<f32>,
+    gradient: Vec<f32>,
+    velocity: Vec<f32>,
+    second: Vec<f32>,
+    steps: i32,
+    packed: PackedWeights,
+    x: Vec<f32>,
+    z: Vec<f32>,
+    labels: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl<'p> Trainer<'p> {
+    fn new(
+        problem: &'p Problem<'p>,
+        kernels: &'static Kernels,
+        space: &'p Space,
+        rule: Rule,
+        decays: (f64, f64),
+        batch: usize,
+        start: &[f32],
+    ) -> Self {
+        let mut theta = start.to_vec();
+        space.enter(&mut theta);
+        let second = if rule == Rule::AdamW { vec![0.0; theta.len()] } else { Vec::new() };
+        Trainer {
+            gradient: vec![0.0; theta.len()],
+            velocity: vec![0.0; theta.len()],
+            second,
+            steps: 0,
+            packed: PackedWeights::default(),
+            x: vec![0.0; batch * problem.rows.features()],
+            z: vec![0.0; batch * problem.classes],
+            labels: Vec::with_capacity(batch),
+            weights: Vec::with_capacity(batch),
+            problem,
+            kernels,
+            space,
+            rule,
+            decays,
+            theta,
+        }
+    }
+
+    /// One update from the rows at `positions`; returns their weighted mean loss before it.
+    fn step(&mut self, positions: &[usize], mean_weight: f64, rate: f64) -> f64 {
+        let scale = 1.0 / (positions.len() as f64 * mean_weight);
+        self.labels.clear();
+        self.labels.extend(positions.iter().map(|&p| self.problem.labels[p]));
+        self.weights.clear();
+        self.weights
+            .extend(positions.iter().map(|&p| (f64::from(self.problem.weights[p]) * scale) as f32));
+        let loss = self.residuals(positions);
+        self.gradient_by_class(positions.len());
+        self.update(rate);
+        loss
+    }
+
+    fn residuals(&mut self, positions: &[usize]) -> f64 {
+        let (problem, kernels) = (self.problem, self.kernels);
+        let (classes, features) = (problem.classes, problem.rows.features());
+        let (weight, bias) = self.theta.split_at(classes * features);
+        kernels.pack_weights(weight, classes, features, &mut self.packed);
+        let mut shifted = bias.to_vec();
+        if let Some(mean) = self.space.mean() {
+            for (b, w) in shifted.iter_mut().zip(weight.chunks_exact(features)) {
+                *b -= kernels.dot(w, mean) as f32;
+            }
+        }
+        if let Some(offsets) = problem.offsets {
+            shifted.iter_mut().zip(offsets).for_each(|(b, o)| *b += o);
+        }
+        let packed = &self.packed;
+        let losses: Vec<f64> = positions
+            .par_chunks(TASK_ROWS)
+            .zip(self.x.par_chunks_mut(TASK_ROWS * features))
+            .zip(self.z.par_chunks_mut(TASK_ROWS * classes))
+            .zip(self.labels.par_chunks(TASK_ROWS).zip(self.weights.par_chunks(TASK_ROWS)))
+            .map(|(((positions, x), z), (labels, weights))| {
+                let x = &mut x[..positions.len() * features];
+                let z = &mut z[..positions.len() * classes];
+                problem.rows.gather_into(kernels, positions, x);
+                kernels.logits(x, features, packed, &shifted, z, classes);
+                problem.loss.residuals(kernels, z, classes, classes, labels, weights)
+            })
+            .collect();
+        losses.iter().sum()
+    }
+
+    /// Each task owns some classes and sums over the whole batch, so the sums do not depend on the threads.
+    fn gradient_by_class(&mut self, rows: usize) {
+        let (classes, features) = (self.problem.classes, self.problem.rows.features());
+        let tile = if classes < 64 { 8 } else { 32 };
+        let (kernels, space) = (self.kernels, self.space);
+        let (x, z) = (&self.x[..rows * features], &self.z[..rows * classes]);
+        let (weight_gradient, bias_gradient) = self.gradient.split_at_mut(classes * features);
+        weight_gradient
+            .par_chunks_mut(tile * features)
+            .zip(bias_gradient.par_chunks_mut(tile))
+            .enumerate()
+            .for_each(|(number, (weight_gradient, bias_gradient))| {
+                let first = number * tile;
+                weight_gradient.fill(0.0);
+                kernels.accumulate_gradient(
+                    &z[first..],
+                    classes,
+                    bias_gradient.len(),
+                    x,
+                    features,
+                    weight_gradient,
+                );
+                for (offset, out) in bias_gradient.iter_mut().enumerate() {
+                    let column = z[first + offset..].iter().step_by(classes);
+                    *out = column.map(|&r| f64::from(r)).sum::<f64>() as f32;
+                }
+                if let Some(mean) = space.mean() {
+                    for (g, &b) in weight_gradient.chunks_exact_mut(features).zip(bias_gradient.iter()) {
+                        kernels.axpy(-b, mean, g);
+                    }
+                }
+            });
+    }
+
+    fn update(&mut self, rate: f64) {
+        self.steps = self.steps.saturating_add(1);
+        let bias_at = self.problem.classes * self.problem.rows.features();
+        let (kernels, rule, steps) = (self.kernels, self.rule, self.steps);
+        let (on_weights, on_bias) = self.decays;
+        let (weight, bias) = self.theta.split_at_mut(bias_at);
+        let (weight_gradient, bias_gradient) = self.gradient.split_at(bias_at);
+        let (weight_velocity, bias_velocity) = self.velocity.split_at_mut(bias_at);
+        match rule {
+            Rule::Sgd { momentum, nesterov } => {
+                let step = |l2: f64| SgdStep {
+                    lr: rate as f32,
+                    momentum: momentum as f32,
+                    nesterov,
+                    l2: l2 as f32,
+                };
+                kernels.sgd_update(weight, weight_gradient, weight_velocity, step(on_weights));
+                kernels.sgd_update(bias, bias_gradient, bias_velocity, step(on_bias));
+            }
+            Rule::AdamW => {
+                let step = |l2: f64| AdamStep {
+                    lr: rate as f32,
+                    beta1: ADAM_BETA1 as f32,
+                    beta2: ADAM_BETA2 as f32,
+                    eps: ADAM_EPSILON as f32,
+                    correction1: (1.0 - ADAM_BETA1.powi(steps)) as f32,
+                    correction2: (1.0 - ADAM_BETA2.powi(steps)) as f32,
+                    decay: l2 as f32,
+                };
+                let (weight_second, bias_second) = self.second.split_at_mut(bias_at);
+                kernels.adamw_update(
+                    weight,
+                    weight_gradient,
+                    weight_velocity,
+                    weight_second,
+                    step(on_weights),
+                );
+                kernels.adamw_update(bias, bias_gradient, bias_velocity, bias_second, step(on_bias));
+            }
+        }
+    }
+
+    fn penalty(&self) -> f64 {
+        let (weight, bias) = self.theta.split_at(self.problem.classes * self.problem.rows.features());
+        let (on_weights, on_bias) = self.decays;
+        0.5 * (on_weights * self.kernels.dot(weight, weight) + on_bias * self.kernels.dot(bias, bias))
+    }
+}

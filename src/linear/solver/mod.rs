@@ -1,0 +1,42 @@
+//! Solvers of a linear problem: full-batch L-BFGS with a certificate, and minibatch SGD and AdamW.
+
+pub mod lbfgs;
+pub mod minibatch;
+pub mod schedule;
+mod space;
+mod vector;
+
+use std::ops::ControlFlow;
+
+use super::certificate::Certificate;
+
+/// Where a solver stands after an epoch or an iteration.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// Epochs or iterations done, from 1.
+    pub number: usize,
+    /// J of the whole training set (L-BFGS) or its running estimate over the epoch's batches (minibatch).
+    pub objective: f64,
+    /// Learning rate or accepted step length.
+    pub step_size: f64,
+    /// Parameters: `C x D` weights, then C biases.
+    pub theta: &'a [f32],
+}
+
+/// Called after each step; `Break` ends the fit with the parameters of this step.
+pub type Monitor<'m> = dyn FnMut(&Step<'_>) -> ControlFlow<()> + 'm;
+
+/// What a solver returns.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// Parameters: `C x D` weights, then C biases.
+    pub theta: Vec<f32>,
+    /// Objective, gradient norm and gap at `theta`.
+    pub certificate: Certificate,
+    /// Whether the tolerance was met.
+    pub converged: bool,
+    /// Epochs or iterations that led to `theta`.
+    pub steps: usize,
+    /// Passes over all rows, including those of line searches.
+    pub passes: usize,
+}

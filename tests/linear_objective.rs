@@ -1,0 +1,194 @@
+//! The objective, its gradient and the certificate of linear fits.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use cbfit::linear::certificate::certify;
+use cbfit::linear::objective::Objective;
+use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::rows::Rows;
+use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
+use cbfit::loss::Loss;
+use cbfit::matrix::Matrix;
+use cbfit::rng::CounterRng;
+use cbfit::simd::Kernels;
+
+const LOSSES: [Loss; 4] =
+    [Loss::Softmax, Loss::Sigmoid, Loss::Focal { gamma: 1.0 }, Loss::SoftmaxFocal { gamma: 2.0 }];
+
+fn problem<'a>(
+    features: &'a Matrix,
+    labels: &'a [u32],
+    weights: &'a [f32],
+    classes: usize,
+    loss: Loss,
+) -> Problem<'a> {
+    Problem {
+        rows: Rows::all(features),
+        labels,
+        weights,
+        classes,
+        loss,
+        offsets: None,
+        l2: 1e-2,
+        decay: Decay::Weights,
+    }
+}
+
+/// Weights that differ from row to row and class to class.
+fn uneven_weights(labels: &[u32]) -> Vec<f32> {
+    labels.iter().enumerate().map(|(row, &label)| 0.5 + label as f32 + (row % 3) as f32).collect()
+}
+
+fn random_theta(len: usize, seed: u64) -> Vec<f32> {
+    let mut rng = CounterRng::new(seed, 1);
+    (0..len).map(|_| (rng.next_f64() - 0.5) as f32).collect()
+}
+
+#[test]
+fn gradient_is_the_derivative_of_the_objective() {
+    let (features, labels) = common::long_tail(4, 6, 300, 1);
+    let weights = uneven_weights(&labels);
+    let offsets = [0.3, -0.2, 0.0, -1.0];
+    for loss in LOSSES {
+        for decay in [Decay::Weights, Decay::Both, Decay::Bias, Decay::None] {
+            let problem =
+                Problem { decay, offsets: Some(&offsets), ..problem(&features, &labels, &weights, 4, loss) };
+            let mut objective = Objective::new(problem, Kernels::best());
+            let theta = random_theta(problem.parameters(), 3);
+            let mut gradient = vec![0.0; theta.len()];
+            objective.evaluate(&theta, &mut gradient);
+            let mut scratch = gradient.clone();
+            for at in [0, 5, 11, 23, 24, 27] {
+                let h = 0.02f32;
+                let mut shifted = |by: f32| {
+                    let mut theta = theta.clone();
+                    theta[at] += by;
+                    objective.evaluate(&theta, &mut scratch).objective()
+                };
+                // Fourth-order central difference: error h^4, so that h can be wide against f32 noise.
+                let slope = (8.0 * (shifted(h) - shifted(-h)) - shifted(2.0 * h) + shifted(-2.0 * h))
+                    / (12.0 * f64::from(h));
+                let found = f64::from(gradient[at]);
+                assert!(
+                    (slope - found).abs() < 2e-5 * (1.0 + found.abs()),
+                    "{loss:?} {decay:?} parameter {at}: {found} against {slope}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_integer_row_weight_is_the_row_repeated() {
+    let (features, labels) = common::long_tail(3, 5, 200, 2);
+    let weights: Vec<f32> = (0..labels.len()).map(|row| (row % 4) as f32).collect();
+    let repeated: Vec<usize> =
+        (0..labels.len()).flat_map(|row| std::iter::repeat_n(row, weights[row] as usize)).collect();
+    let repeated_labels: Vec<u32> = repeated.iter().map(|&row| labels[row]).collect();
+    let ones = vec![1.0; repeated.len()];
+    for loss in LOSSES {
+        let weighted = problem(&features, &labels, &weights, 3, loss);
+        let plain = Problem {
+            rows: Rows::chosen(&features, &repeated),
+            ..problem(&features, &repeated_labels, &ones, 3, loss)
+        };
+        let theta = random_theta(weighted.parameters(), 5);
+        let evaluate = |problem| {
+            let mut gradient = vec![0.0; theta.len()];
+            let value = Objective::new(problem, Kernels::best()).evaluate(&theta, &mut gradient);
+            (value.objective(), gradient)
+        };
+        let ((value, gradient), (plain_value, plain_gradient)) = (evaluate(weighted), evaluate(plain));
+        assert!((value / plain_value - 1.0).abs() < 1e-6, "{loss:?}: {value} against {plain_value}");
+        for (a, b) in gradient.iter().zip(&plain_gradient) {
+            assert!((a - b).abs() < 1e-6, "{loss:?}: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn the_scale_of_the_weights_changes_nothing() {
+    let (features, labels) = common::long_tail(3, 5, 200, 2);
+    let weights = uneven_weights(&labels);
+    let scaled: Vec<f32> = weights.iter().map(|w| w * 1024.0).collect();
+    for loss in LOSSES {
+        let fit = |weights: &[f32]| {
+            let mut objective =
+                Objective::new(problem(&features, &labels, weights, 3, loss), Kernels::best());
+            let start = objective.problem().start();
+            let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 200 };
+            minimise(&mut objective, &start, &options, &mut |_| ControlFlow::Continue(())).unwrap()
+        };
+        // A power of two scales without rounding.
+        assert_eq!(fit(&weights).theta, fit(&scaled).theta, "{loss:?}");
+    }
+}
+
+#[test]
+fn half_precision_rows_give_the_objective_of_their_widened_copy() {
+    let (features, labels) = common::long_tail(3, 37, 900, 4);
+    let cbfit::matrix::Storage::F32(values) = features.storage() else { panic!("made as f32") };
+    let narrow: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
+    let wide = Matrix::from_f32(narrow.iter().map(|v| v.to_f32()).collect(), 37);
+    let narrow = Matrix::from_storage(cbfit::matrix::Storage::F16(narrow), 37);
+    let weights = uneven_weights(&labels);
+    let evaluate = |features: &Matrix| {
+        let problem = problem(features, &labels, &weights, 3, Loss::Softmax);
+        let theta = random_theta(problem.parameters(), 6);
+        let mut gradient = vec![0.0; theta.len()];
+        let value = Objective::new(problem, Kernels::best()).evaluate(&theta, &mut gradient);
+        (value.objective(), gradient)
+    };
+    assert_eq!(evaluate(&narrow), evaluate(&wide));
+}
+
+#[test]
+fn the_certified_gap_is_never_below_the_true_one() {
+    let (features, labels) = common::long_tail(5, 8, 400, 7);
+    let weights = uneven_weights(&labels);
+    let offsets = [0.1, -0.4, -0.9, -1.2, -1.5];
+    for loss in [Loss::Softmax, Loss::Sigmoid] {
+        for (decay, offsets) in
+            [(Decay::Weights, None), (Decay::Weights, Some(&offsets[..])), (Decay::Both, None)]
+        {
+            let problem =
+                Problem { decay, offsets, l2: 1e-3, ..problem(&features, &labels, &weights, 5, loss) };
+            let mut objective = Objective::new(problem, Kernels::best());
+            let start = problem.start();
+            let exact = LbfgsOptions { tolerance: 1e-7, max_iterations: 3000 };
+            let best = minimise(&mut objective, &start, &exact, &mut |_| ControlFlow::Continue(())).unwrap();
+            let optimum = best.certificate.objective;
+            assert!(best.certificate.relative_gap.unwrap() < 1e-5, "{loss:?} {decay:?}: {best:?}");
+            let mut bounds = Vec::new();
+            for iterations in [0, 1, 3, 10, 30] {
+                let options = LbfgsOptions { tolerance: 0.0, max_iterations: iterations };
+                let fit =
+                    minimise(&mut objective, &start, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+                let truth = (fit.certificate.objective - optimum) / fit.certificate.objective;
+                let bound = fit.certificate.relative_gap.unwrap();
+                assert!(bound >= truth - 1e-6, "{loss:?} {decay:?} after {iterations}: {bound} < {truth}");
+                bounds.push(bound);
+            }
+            assert!(bounds[4] < 0.1 * bounds[0], "the bound does not tighten: {bounds:?}");
+        }
+    }
+}
+
+#[test]
+fn no_gap_is_claimed_where_none_is_known() {
+    let (features, labels) = common::long_tail(3, 4, 100, 8);
+    let weights = uneven_weights(&labels);
+    let gap = |loss, decay| {
+        let problem = Problem { decay, ..problem(&features, &labels, &weights, 3, loss) };
+        let mut objective = Objective::new(problem, Kernels::best());
+        let theta = problem.start();
+        let mut gradient = vec![0.0; theta.len()];
+        let value = objective.evaluate(&theta, &mut gradient);
+        certify(&objective, &theta, value, &gradient).relative_gap
+    };
+    assert!(gap(Loss::Softmax, Decay::Weights).is_some());
+    assert!(gap(Loss::Softmax, Decay::None).is_none());
+    assert!(gap(Loss::Focal { gamma: 2.0 }, Decay::Weights).is_none());
+}

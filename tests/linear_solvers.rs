@@ -1,0 +1,175 @@
+//! Solvers: they reach the optimum, and threads change nothing.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use cbfit::linear::fit::{Optimizer, fit};
+use cbfit::linear::objective::Objective;
+use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::rows::Rows;
+use cbfit::linear::solver::Fit;
+use cbfit::linear::solver::minibatch::Rule;
+use cbfit::linear::solver::schedule::Schedule;
+use cbfit::loss::Loss;
+use cbfit::matrix::Matrix;
+use cbfit::simd::Kernels;
+
+const LBFGS: Optimizer = Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 1000 };
+
+fn minibatch(rule: Rule, epochs: usize) -> Optimizer {
+    Optimizer::Minibatch {
+        rule,
+        epochs,
+        batch: 96,
+        rate: None,
+        schedule: Schedule::Cosine,
+        patience: 5,
+        seed: 3,
+    }
+}
+
+const SGD: Rule = Rule::Sgd { momentum: 0.9, nesterov: false };
+const NESTEROV: Rule = Rule::Sgd { momentum: 0.9, nesterov: true };
+
+struct Data {
+    features: Matrix,
+    labels: Vec<u32>,
+    weights: Vec<f32>,
+    classes: usize,
+}
+
+impl Data {
+    fn new(classes: usize, features: usize, most: usize) -> Self {
+        let (features, labels) = common::long_tail(classes, features, most, 11);
+        let weights = labels.iter().map(|&label| 1.0 + label as f32).collect();
+        Data { features, labels, weights, classes }
+    }
+
+    fn fit(&self, loss: Loss, l2: f64, optimizer: &Optimizer) -> Fit {
+        let problem = Problem {
+            rows: Rows::all(&self.features),
+            labels: &self.labels,
+            weights: &self.weights,
+            classes: self.classes,
+            loss,
+            offsets: None,
+            l2,
+            decay: Decay::Weights,
+        };
+        let mut objective = Objective::new(problem, Kernels::best());
+        fit(&mut objective, &problem.start(), optimizer, None, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+}
+
+#[test]
+fn minibatches_come_near_the_optimum_for_every_loss_and_rule() {
+    let data = Data::new(4, 10, 2000);
+    let losses =
+        [Loss::Softmax, Loss::Sigmoid, Loss::Focal { gamma: 0.5 }, Loss::SoftmaxFocal { gamma: 1.0 }];
+    for loss in losses {
+        let optimum = data.fit(loss, 1e-2, &LBFGS).certificate.objective;
+        for rule in [SGD, NESTEROV, Rule::AdamW] {
+            let reached = data.fit(loss, 1e-2, &minibatch(rule, 30)).certificate.objective;
+            let gap = reached / optimum - 1.0;
+            assert!((-1e-6..5e-3).contains(&gap), "{loss:?} {rule:?}: relative gap {gap:e}");
+        }
+    }
+}
+
+#[test]
+fn lbfgs_meets_its_tolerance_and_says_so() {
+    let data = Data::new(5, 12, 1000);
+    for loss in [Loss::Softmax, Loss::Sigmoid] {
+        let fit = data.fit(loss, 1e-3, &LBFGS);
+        assert!(fit.converged && fit.certificate.relative_gap.unwrap() <= 1e-6, "{loss:?}: {fit:?}");
+        let cut = data.fit(loss, 1e-3, &Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 2 });
+        assert!(!cut.converged && cut.certificate.relative_gap.unwrap() > 1e-6);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    // Enough rows for several segments and tasks, enough classes for several tiles.
+    for data in [Data::new(4, 9, 3000), Data::new(70, 5, 1500)] {
+        for optimizer in [LBFGS, minibatch(SGD, 3), minibatch(Rule::AdamW, 3)] {
+            let optimizer = match optimizer {
+                Optimizer::Lbfgs { tolerance, .. } => Optimizer::Lbfgs { tolerance, max_iterations: 15 },
+                other => other,
+            };
+            let on_threads = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| data.fit(Loss::Softmax, 1e-3, &optimizer).theta)
+            };
+            let bits = |theta: Vec<f32>| theta.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            let one = bits(on_threads(1));
+            for threads in [2, 3, 7] {
+                assert_eq!(bits(on_threads(threads)), one, "{optimizer:?} on {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
+    let data = Data::new(3, 6, 400);
+    let problem = Problem {
+        rows: Rows::all(&data.features),
+        labels: &data.labels,
+        weights: &data.weights,
+        classes: 3,
+        loss: Loss::Softmax,
+        offsets: None,
+        l2: 1e-3,
+        decay: Decay::Weights,
+    };
+    let mut objective = Objective::new(problem, Kernels::best());
+    let mut seen: Vec<Vec<f32>> = Vec::new();
+    // Best at the second epoch, worse ever after.
+    let mut score = |theta: &[f32]| {
+        seen.push(theta.to_vec());
+        -(seen.len() as f64 - 2.0).abs()
+    };
+    let optimizer = minibatch(SGD, 50);
+    let fit = fit(&mut objective, &problem.start(), &optimizer, Some(&mut score), &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(seen.len(), 2 + 5 + 1);
+    assert_eq!(fit.theta, seen[1]);
+    assert_eq!(fit.steps, 2);
+}
+
+/// A known wrong port divides each batch by its own weight sum: then a batch of light rows moves the parameters as
+/// far as a batch of heavy ones. Batches of one row show it: feature 0 belongs to heavy rows, feature 1 to light ones.
+#[test]
+fn a_batch_pulls_in_proportion_to_its_weights() {
+    let features = Matrix::from_f32(vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2);
+    let weights = [1.9, 1.9, 0.1, 0.1];
+    let problem = Problem {
+        rows: Rows::all(&features),
+        labels: &[0, 1, 0, 1],
+        weights: &weights,
+        classes: 2,
+        loss: Loss::Softmax,
+        offsets: None,
+        l2: 0.0,
+        decay: Decay::Weights,
+    };
+    let optimizer = Optimizer::Minibatch {
+        rule: Rule::Sgd { momentum: 0.0, nesterov: false },
+        epochs: 1,
+        batch: 1,
+        rate: Some(1e-3),
+        schedule: Schedule::Constant,
+        patience: 1,
+        seed: 0,
+    };
+    let mut objective = Objective::new(problem, Kernels::best());
+    let fit = fit(&mut objective, &problem.start(), &optimizer, None, &mut |_| ControlFlow::Continue(()));
+    let theta = fit.unwrap().theta;
+    let pull = f64::from(theta[0] / theta[1]);
+    assert!((pull / 19.0 - 1.0).abs() < 1e-2, "heavy rows pull {pull} times as much, not 19 times");
+    // Two heavy rows, each half the gradient, over the mean weight 1.
+    assert!((f64::from(theta[0]) / (2.0 * 1.9 * 0.5 * 1e-3) - 1.0).abs() < 1e-2, "{theta:?}");
+}
