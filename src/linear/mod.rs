@@ -1,1 +1,3 @@
 //! The linear learner: model, objective and solvers.
+
+pub mod model;
