@@ -2,7 +2,8 @@
 
 Requirements: python >= 3.10, numpy >= 2, scikit-learn >= 1.4, pyarrow >= 15.
 Run from anywhere: python data/make_data.py [FOLDER]   (default: the folder of this script)
-The same rows are drawn every time; only the writers' version notes inside the Parquet files can differ.
+The same rows are drawn every time as long as numpy keeps its PCG64 permutations; the Parquet files also carry the version
+of their writer.
 """
 
 import pathlib
