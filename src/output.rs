@@ -1,1 +1,293 @@
-//! The one writer of files: whole or not at all.
+//! The one writer of files: a file appears whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Error, Result};
+
+/// Larger than the default of `BufWriter`: models and predictions come in megabytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Distinguishes the temporary files of one process; the process id distinguishes processes.
+static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
+
+/// A file under a temporary name in the folder of its target, which [`AtomicFile::commit`] moves into place.
+///
+/// Until then, and for ever where it is dropped without commit, an old file of that name stays as it was. Only the
+/// owner can read the temporary file. A target that is no regular file (a pipe, `/dev/null`) is written directly.
+#[derive(Debug)]
+pub struct AtomicFile {
+    writer: BufWriter<File>,
+    /// As the user wrote it, for messages.
+    path: String,
+    /// Symbolic links resolved, so that a link stays a link to the new content.
+    target: PathBuf,
+    /// `None` once moved, or where the target is written directly.
+    temporary: Option<PathBuf>,
+}
+
+impl AtomicFile {
+    /// Opens a temporary file beside `path`.
+    /// Fails with [`Error::Io`] where the folder does not exist or is not writable, or `path` is a folder.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let asked = path.as_ref();
+        let path = asked.display().to_string();
+        let create_failed = |source| Error::io(path.clone(), "create", source);
+
+        let existing = match fs::metadata(asked) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(create_failed(error)),
+        };
+        let target = match &existing {
+            Some(metadata) if metadata.is_dir() => {
+                return Err(create_failed(io::ErrorKind::IsADirectory.into()));
+            }
+            Some(metadata) if !metadata.is_file() => {
+                let file = OpenOptions::new().write(true).open(asked).map_err(create_failed)?;
+                let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+                return Ok(AtomicFile { writer, path, target: asked.to_owned(), temporary: None });
+            }
+            Some(_) => fs::canonicalize(asked).map_err(create_failed)?,
+            None if asked.file_name().is_none() => {
+                return Err(create_failed(io::ErrorKind::InvalidInput.into()));
+            }
+            None => asked.to_owned(),
+        };
+        let (file, temporary) = open_temporary(folder_of(&target), PRIVATE).map_err(create_failed)?;
+        let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(AtomicFile { writer, path, target, temporary: Some(temporary) })
+    }
+
+    /// The path as it was given to [`AtomicFile::create`].
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Flushes, syncs, takes the mode of the old file (or the usual one) and moves the file over its target.
+    /// On [`Error::Io`] the temporary file is gone and an old file is as it was.
+    pub fn commit(mut self) -> Result<()> {
+        self.finish().map_err(|source| Error::io(self.path.clone(), "write", source))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.writer.flush()?;
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        let file = self.writer.get_ref();
+        let folder = folder_of(&self.target);
+        let permissions = match fs::metadata(&self.target) {
+            Ok(old) => old.permissions(),
+            Err(_) => usual_permissions(folder)?,
+        };
+        file.set_permissions(permissions)?;
+        file.sync_all()?;
+        fs::rename(temporary, &self.target)?;
+        self.temporary = None;
+        sync_folder(folder)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// For formats whose beginning states what follows.
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.writer.seek(to)
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing can be reported from here, and the target is untouched either way.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+const PRIVATE: u32 = 0o600;
+const SHARED: u32 = 0o666; // the umask takes its share off
+
+fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A new file of a name nobody uses. A name can be taken where an earlier process of the same id (id 1 in every
+/// container) was killed, hence the retries.
+fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+    const ATTEMPTS: usize = 10_000;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    for _ in 0..ATTEMPTS {
+        let number = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!(".cbfit-{}-{number}.tmp", std::process::id()));
+        match options.open(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (file, temporary)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// What a plainly created file would have got. The umask itself can only be read by setting it, which is
+/// `unsafe` and visible to other threads, so an empty file is asked instead.
+fn usual_permissions(folder: &Path) -> io::Result<fs::Permissions> {
+    let (probe, path) = open_temporary(folder, SHARED)?;
+    let permissions = probe.metadata().map(|metadata| metadata.permissions());
+    fs::remove_file(path)?;
+    permissions
+}
+
+/// Makes the rename itself durable. Some file systems cannot sync a folder and some folders cannot be opened for
+/// reading: the file is then in place all the same.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_target_changes_at_commit_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        fs::write(&path, "old").unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        file.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(names_in(folder.path()), ["out.csv"]);
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.cbfit");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(names_in(folder.path()).len(), 1);
+        drop(file);
+        assert_eq!(names_in(folder.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn many_files_at_once_do_not_collide() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<AtomicFile> =
+            (0..50).map(|i| AtomicFile::create(folder.path().join(format!("f{i}"))).unwrap()).collect();
+        assert_eq!(names_in(folder.path()).len(), 50);
+        files.into_iter().for_each(|file| file.commit().unwrap());
+        assert!(names_in(folder.path()).iter().all(|name| name.starts_with('f')));
+    }
+
+    #[test]
+    fn a_missing_folder_and_a_folder_as_target_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().join("no/such/out.csv"), folder.path().to_owned(), PathBuf::from("..")] {
+            let error = AtomicFile::create(&path).unwrap_err();
+            assert_eq!(error.code(), "E0402", "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use super::*;
+        use std::os::unix::fs::PermissionsExt;
+
+        fn mode(path: &Path) -> u32 {
+            fs::metadata(path).unwrap().permissions().mode() & 0o777
+        }
+
+        #[test]
+        fn private_while_temporary_then_the_usual_mode() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("out.csv");
+            let file = AtomicFile::create(&path).unwrap();
+            assert_eq!(mode(file.temporary.as_ref().unwrap()), 0o600);
+            file.commit().unwrap();
+            let plain = folder.path().join("plain");
+            fs::write(&plain, "").unwrap();
+            assert_eq!(mode(&path), mode(&plain));
+        }
+
+        #[test]
+        fn the_mode_of_an_old_file_is_kept() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("secret.cbfit");
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            AtomicFile::create(&path).unwrap().commit().unwrap();
+            assert_eq!(mode(&path), 0o640);
+        }
+
+        #[test]
+        fn a_link_stays_a_link() {
+            let folder = tempfile::tempdir().unwrap();
+            let real = folder.path().join("real");
+            let link = folder.path().join("link");
+            fs::write(&real, "old").unwrap();
+            std::os::unix::fs::symlink(&real, &link).unwrap();
+            let mut file = AtomicFile::create(&link).unwrap();
+            file.write_all(b"new").unwrap();
+            file.commit().unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+        }
+
+        #[test]
+        fn a_device_is_written_and_never_replaced() {
+            let mut file = AtomicFile::create("/dev/null").unwrap();
+            file.write_all(b"gone").unwrap();
+            file.commit().unwrap();
+            assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        }
+
+        #[test]
+        fn a_full_disk_is_an_error_at_commit() {
+            if !Path::new("/dev/full").exists() {
+                return println!("skipped: no /dev/full here");
+            }
+            let mut file = AtomicFile::create("/dev/full").unwrap();
+            file.write_all(b"no room").unwrap();
+            let error = file.commit().unwrap_err();
+            assert!(error.to_string().contains("cannot write"), "{error}");
+        }
+    }
+}

@@ -1,1 +1,187 @@
-//! The model file: safetensors with JSON metadata.
+//! The model file `.cbfit`: a safetensors container with JSON metadata, so numpy and torch open it without cbfit.
+//!
+//! Tensors, all f32: `weight` (C x D), `bias` (C), and where features were scaled `scaler.mean` and `scaler.scale`
+//! (D each). The string `cbfit` of the container's `__metadata__` holds [`ModelMetadata`] as JSON.
+
+mod container;
+mod metadata;
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::linear::model::LinearModel;
+use crate::output::AtomicFile;
+use crate::{Error, Result};
+use container::{Container, NamedTensor, TensorReader, bad, parse_json};
+
+pub use container::MAX_HEADER_BYTES;
+pub use metadata::{EncoderState, FORMAT_VERSION, MAX_CLASSES, ModelMetadata, ScalerState, WeightingRecord};
+
+/// Most features a model may have.
+pub const MAX_FEATURES: usize = 1_000_000;
+
+/// Scaling of the features before the linear map: (x - mean) / scale, D values each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalerVectors {
+    /// Subtracted.
+    pub mean: Vec<f32>,
+    /// Divided by; finite and positive.
+    pub scale: Vec<f32>,
+}
+
+/// A model with everything its file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedModel {
+    /// Weights and biases.
+    pub model: LinearModel,
+    /// Scaling in front of the model, if any.
+    pub scaler: Option<ScalerVectors>,
+    /// The rest.
+    pub metadata: ModelMetadata,
+}
+
+/// Writes `saved` to `path`, whole or not at all, and returns the number of bytes. Equal models give equal bytes.
+/// Fails with [`Error::BadModel`] where the parts contradict each other or hold numbers that are not finite,
+/// [`Error::TooLarge`] where the names need a header above [`MAX_HEADER_BYTES`], [`Error::Io`].
+pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
+    let shown = path.as_ref().display().to_string();
+    saved.metadata.validate().map_err(|why| bad(&shown, why))?;
+    let model = &saved.model;
+    let mut tensors = vec![
+        NamedTensor { name: "weight", shape: vec![model.classes(), model.features], values: &model.weight },
+        NamedTensor { name: "bias", shape: vec![model.classes()], values: &model.bias },
+    ];
+    if let Some(ScalerVectors { mean, scale }) = &saved.scaler {
+        tensors.push(NamedTensor { name: "scaler.mean", shape: vec![mean.len()], values: mean });
+        tensors.push(NamedTensor { name: "scaler.scale", shape: vec![scale.len()], values: scale });
+    }
+    let shapes = tensors.iter().map(|tensor| (tensor.name, tensor.shape.as_slice()));
+    let features =
+        check_shapes(shapes, saved.metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    for tensor in &tensors {
+        check_values(tensor, features).map_err(|why| bad(&shown, why))?;
+    }
+    if model.loss != saved.metadata.loss {
+        return Err(bad(&shown, "model and metadata name different losses"));
+    }
+    let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(&shown, error.to_string()))?;
+    let mut file = AtomicFile::create(path)?;
+    let bytes = container::write(&mut file, &shown, &json, &tensors)?;
+    file.commit()?;
+    Ok(bytes)
+}
+
+/// Reads a model. Fails with [`Error::NotFound`], [`Error::Io`], [`Error::NewerModel`], or [`Error::BadModel`] for
+/// anything that [`save`] would not have written: sizes are held against the file before memory is taken.
+pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
+    let (shown, metadata, tensors) = open(path.as_ref())?;
+    let features =
+        check_shapes(tensors.shapes(), metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    let mut values = tensors.read()?;
+    let mut take = |name: &str| values.remove(name);
+    let weight = take("weight").unwrap_or_default();
+    let bias = take("bias").unwrap_or_default();
+    let scaler = match (take("scaler.mean"), take("scaler.scale")) {
+        (Some(mean), Some(scale)) => Some(ScalerVectors { mean, scale }),
+        _ => None,
+    };
+    if let Some(scale) = scaler.as_ref().and_then(|scaler| scaler.scale.iter().find(|scale| **scale <= 0.0)) {
+        return Err(bad(&shown, format!("a feature is scaled by {scale}")));
+    }
+    let model = LinearModel { weight, bias, features, loss: metadata.loss };
+    Ok(SavedModel { model, scaler, metadata })
+}
+
+/// Reads what a model file says about itself and checks sizes and shapes, without reading its weights.
+/// Fails as [`load`] does.
+pub fn read_metadata(path: impl AsRef<Path>) -> Result<(ModelMetadata, usize)> {
+    let (shown, metadata, tensors) = open(path.as_ref())?;
+    let features =
+        check_shapes(tensors.shapes(), metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    Ok((metadata, features))
+}
+
+fn open(path: &Path) -> Result<(String, ModelMetadata, TensorReader)> {
+    let shown = path.display().to_string();
+    let file = File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: shown.clone(), near: models_near(path) },
+        _ => Error::io(shown.clone(), "read", source),
+    })?;
+    let container = Container::open(&shown, file)?;
+
+    // Before anything else: a newer file may hold keys and tensors that are errors to this version.
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u64,
+    }
+    let found = parse_json::<Version>(&container.metadata, &shown, "metadata")?.format_version;
+    if found > FORMAT_VERSION {
+        return Err(Error::NewerModel { path: shown, found, supported: FORMAT_VERSION });
+    }
+    let metadata: ModelMetadata = parse_json(&container.metadata, &shown, "metadata")?;
+    metadata.validate().map_err(|why| bad(&shown, why))?;
+    Ok((shown, metadata, container.into_tensors()?))
+}
+
+/// The number of features D, where all tensors are there and agree on C and D.
+fn check_shapes<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])>,
+    classes: usize,
+) -> Result<usize, String> {
+    let shapes: std::collections::BTreeMap<&str, &[usize]> = tensors.collect();
+    let features = match shapes.get("weight") {
+        Some(&&[rows, features]) if rows == classes => features,
+        other => return Err(format!("it has {classes} classes, but its weight is {}", shape_text(other))),
+    };
+    if !(1..=MAX_FEATURES).contains(&features) {
+        return Err(format!("it has {features} features; 1 to {MAX_FEATURES} are possible"));
+    }
+    for (name, length) in [("bias", classes), ("scaler.mean", features), ("scaler.scale", features)] {
+        match shapes.get(name) {
+            Some(&&[found]) if found == length => {}
+            None if name != "bias" => {}
+            other => return Err(format!("its {name} is {} instead of [{length}]", shape_text(other))),
+        }
+    }
+    if shapes.contains_key("scaler.mean") != shapes.contains_key("scaler.scale") {
+        return Err("it has one of scaler.mean and scaler.scale without the other".into());
+    }
+    Ok(features)
+}
+
+fn shape_text(shape: Option<&&[usize]>) -> String {
+    shape.map_or("missing".into(), |sides| format!("{:?}", sides.iter().take(4).collect::<Vec<_>>()))
+}
+
+fn check_values(tensor: &NamedTensor<'_>, features: usize) -> Result<(), String> {
+    let NamedTensor { name, shape, values } = tensor;
+    if shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side)) != Some(values.len()) {
+        return Err(format!("{} values of {name} for shape {shape:?}", values.len()));
+    }
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(format!("{name} of row {}, feature {} is {}", at / features, at % features, values[at]));
+    }
+    match values.iter().find(|value| *name == "scaler.scale" && **value <= 0.0) {
+        Some(scale) => Err(format!("a feature is scaled by {scale}")),
+        None => Ok(()),
+    }
+}
+
+/// Names in the folder of `path` that it may have been meant for: the nearest one, then the models.
+fn models_near(path: &Path) -> Vec<String> {
+    const LOOKED_AT: usize = 10_000;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.take(LOOKED_AT).flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let nearest = crate::error::nearest(&wanted, &names).map(str::to_owned);
+    let models = names.into_iter().filter(|name| name.ends_with(".cbfit") && Some(name) != nearest.as_ref());
+    nearest.clone().into_iter().chain(models).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,3 @@
 //! What a run says: text and JSON.
+
+pub mod predictions;

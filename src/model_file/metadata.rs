@@ -1,0 +1,171 @@
+//! What a model file says about itself, as JSON under the key `cbfit`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::labels::{ClassCounts, LabelKind, LabelMap};
+use crate::loss::Loss;
+
+/// The newest format this build reads and the one it writes.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// Most classes a model may have.
+pub const MAX_CLASSES: usize = 10_000_000;
+
+const MAX_NAME_BYTES: usize = 64 * 1024;
+
+/// State of the feature encoder, owned by `data::encode`.
+pub type EncoderState = Value;
+
+/// State of the feature scaler, owned by `data::encode`; null where features are used as they are.
+pub type ScalerState = Value;
+
+/// How the class weights came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightingRecord {
+    /// Name of the scheme: `none`, `inverse`, `sqrt`, `effective` or `file`.
+    pub scheme: String,
+    /// Beta as it was written or chosen (`0.9999`, `1-1e-7`); only with the effective scheme.
+    pub beta: Option<String>,
+    /// Name of the normalisation: `samples`, `classes` or `none`.
+    pub normalisation: String,
+}
+
+/// Everything in a model file except its tensors. C is the number of classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelMetadata {
+    /// Version of the layout of the file; [`FORMAT_VERSION`] in files written by this build.
+    pub format_version: u64,
+    /// Version of the cbfit that wrote the file.
+    pub cbfit_version: String,
+    /// Loss the model was fitted with.
+    pub loss: Loss,
+    /// The C class names in the order of the rows of `weight`.
+    pub label_map: LabelMap,
+    /// Rows of each class fitted on (C values each).
+    pub counts: ClassCounts,
+    /// One weight a class, normalised as `weighting` says.
+    pub class_weights: Vec<f64>,
+    /// Where the weights come from.
+    pub weighting: WeightingRecord,
+    /// tau of the logit-adjusted loss; 0 without adjustment.
+    pub logit_adjust: f64,
+    /// How columns became features.
+    pub encoder: EncoderState,
+    /// How features were scaled.
+    pub scaler: ScalerState,
+    /// The effective configuration of the run.
+    pub config: Value,
+    /// Identifies the training data.
+    pub data_fingerprint: String,
+    /// Scores on the validation and test parts.
+    pub metrics: Value,
+    /// Gradient norm and bound on the gap of the objective at the end of the fit.
+    pub certificate: Value,
+    /// Objective and scores along the fit.
+    pub history: Value,
+}
+
+impl ModelMetadata {
+    /// Checks what the types leave open: C values of everything, unique names of the stated kind, finite numbers.
+    /// Returns the first contradiction in words.
+    pub fn validate(&self) -> Result<(), String> {
+        let classes = self.label_map.classes();
+        if self.format_version == 0 {
+            return Err("its format version is 0".into());
+        }
+        if !(2..=MAX_CLASSES).contains(&classes) {
+            return Err(format!("it has {classes} classes; 2 to {MAX_CLASSES} are possible"));
+        }
+        let lengths = [
+            ("row counts", self.counts.rows.len()),
+            ("weighted counts", self.counts.weighted.len()),
+            ("class weights", self.class_weights.len()),
+        ];
+        if let Some((what, found)) = lengths.into_iter().find(|(_, length)| *length != classes) {
+            return Err(format!("it has {classes} classes, but {found} {what}"));
+        }
+        validate_names(&self.label_map)?;
+        non_negative("class weight", &self.class_weights)?;
+        non_negative("weighted count", &self.counts.weighted)?;
+        if !self.logit_adjust.is_finite() {
+            return Err(format!("its logit adjustment is {}", self.logit_adjust));
+        }
+        match self.loss {
+            Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } if !(gamma.is_finite() && gamma >= 0.0) => {
+                Err(format!("its gamma is {gamma}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn validate_names(labels: &LabelMap) -> Result<(), String> {
+    if let Some(name) = labels.names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
+        return Err(format!("a class name has {} bytes; the limit is {MAX_NAME_BYTES}", name.len()));
+    }
+    // Predictions are written in the label's own type, so every name has to be a value of it.
+    let fits = |name: &str| match labels.kind {
+        LabelKind::Int => name.parse::<i64>().is_ok(),
+        LabelKind::Bool => matches!(name, "true" | "false"),
+        LabelKind::Text => true,
+    };
+    if let Some(name) = labels.names.iter().find(|name| !fits(name)) {
+        return Err(format!("class {name:?} is no value of label kind {:?}", labels.kind));
+    }
+    let mut sorted: Vec<&str> = labels.names.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("class name {:?} occurs twice", pair[0])),
+        None => Ok(()),
+    }
+}
+
+fn non_negative(what: &str, values: &[f64]) -> Result<(), String> {
+    match values.iter().position(|value| !(value.is_finite() && *value >= 0.0)) {
+        Some(class) => Err(format!("{what} of class {class} is {}", values[class])),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn contradictions_are_named() {
+        type Spoil = fn(&mut ModelMetadata);
+        let cases: [(Spoil, &str); 9] = [
+            (|m| m.class_weights.truncate(2), "2 class weights"),
+            (|m| m.counts.rows.push(1), "4 row counts"),
+            (|m| m.label_map.names[1] = m.label_map.names[0].clone(), "occurs twice"),
+            (|m| m.label_map.kind = LabelKind::Int, "no value of label kind Int"),
+            (|m| m.label_map.names[0] = "x".repeat(70_000), "70000 bytes"),
+            (|m| m.label_map.names.truncate(1), "1 classes"),
+            (|m| m.class_weights[2] = -0.5, "class weight of class 2 is -0.5"),
+            (|m| m.counts.weighted[0] = f64::NAN, "weighted count of class 0 is NaN"),
+            (|m| m.loss = Loss::Focal { gamma: f64::INFINITY }, "gamma is inf"),
+        ];
+        for (spoil, expected) in cases {
+            let mut metadata = example().metadata;
+            assert_eq!(metadata.validate(), Ok(()));
+            spoil(&mut metadata);
+            let found = metadata.validate().unwrap_err();
+            assert!(found.contains(expected), "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn json_keeps_every_bit_and_refuses_unknown_keys() {
+        let mut metadata = example().metadata;
+        metadata.class_weights = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324];
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        let text = serde_json::to_string(&json).unwrap();
+        assert_eq!(serde_json::from_str::<ModelMetadata>(&text).unwrap(), metadata);
+        json["surprise"] = 1.into();
+        assert!(serde_json::from_value::<ModelMetadata>(json).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Round trips and hostile files.
+
+use super::*;
+use crate::labels::{ClassCounts, LabelKind, LabelMap};
+use crate::loss::Loss;
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Three classes, two features.
+pub(super) fn example() -> SavedModel {
+    let loss = Loss::Focal { gamma: 0.5 };
+    let mut model = LinearModel::new(3, 2, loss);
+    model.weight = vec![0.5, -1.25, f32::MIN_POSITIVE, 3e38, -0.0, 1.0 / 3.0];
+    model.bias = vec![-0.75, 0.0, 2.0];
+    let scaler = Some(ScalerVectors { mean: vec![1.0, -2.0], scale: vec![0.5, 4.0] });
+    let metadata = ModelMetadata {
+        format_version: FORMAT_VERSION,
+        cbfit_version: "0.1.0".into(),
+        loss,
+        label_map: LabelMap {
+            kind: LabelKind::Text,
+            names: vec!["cat".into(), "d\"og\n".into(), "Löwe".into()],
+        },
+        counts: ClassCounts::from_rows(vec![100, 10, 1]),
+        class_weights: vec![0.25, 1.0 / 3.0, 2.5],
+        weighting: WeightingRecord {
+            scheme: "effective".into(),
+            beta: Some("1-1e-7".into()),
+            normalisation: "samples".into(),
+        },
+        logit_adjust: 0.0,
+        encoder: json!({"vector": "embedding"}),
+        scaler: json!({"kind": "standard"}),
+        config: json!({"l2": 1e-3, "seed": 0}),
+        data_fingerprint: "8f3a".into(),
+        metrics: json!({"macro_recall": 0.5}),
+        certificate: json!({"gradient_norm": 1e-9}),
+        history: json!([]),
+    };
+    SavedModel { model, scaler, metadata }
+}
+
+fn in_folder<T>(test: impl FnOnce(&Path) -> T) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    test(&folder.path().join("m.cbfit"))
+}
+
+fn bytes_of(saved: &SavedModel) -> Vec<u8> {
+    in_folder(|path| {
+        let length = save(path, saved).unwrap();
+        let bytes = fs::read(path).unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        bytes
+    })
+}
+
+fn load_bytes(bytes: &[u8]) -> Result<SavedModel> {
+    in_folder(|path| {
+        fs::write(path, bytes).unwrap();
+        let loaded = load(path);
+        // Whoever reads only the header must never be worse off.
+        assert!(loaded.is_err() || read_metadata(path).is_ok());
+        loaded
+    })
+}
+
+/// A container with the header `header` and `data_bytes` zero bytes after it.
+fn container_of(header: &serde_json::Value, data_bytes: usize) -> Vec<u8> {
+    let header = header.to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data_bytes, 0);
+    bytes
+}
+
+fn header_of(bytes: &[u8]) -> serde_json::Value {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    serde_json::from_slice(&bytes[8..8 + length]).unwrap()
+}
+
+#[test]
+fn a_model_comes_back_bit_for_bit() {
+    for scaler in [example().scaler, None] {
+        let saved = SavedModel { scaler, ..example() };
+        let bytes = bytes_of(&saved);
+        let loaded = load_bytes(&bytes).unwrap();
+        assert_eq!(loaded, saved);
+        assert!(loaded.model.weight[4].is_sign_negative());
+        assert_eq!(bytes_of(&loaded), bytes);
+    }
+}
+
+#[test]
+fn other_readers_of_safetensors_open_it() {
+    let saved = example();
+    let bytes = bytes_of(&saved);
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let weight = tensors.tensor("weight").unwrap();
+    assert_eq!((weight.dtype(), weight.shape()), (safetensors::Dtype::F32, &[3, 2][..]));
+    let values: Vec<u8> = saved.model.weight.iter().flat_map(|w| w.to_le_bytes()).collect();
+    assert_eq!(weight.data(), values);
+    assert_eq!(tensors.tensor("scaler.scale").unwrap().shape(), [2]);
+    assert_eq!(u64::from_le_bytes(bytes[..8].try_into().unwrap()) % 8, 0);
+}
+
+#[test]
+fn metadata_is_readable_alone() {
+    in_folder(|path| {
+        save(path, &example()).unwrap();
+        assert_eq!(read_metadata(path).unwrap(), (example().metadata, 2));
+    });
+}
+
+#[test]
+fn every_truncation_and_every_addition_is_refused() {
+    let bytes = bytes_of(&example());
+    for length in 0..bytes.len() {
+        assert_eq!(load_bytes(&bytes[..length]).unwrap_err().exit_status(), 5, "at {length} bytes");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(load_bytes(&longer).unwrap_err().to_string().contains("its header describes"));
+}
+
+#[test]
+fn a_newer_format_is_told_from_a_damaged_file() {
+    let mut header = header_of(&bytes_of(&example()));
+    header["__metadata__"]["cbfit"] = r#"{"format_version": 7, "forest": []}"#.into();
+    header["trees"] = json!({"dtype": "U8", "shape": [0], "data_offsets": [0, 0]});
+    let error = load_bytes(&container_of(&header, 0)).unwrap_err();
+    assert_eq!(error.code(), "E0502");
+    assert!(error.to_string().contains("format 7"), "{error}");
+}
+
+#[test]
+fn hostile_headers_are_refused_before_memory_is_taken() {
+    let good = bytes_of(&example());
+    let huge = 1u64 << 62;
+    let edits: Vec<(&str, serde_json::Value, &str)> = vec![
+        ("/weight/shape", json!([3, huge]), "not f32"),
+        ("/weight/shape", json!([1u64 << 32, 1u64 << 32]), "not f32"),
+        ("/weight/data_offsets", json!([0, huge]), "not f32"),
+        ("/weight/data_offsets", json!([24, 0]), "not f32"),
+        ("/weight/dtype", json!("F16"), "not f32"),
+        ("/bias/data_offsets", json!([28, 40]), "not f32"),
+        ("/weight/shape", json!([2, 3]), "3 classes, but its weight"),
+        ("/weight/shape", json!([6]), "3 classes, but its weight"),
+        ("/scaler.mean/shape", json!([1, 2]), "scaler.mean is ["),
+        ("/weight/shape", json!([-1, 2]), "header: invalid value"),
+        ("/__metadata__/cbfit", json!("{\"format_version\": 0}"), "missing field"),
+        ("/__metadata__/cbfit", json!("["), "metadata: "),
+        ("/__metadata__/cbfit", json!("[".repeat(100_000)), "metadata: "),
+        ("/__metadata__", json!({}), "did not write"),
+        ("/bias", json!(null), "header: invalid type"),
+    ];
+    for (pointer, value, expected) in edits {
+        let mut header = header_of(&good);
+        *header.pointer_mut(pointer).unwrap() = value;
+        let error = load_bytes(&container_of(&header, 52)).unwrap_err();
+        assert_eq!(error.code(), "E0501", "{pointer}: {error}");
+        assert!(error.to_string().contains(expected), "{pointer}: {error}");
+        assert!(error.to_string().len() < 1_000, "{pointer}");
+    }
+    let mut longest = u64::MAX.to_le_bytes().to_vec();
+    longest.extend(&good);
+    assert!(load_bytes(&longest).unwrap_err().to_string().contains("the limit is"));
+    let foreign = container_of(&json!({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}), 4);
+    assert!(load_bytes(&foreign).unwrap_err().to_string().contains("did not write"));
+}
+
+#[test]
+fn a_sparse_file_of_absurd_size_is_refused() {
+    in_folder(|path| {
+        let mut header = header_of(&bytes_of(&example()));
+        let (classes, features) = (3u64, MAX_FEATURES as u64 + 1);
+        let end = classes * features * 4;
+        header["weight"] = json!({"dtype": "F32", "shape": [classes, features], "data_offsets": [0, end]});
+        header["bias"] = json!({"dtype": "F32", "shape": [3], "data_offsets": [end, end + 12]});
+        let header = header.as_object_mut().unwrap();
+        header.retain(|name, _| !name.starts_with("scaler"));
+        let start = container_of(&json!(header), 0);
+        fs::write(path, &start).unwrap();
+        File::options().write(true).open(path).unwrap().set_len(start.len() as u64 + end + 12).unwrap();
+        let error = load(path).unwrap_err();
+        assert!(error.to_string().contains("1000001 features"), "{error}");
+    });
+}
+
+#[test]
+fn nonsense_is_not_saved_and_an_old_model_survives() {
+    type Spoil = fn(&mut SavedModel);
+    let spoilers: [(Spoil, &str); 7] = [
+        (|s| s.model.weight[3] = f32::NAN, "row 1, feature 1 is NaN"),
+        (|s| s.model.bias[0] = f32::INFINITY, "is inf"),
+        (|s| (s.model.features, s.scaler) = (3, None), "6 values of weight for shape [3, 3]"),
+        (|s| s.model.bias.truncate(2), "3 classes"),
+        (|s| s.scaler.as_mut().unwrap().scale[0] = 0.0, "scaled by 0"),
+        (|s| s.scaler.as_mut().unwrap().mean.truncate(1), "scaler.mean is ["),
+        (|s| s.metadata.loss = Loss::Softmax, "different losses"),
+    ];
+    in_folder(|path| {
+        save(path, &example()).unwrap();
+        for (spoil, expected) in spoilers {
+            let mut saved = example();
+            spoil(&mut saved);
+            let error = save(path, &saved).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} instead of {expected}");
+        }
+        assert_eq!(load(path).unwrap(), example());
+    });
+}
+
+#[test]
+fn not_finite_tensors_are_refused() {
+    let bytes = bytes_of(&example());
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut spoiled = bytes.clone();
+        let last = spoiled.len() - 4;
+        spoiled[last..].copy_from_slice(&value.to_le_bytes());
+        assert!(load_bytes(&spoiled).unwrap_err().to_string().contains("scaler.scale"));
+    }
+}
+
+#[test]
+fn a_missing_model_names_its_neighbours() {
+    in_folder(|path| {
+        let folder = path.parent().unwrap();
+        for name in ["digits.cbfit", "flowers.cbfit", "notes.txt"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        match load(folder.join("digit.cbfit")).unwrap_err() {
+            Error::NotFound { near, .. } => assert_eq!(near, ["digits.cbfit", "flowers.cbfit"]),
+            other => panic!("{other}"),
+        }
+    });
+}
+
+#[test]
+fn a_flipped_bit_is_an_error_or_another_valid_model() {
+    let bytes = bytes_of(&example());
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            if let Ok(loaded) = load_bytes(&flipped) {
+                loaded.metadata.validate().unwrap();
+                assert!(loaded.model.weight.iter().all(|value| value.is_finite()));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), lengthy: bool) {
+        if lengthy && bytes.len() >= 8 {
+            let length = (bytes.len() as u64 - 8).to_le_bytes();
+            bytes[..8].copy_from_slice(&length);
+        }
+        prop_assert!(load_bytes(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_finite_model_survives(weight in prop::collection::vec(-1e30f32..1e30, 6), gamma in 0.0f64..5.0) {
+        let mut saved = example();
+        saved.model.weight = weight;
+        saved.model.loss = Loss::SoftmaxFocal { gamma };
+        saved.metadata.loss = saved.model.loss;
+        prop_assert_eq!(load_bytes(&bytes_of(&saved)).unwrap(), saved);
+    }
+}

@@ -1,0 +1,293 @@
+//! Predictions as a file: Parquet, CSV, TSV, JSON lines or npy, written block by block.
+//!
+//! Columns: the id (if there is one), `prediction` in the type the labels had, `probability` of that class,
+//! `prediction_2`, `probability_2` and so on up to `top_k`, then on request the probabilities of all classes. These are
+//! columns `p_<class>` in CSV, TSV and JSON lines, one fixed-size list `probabilities` in Parquet, and in npy (which has
+//! no columns) the rows x C matrix in place of the labels.
+
+mod delimited;
+mod jsonl;
+mod npy;
+mod parquet;
+mod sink;
+
+use std::path::Path;
+
+use crate::data::table::{ColumnBuffer, FieldKind};
+use crate::labels::{LabelKind, LabelMap};
+use crate::{Error, Result};
+use sink::Sink;
+
+/// File format of predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PredictionFormat {
+    /// Columns, zstd.
+    Parquet,
+    /// Comma-separated with a header. Text that a spreadsheet would run as a formula is written with a `'` before it.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// A numpy array without ids: labels (one a row), or the matrix of probabilities.
+    Npy,
+    /// One JSON object a row.
+    Jsonl,
+}
+
+impl PredictionFormat {
+    const NAMES: [(&str, PredictionFormat); 5] = [
+        ("parquet", PredictionFormat::Parquet),
+        ("csv", PredictionFormat::Csv),
+        ("tsv", PredictionFormat::Tsv),
+        ("npy", PredictionFormat::Npy),
+        ("jsonl", PredictionFormat::Jsonl),
+    ];
+
+    /// The format called `name` (`"parquet"`, `"csv"`, `"tsv"`, `"npy"`, `"jsonl"`), else [`Error::BadValue`].
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::named(name).ok_or_else(|| unknown_format("--format", name, "is no format of predictions"))
+    }
+
+    /// The format a path's extension stands for; CSV for `-` (standard output). Else [`Error::BadValue`].
+    pub fn of_path(path: &str) -> Result<Self> {
+        let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+        match extension {
+            None if path == "-" => Ok(PredictionFormat::Csv),
+            None => Err(unknown_format("--out", path, "has no extension to tell the format")),
+            Some(name) => Self::named(name)
+                .ok_or_else(|| unknown_format("--out", path, "has an extension that names no format")),
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let lower = name.to_ascii_lowercase();
+        Self::NAMES.iter().find(|(known, _)| *known == lower).map(|(_, format)| *format)
+    }
+}
+
+fn unknown_format(flag: &str, value: &str, why: &str) -> Error {
+    let names: Vec<&str> = PredictionFormat::NAMES.iter().map(|(name, _)| *name).collect();
+    Error::bad_value(flag, value, why, format!("predictions are written as {}", names.join(", ")))
+}
+
+/// What a file of predictions contains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PredictionSchema {
+    /// Name and kind of the column copied from the data, if any.
+    pub id: Option<(String, FieldKind)>,
+    /// The C classes.
+    pub labels: LabelMap,
+    /// Number of ranked classes a row, 1 to C.
+    pub top_k: usize,
+    /// Whether the probabilities of all classes are written.
+    pub full_probabilities: bool,
+}
+
+/// Predictions of some consecutive rows.
+#[derive(Debug, Clone, Copy)]
+pub struct PredictionBlock<'a> {
+    /// One id a row, present if and only if the schema has an id.
+    pub ids: Option<&'a ColumnBuffer>,
+    /// Code of the predicted class, one a row; the first rank whatever the probabilities say.
+    pub predicted: &'a [u32],
+    /// Rows x C, row-major.
+    pub probabilities: &'a [f32],
+}
+
+/// Writes predictions to a file, which appears at [`PredictionWriter::finish`], or to standard output.
+pub struct PredictionWriter {
+    encoder: Box<dyn Encode>,
+    id_kind: Option<FieldKind>,
+    classes: usize,
+    top_k: usize,
+    rows: u64,
+}
+
+/// One file format.
+trait Encode {
+    fn write(&mut self, block: &RankedBlock<'_>) -> Result<()>;
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// A [`PredictionBlock`] with its ranks.
+struct RankedBlock<'a> {
+    ids: Option<&'a ColumnBuffer>,
+    /// Rows x top_k codes.
+    ranked: Vec<u32>,
+    probabilities: &'a [f32],
+    classes: usize,
+    top_k: usize,
+}
+
+impl PredictionWriter {
+    /// Opens `path` (`-` = standard output) for predictions.
+    ///
+    /// Fails with [`Error::BadValue`] (`top_k` outside 1..=C, npy on standard output), [`Error::NoEffect`] (id or
+    /// `top_k` with npy, which has no columns), [`Error::UnsupportedType`] (an id that is a vector),
+    /// [`Error::DuplicateColumns`] (an id called like a column of the predictions), [`Error::Io`].
+    pub fn create(path: &str, format: PredictionFormat, schema: &PredictionSchema) -> Result<Self> {
+        let classes = schema.labels.classes();
+        if !(1..=classes).contains(&schema.top_k) {
+            return Err(Error::bad_value(
+                "--top-k",
+                schema.top_k.to_string(),
+                format!("the model has {classes} classes"),
+                format!("choose 1 to {classes}"),
+            ));
+        }
+        if let Some((column, FieldKind::Vector { .. } | FieldKind::Other(_))) = &schema.id {
+            return Err(Error::UnsupportedType {
+                file: path.into(),
+                column: column.clone(),
+                kind: "vector".into(),
+                role: "an id",
+            });
+        }
+        check_names(path, schema)?;
+        let encoder: Box<dyn Encode> = match format {
+            PredictionFormat::Parquet => Box::new(parquet::ParquetEncoder::new(Sink::create(path)?, schema)?),
+            PredictionFormat::Csv => Box::new(delimited::DelimitedEncoder::new(path, ',', schema)?),
+            PredictionFormat::Tsv => Box::new(delimited::DelimitedEncoder::new(path, '\t', schema)?),
+            PredictionFormat::Npy => Box::new(npy::NpyEncoder::new(path, schema)?),
+            PredictionFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(path, schema)?),
+        };
+        let id_kind = schema.id.as_ref().map(|(_, kind)| kind.clone());
+        Ok(PredictionWriter { encoder, id_kind, classes, top_k: schema.top_k, rows: 0 })
+    }
+
+    /// Appends rows. Fails with [`Error::Io`].
+    ///
+    /// # Panics
+    /// Where the parts of the block differ in their number of rows or from the schema.
+    pub fn write_block(&mut self, block: &PredictionBlock<'_>) -> Result<()> {
+        let rows = block.predicted.len();
+        assert_eq!(block.probabilities.len(), rows * self.classes, "probabilities of a block");
+        assert_eq!(block.ids.map(ColumnBuffer::rows), self.id_kind.as_ref().map(|_| rows), "ids of a block");
+        if let (Some(ids), Some(kind)) = (block.ids, &self.id_kind) {
+            assert!(holds(ids, kind), "ids of a block are no {kind:?}");
+        }
+        let mut ranked = Vec::with_capacity(rows * self.top_k);
+        for (row, &predicted) in block.predicted.iter().enumerate() {
+            let probabilities = &block.probabilities[row * self.classes..(row + 1) * self.classes];
+            rank(predicted, probabilities, self.top_k, &mut ranked);
+        }
+        self.rows += rows as u64;
+        self.encoder.write(&RankedBlock {
+            ids: block.ids,
+            ranked,
+            probabilities: block.probabilities,
+            classes: self.classes,
+            top_k: self.top_k,
+        })
+    }
+
+    /// Completes the file and moves it into place; returns the number of rows. Fails with [`Error::Io`].
+    pub fn finish(self) -> Result<u64> {
+        self.encoder.finish()?;
+        Ok(self.rows)
+    }
+}
+
+fn holds(ids: &ColumnBuffer, kind: &FieldKind) -> bool {
+    matches!(
+        (ids, kind),
+        (ColumnBuffer::Int { .. }, FieldKind::Int)
+            | (ColumnBuffer::Float(_), FieldKind::Float)
+            | (ColumnBuffer::Bool { .. }, FieldKind::Bool)
+            | (ColumnBuffer::Text(_), FieldKind::Text)
+    )
+}
+
+/// Appends `top_k` codes: the predicted class, then the others by falling probability, equal ones by code.
+fn rank(predicted: u32, probabilities: &[f32], top_k: usize, ranked: &mut Vec<u32>) {
+    assert!((predicted as usize) < probabilities.len(), "predicted code {predicted} is no class");
+    ranked.push(predicted);
+    if top_k == 1 {
+        return;
+    }
+    let mut others: Vec<u32> = (0..probabilities.len() as u32).filter(|&code| code != predicted).collect();
+    let order =
+        |a: &u32, b: &u32| probabilities[*b as usize].total_cmp(&probabilities[*a as usize]).then(a.cmp(b));
+    if top_k - 1 < others.len() {
+        others.select_nth_unstable_by(top_k - 2, order);
+        others.truncate(top_k - 1);
+    }
+    others.sort_unstable_by(order);
+    ranked.extend(others);
+}
+
+impl RankedBlock<'_> {
+    fn rows(&self) -> usize {
+        self.ranked.len() / self.top_k
+    }
+
+    /// Codes and probabilities of the ranked classes of a row.
+    fn ranks(&self, row: usize) -> impl Iterator<Item = (usize, f32)> {
+        let of_row = self.row_probabilities(row);
+        let codes = &self.ranked[row * self.top_k..(row + 1) * self.top_k];
+        codes.iter().map(move |&code| (code as usize, of_row[code as usize]))
+    }
+
+    fn row_probabilities(&self, row: usize) -> &[f32] {
+        &self.probabilities[row * self.classes..(row + 1) * self.classes]
+    }
+}
+
+/// The classes in the type the labels had. Names that do not fit their kind leave all classes text.
+enum ClassValues {
+    Int(Vec<i64>),
+    Bool(Vec<bool>),
+    Text(Vec<String>),
+}
+
+impl ClassValues {
+    fn of(labels: &LabelMap) -> Self {
+        let parsed = match labels.kind {
+            LabelKind::Int => parse_all(&labels.names).map(ClassValues::Int),
+            LabelKind::Bool => parse_all(&labels.names).map(ClassValues::Bool),
+            LabelKind::Text => None,
+        };
+        parsed.unwrap_or_else(|| ClassValues::Text(labels.names.clone()))
+    }
+}
+
+fn parse_all<T: std::str::FromStr>(names: &[String]) -> Option<Vec<T>> {
+    names.iter().map(|name| name.parse().ok()).collect()
+}
+
+/// Names of the columns `prediction`, `probability`, `prediction_2`, ... in order.
+fn rank_names(top_k: usize) -> impl Iterator<Item = String> {
+    (1..=top_k).flat_map(|rank| {
+        let suffix = if rank == 1 { String::new() } else { format!("_{rank}") };
+        [format!("prediction{suffix}"), format!("probability{suffix}")]
+    })
+}
+
+/// Names of the columns of a text format.
+fn text_names(schema: &PredictionSchema) -> Vec<String> {
+    let id = schema.id.iter().map(|(name, _)| name.clone());
+    let classes = if schema.full_probabilities { schema.labels.names.as_slice() } else { &[] };
+    id.chain(rank_names(schema.top_k)).chain(classes.iter().map(|name| format!("p_{name}"))).collect()
+}
+
+fn check_names(path: &str, schema: &PredictionSchema) -> Result<()> {
+    let Some((id, _)) = &schema.id else { return Ok(()) };
+    // `probabilities` is the name of the list in Parquet; one rule for all formats is easier to remember.
+    let names = text_names(schema).into_iter().chain(["probabilities".to_owned()]);
+    let positions: Vec<usize> =
+        names.enumerate().filter(|(_, name)| name == id).map(|(position, _)| position).collect();
+    if positions.len() > 1 {
+        return Err(Error::DuplicateColumns { file: path.into(), name: id.clone(), positions });
+    }
+    Ok(())
+}
+
+/// Appends the shortest text that reads back as the same f32.
+fn push_f32(line: &mut String, value: f32) {
+    use std::fmt::Write as _;
+    // `Display` writes out every zero of 1e-30. Writing to a String cannot fail.
+    let _ =
+        if value != 0.0 && value.abs() < 1e-4 { write!(line, "{value:e}") } else { write!(line, "{value}") };
+}
+
+#[cfg(test)]
+mod tests;
