@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Loss of one row.
+/// Loss of one row, before its weight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// Softmax cross-entropy.
+    /// `-log softmax(z)_y`.
     Softmax,
-    /// Sigmoid one-vs-rest.
+    /// One-vs-rest logistic loss, summed over classes.
     Sigmoid,
-    /// Focal loss over sigmoids.
+    /// One-vs-rest focal loss, summed over classes.
     Focal {
-        /// Exponent of the modulator.
+        /// Exponent of the modulator, at least 0.
         gamma: f64,
     },
-    /// Focal loss over the softmax.
+    /// `-(1 - p_y)^gamma log p_y` with `p = softmax(z)`.
     SoftmaxFocal {
-        /// Exponent of the modulator.
+        /// Exponent of the modulator, at least 0.
         gamma: f64,
     },
 }

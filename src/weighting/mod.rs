@@ -1,1 +1,15 @@
 //! Class counts to class weights to row weights, and the way back to natural probabilities.
+
+pub mod beta;
+pub mod normalise;
+pub mod prior;
+pub mod prior_shift;
+pub mod scheme;
+pub mod summary;
+
+pub use beta::Beta;
+pub use normalise::{ClassWeights, Normalisation};
+pub use prior::{Prior, PriorCorrection, training_shares};
+pub use prior_shift::{PriorEstimate, estimate_prior};
+pub use scheme::Scheme;
+pub use summary::WeightSummary;
