@@ -83,6 +83,8 @@ pub enum Error {
     FilesDiffer { file: String, what: String },
     #[error("{place}: {detail}")]
     BadPrior { place: String, detail: String },
+    #[error("{file} is {kind}, which cbfit does not read")]
+    UnsupportedFormat { file: String, kind: String, recipe: String },
 
     // I/O
     #[error("{path}: no such file{}", near_names(near))]
@@ -158,6 +160,7 @@ impl Error {
             BadSplit { .. } => "E0319",
             FilesDiffer { .. } => "E0320",
             BadPrior { .. } => "E0321",
+            UnsupportedFormat { .. } => "E0322",
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
             BadModel { .. } => "E0501",
@@ -194,7 +197,7 @@ impl Error {
             NoRows { .. } => "check the path and the filters".into(),
             Damaged { .. } => "copy or write the file again".into(),
             WrongFormat { .. } => "name the true format with --format".into(),
-            RefusedFormat { recipe, .. } => recipe.clone(),
+            RefusedFormat { recipe, .. } | UnsupportedFormat { recipe, .. } => recipe.clone(),
             NullLabels { .. } => "leave these rows out with --unlabeled drop".into(),
             FractionalLabels { .. } => "name a column of classes with --label".into(),
             OneClass { .. } => "training needs at least two classes".into(),

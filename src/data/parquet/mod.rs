@@ -1,0 +1,209 @@
+//! Parquet files, row group by row group, into column buffers.
+
+mod columns;
+mod half;
+mod lists;
+mod pages;
+mod schema;
+mod thrift;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+
+use self::columns::ChunkReader;
+use self::pages::ChunkClaims;
+use self::schema::Source;
+use super::guard::guarded;
+use super::hugging_face;
+use super::table::{ColumnBuffer, Field, FieldKind, TableReader};
+use super::vectors::{VectorState, unusable};
+use crate::{Error, Result};
+
+/// Bytes the values of a column chunk may take in memory before they are weighed against the chunk's own size, and
+/// how many times that size they may take then. Constant columns shrink to almost nothing, so the floor is high.
+const CHUNK_MEMORY: u64 = 256 << 20;
+const CHUNK_EXPANSION: u64 = 4096;
+
+/// Reads a Parquet file; one block is one row group.
+pub struct ParquetReader {
+    path: String,
+    file: File,
+    reader: SerializedFileReader<File>,
+    fields: Vec<Field>,
+    sources: Vec<Option<Source>>,
+    vectors: Vec<VectorState>,
+    next_group: usize,
+    rows_read: u64,
+}
+
+impl ParquetReader {
+    /// Opens `path` and reads its footer.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read, [`Error::Damaged`] where footer and file contradict each other.
+    pub fn open(path: &str) -> Result<Self> {
+        let io = |source| Error::io(path, "read", source);
+        let mut file = File::open(path).map_err(io)?;
+        let file_bytes = file.metadata().map_err(io)?.len();
+        check_footer(path, &mut file, file_bytes)?;
+        let handle = file.try_clone().map_err(io)?;
+        guarded(path, || {
+            let reader = SerializedFileReader::new(handle).map_err(|error| damaged(path, error))?;
+            let metadata = reader.metadata();
+            check_chunks(path, metadata, file_bytes)?;
+            let (mut fields, sources): (Vec<_>, Vec<_>) =
+                schema::fields_of(metadata.file_metadata().schema_descr()).into_iter().unzip();
+            let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+            for entry in entries.filter(|entry| entry.key == hugging_face::KEY) {
+                hugging_face::name_classes(&mut fields, entry.value.as_deref().unwrap_or_default());
+            }
+            let vectors = vec![VectorState::default(); fields.len()];
+            let path = path.to_owned();
+            Ok(ParquetReader { path, file, reader, fields, sources, vectors, next_group: 0, rows_read: 0 })
+        })
+    }
+
+    fn append_group(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize> {
+        let metadata = self.reader.metadata();
+        let group = metadata.row_group(self.next_group);
+        let rows = usize::try_from(group.num_rows()).map_err(|error| damaged(&self.path, error))?;
+        let row_group = self.reader.get_row_group(self.next_group).map_err(|error| damaged(&self.path, error))?;
+        for (&column, buffer) in columns.iter().zip(into) {
+            let field = &self.fields[column];
+            let Some(source) = self.sources[column] else {
+                return Err(unusable(&self.path, &field.name, type_of(field)));
+            };
+            self.check_pages(group, source.leaf)?;
+            let damage = |error| damaged(&self.path, format_args!("column {:?}: {error}", field.name));
+            let pages = row_group.get_column_page_reader(source.leaf).map_err(damage)?;
+            let descriptor = metadata.file_metadata().schema_descr().column(source.leaf);
+            let expected = group.column(source.leaf).num_values().max(0) as usize;
+            let chunk = ChunkReader::new(&self.path, &field.name, source, descriptor, pages, rows, expected);
+            let chunk = chunk.after(self.rows_read);
+            chunk.append(buffer, &mut self.vectors[column])?;
+            if let FieldKind::Vector { len, .. } = &mut self.fields[column].kind {
+                *len = self.vectors[column].len;
+            }
+        }
+        self.next_group += 1;
+        self.rows_read += rows as u64;
+        Ok(rows)
+    }
+
+    /// Checks sizes within a column chunk before the decoder allocates by them.
+    fn check_pages(&self, group: &RowGroupMetaData, leaf: usize) -> Result<()> {
+        let chunk = group.column(leaf);
+        let (start, bytes) = chunk.byte_range();
+        let values = chunk.num_values().max(0) as u64;
+        let (need, limit) = (values.saturating_mul(8), CHUNK_MEMORY.max(bytes.saturating_mul(CHUNK_EXPANSION)));
+        if need > limit {
+            let what = format!("{}: column {} of row group {}", self.path, chunk.column_path(), self.next_group + 1);
+            return Err(Error::TooLarge { what, need, limit });
+        }
+        let claims = ChunkClaims { start, bytes, values, codec: chunk.compression() };
+        pages::check_headers(&self.file, &claims)
+            .map_err(|detail| damaged(&self.path, format_args!("column {}: {detail}", chunk.column_path())))
+    }
+
+    /// A selected vector column whose length no row has told yet.
+    fn waits_for_vector(&self, columns: &[usize]) -> Option<usize> {
+        columns.iter().copied().find(|&column| self.vectors[column].leading_nulls > 0)
+    }
+}
+
+impl TableReader for ParquetReader {
+    fn source(&self) -> &str {
+        &self.path
+    }
+
+    fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    fn row_count(&self) -> Option<u64> {
+        self.reader.metadata().file_metadata().num_rows().try_into().ok()
+    }
+
+    fn append_block(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize> {
+        let mut appended = 0;
+        while self.next_group < self.reader.num_row_groups() {
+            let path = self.path.clone();
+            appended += guarded(&path, || self.append_group(columns, into))?;
+            // Null vectors take their length from the first real one, which a later row group may hold.
+            if appended > 0 && self.waits_for_vector(columns).is_none() {
+                return Ok(appended);
+            }
+        }
+        match self.waits_for_vector(columns) {
+            Some(column) => Err(unusable(&self.path, &self.fields[column].name, "null vectors only".into())),
+            None => Ok(appended),
+        }
+    }
+}
+
+fn type_of(field: &Field) -> String {
+    match &field.kind {
+        FieldKind::Other(name) => name.clone(),
+        kind => format!("{kind:?}"),
+    }
+}
+
+fn damaged(path: &str, detail: impl std::fmt::Display) -> Error {
+    Error::Damaged { file: path.to_owned(), detail: detail.to_string() }
+}
+
+/// The last eight bytes: length of the footer and the mark.
+fn check_footer(path: &str, file: &mut File, file_bytes: u64) -> Result<()> {
+    const TAIL: u64 = 8;
+    let io = |source| Error::io(path, "read", source);
+    if file_bytes < 4 + TAIL {
+        return Err(damaged(path, format_args!("{file_bytes} bytes are too few for a Parquet file")));
+    }
+    let mut tail = [0; TAIL as usize];
+    file.seek(SeekFrom::End(-(TAIL as i64))).map_err(io)?;
+    file.read_exact(&mut tail).map_err(io)?;
+    let [a, b, c, d, mark @ ..] = tail;
+    if mark != *b"PAR1" {
+        return Err(damaged(path, format_args!("it ends at byte {file_bytes} without the closing mark PAR1")));
+    }
+    let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if footer + 4 + TAIL > file_bytes {
+        return Err(damaged(path, format_args!("its footer claims {footer} bytes, the file has {file_bytes}")));
+    }
+    Ok(())
+}
+
+/// Every column chunk must lie within the file, and row groups must add up.
+fn check_chunks(path: &str, metadata: &ParquetMetaData, file_bytes: u64) -> Result<()> {
+    let mut rows = 0i64;
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        if group.num_rows() < 0 {
+            return Err(damaged(path, format_args!("row group {} claims {} rows", index + 1, group.num_rows())));
+        }
+        rows = rows.saturating_add(group.num_rows());
+        for chunk in group.columns() {
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            let end = start.checked_add(chunk.compressed_size());
+            let inside = start >= 4 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end as u64 <= file_bytes);
+            if !inside {
+                return Err(damaged(
+                    path,
+                    format_args!(
+                        "row group {}, column {}: {} bytes from byte {start} on, the file ends at byte {file_bytes}",
+                        index + 1,
+                        chunk.column_path(),
+                        chunk.compressed_size()
+                    ),
+                ));
+            }
+        }
+    }
+    let claimed = metadata.file_metadata().num_rows();
+    if rows != claimed {
+        return Err(damaged(path, format_args!("its footer claims {claimed} rows, the row groups hold {rows}")));
+    }
+    Ok(())
+}
