@@ -63,12 +63,18 @@ impl IpcReader {
         guarded(path, || {
             let Some((head, _)) = messages.next()? else { return Err(damaged(path, "it has no schema")) };
             let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(path, error))?;
-            let schema = message.header_as_schema().ok_or_else(|| damaged(path, "its first message is no schema"))?;
+            let schema =
+                message.header_as_schema().ok_or_else(|| damaged(path, "its first message is no schema"))?;
             if schema.endianness() == Endianness::Big {
                 let recipe = "write it on a little-endian machine".to_owned();
-                return Err(Error::UnsupportedFormat { file: path.into(), kind: "big-endian Arrow data".into(), recipe });
+                return Err(Error::UnsupportedFormat {
+                    file: path.into(),
+                    kind: "big-endian Arrow data".into(),
+                    recipe,
+                });
             }
-            let schema = arrow_ipc::convert::try_fb_to_schema(schema).map_err(|error| damaged(path, error))?;
+            let schema =
+                arrow_ipc::convert::try_fb_to_schema(schema).map_err(|error| damaged(path, error))?;
             let describe = |field: &arrow_schema::FieldRef| Field {
                 name: field.name().clone(),
                 kind: kind_of(field.data_type()),
@@ -103,7 +109,8 @@ impl IpcReader {
             if let Some(batch) = message.header_as_record_batch() {
                 check_buffers(path, &batch, &body)?;
                 let schema = self.schema.clone();
-                let batch = read_record_batch(&body, batch, schema, &self.dictionaries, Some(columns), &version);
+                let batch =
+                    read_record_batch(&body, batch, schema, &self.dictionaries, Some(columns), &version);
                 return batch.map(Some).map_err(|error| damaged(path, error));
             }
             if let Some(dictionary) = message.header_as_dictionary_batch() {
@@ -239,7 +246,8 @@ impl Messages {
         if length == 0 {
             return Ok(None);
         }
-        let length = u64::try_from(length).map_err(|_| damaged(&self.path, "a message of negative length"))?;
+        let length =
+            u64::try_from(length).map_err(|_| damaged(&self.path, "a message of negative length"))?;
         let head = self.take(length)?;
         let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(&self.path, error))?;
         let body = u64::try_from(message.bodyLength())
@@ -252,7 +260,9 @@ impl Messages {
     fn take(&mut self, count: u64) -> Result<Vec<u8>> {
         const AT_ONCE: u64 = 1 << 20;
         if let Some(left) = &mut self.left {
-            let cut = |left: &u64| damaged(&self.path, format_args!("{count} bytes should follow, {left} are left"));
+            let cut = |left: &u64| {
+                damaged(&self.path, format_args!("{count} bytes should follow, {left} are left"))
+            };
             *left = left.checked_sub(count).ok_or_else(|| cut(left))?;
         }
         let at_once = if self.left.is_some() { count } else { count.min(AT_ONCE) };
@@ -276,12 +286,17 @@ fn check_buffers(path: &str, batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) ->
         let start = usize::try_from(buffer.offset()).ok();
         let length = usize::try_from(buffer.length()).ok();
         let range = start.zip(length).and_then(|(start, length)| Some(start..start.checked_add(length)?));
-        let bytes = range.and_then(|range| body.get(range)).ok_or_else(|| damaged(path, "a buffer beyond its batch"))?;
+        let bytes = range
+            .and_then(|range| body.get(range))
+            .ok_or_else(|| damaged(path, "a buffer beyond its batch"))?;
         let (Some(expansion), Some(claim)) = (expansion, bytes.first_chunk::<8>()) else { continue };
         // -1 marks a buffer that is stored as it is.
         let claim = u64::try_from(i64::from_le_bytes(*claim)).unwrap_or(0);
         if claim > (bytes.len() as u64).saturating_mul(expansion) {
-            return Err(damaged(path, format_args!("a buffer of {} bytes that claims to hold {claim}", bytes.len())));
+            return Err(damaged(
+                path,
+                format_args!("a buffer of {} bytes that claims to hold {claim}", bytes.len()),
+            ));
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Readers of feature files, column roles, encoding, splits: from a path to a `Dataset`.
 
+pub mod counts;
 pub mod csv;
 pub mod format;
 pub mod guard;
@@ -10,5 +11,7 @@ pub mod npy;
 mod npy_header;
 pub mod parquet;
 pub mod paths;
+pub mod scale;
+pub mod split;
 pub mod table;
 mod vectors;
