@@ -1,0 +1,88 @@
+//! `cbfit predict`: predictions of a model, block by block.
+
+use super::args::{MissingArg, PredictArgs};
+use super::plan::{PriorPlan, prior_of, read_options};
+use super::scoring::{Scorer, most_probable};
+use super::talk::{Talk, automatic_progress};
+use super::{kernels, print_json, with_threads};
+use crate::data::dataset::{Dataset, DatasetReader, LabelNeed};
+use crate::report::format::thousands;
+use crate::report::predictions::{
+    PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter,
+};
+use crate::{Error, Result};
+
+/// Runs the command.
+///
+/// # Errors
+/// Those of the model, the data and the output.
+pub fn run(args: PredictArgs) -> Result<u8> {
+    let format = PredictionFormat::of_path(&args.out)?;
+    if args.run.json && args.out == "-" {
+        return Err(Error::NoEffect {
+            flag: "--json".into(),
+            with: "--out -".into(),
+            help: "write the predictions to a file with --out".into(),
+        });
+    }
+    let prior = prior_of(&args.prior);
+    let options = read_options(&args.data_args, MissingArg::Error, None)?;
+    let mut talk = Talk::new(args.run.quiet, automatic_progress());
+    with_threads(&args.run, || {
+        let scorer = Scorer::load(&args.model, kernels()?)?;
+        let labels = &scorer.saved.metadata.label_map;
+        let mut reader =
+            DatasetReader::open(&args.data, &options, &scorer.encoder, labels, LabelNeed::Ignored)?;
+        let mut first = match prior {
+            // The prior is a property of all rows together.
+            PriorPlan::Em => Some(reader.read_all()?),
+            _ => reader.next_block()?,
+        };
+        let mut writer: Option<PredictionWriter> = None;
+        let mut correction = None;
+        let mut rows = 0u64;
+        while let Some(mut block) = first.take() {
+            let mut values = scorer.logits(&mut block);
+            let correction = match &correction {
+                Some(correction) => correction,
+                None => correction.insert(scorer.correction(&prior, &values)?),
+            };
+            correction.posteriors_in_place(&mut values);
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(PredictionWriter::create(&args.out, format, &schema(&args, &scorer, &block))?),
+            };
+            writer.write_block(&PredictionBlock {
+                ids: block.ids.as_ref().map(|(_, ids)| ids),
+                predicted: &most_probable(&values, scorer.classes()),
+                probabilities: &values,
+            })?;
+            rows += block.features.rows() as u64;
+            talk.progress(&format!("{} rows", thousands(rows)));
+            first = if prior == PriorPlan::Em { None } else { reader.next_block()? };
+        }
+        talk.clear_progress();
+        let Some(writer) = writer else {
+            return Err(Error::NoRows { file: args.data.join(", "), why: String::new() });
+        };
+        writer.finish()?;
+        if args.out != "-" {
+            talk.phase("Saved", &format!("{} predictions in {}", thousands(rows), args.out));
+        }
+        if args.run.json {
+            print_json(&serde_json::json!({ "schema": "cbfit.predict/1", "rows": rows, "out": args.out }))?;
+        }
+        Ok(0)
+    })
+}
+
+fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSchema {
+    // npy has no columns: an id that nobody asked for is left out rather than refused.
+    let wanted = args.data_args.id_col.is_some() || !args.out.ends_with(".npy");
+    PredictionSchema {
+        id: block.ids.as_ref().filter(|_| wanted).map(|(name, ids)| (name.clone(), ids.kind())),
+        labels: scorer.saved.metadata.label_map.clone(),
+        top_k: args.top_k,
+        full_probabilities: args.proba,
+    }
+}
