@@ -1,1 +1,32 @@
-//! Instruction sets and kernels; the only module with `unsafe` code.
+//! Instruction sets and kernels: matrix products of a linear model, pointwise losses, optimizer updates.
+//!
+//! Each kernel is written once, generic over a vector type, and compiled for every instruction set of the
+//! architecture; [`Kernels::best`] picks the table of this machine. One table gives the same bytes for the same
+//! call every time; tables differ from each other in rounding only.
+//!
+//! The only module with `unsafe` code: every public method checks the lengths of its slices first, and a table is
+//! handed out only where the machine has the instruction set.
+#![allow(unsafe_code)] // vector instructions and raw loads; nothing outside this module needs any
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod gemm;
+mod isa;
+mod kernels;
+mod lanes;
+mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
+mod rows;
+mod scalar;
+mod table;
+mod vector;
+
+pub use isa::Isa;
+pub use kernels::{AdamStep, Kernels, Pass, RowBlock, SgdStep};
+pub use pack::PackedWeights;
+
+use table::kernel_table;

@@ -1,0 +1,243 @@
+//! The public face of the kernels: shapes are checked here, so that the code behind may rely on them.
+
+use super::pack::PackedWeights;
+use super::table::Table;
+use super::{Isa, scalar};
+use half::{bf16, f16};
+
+/// The kernels of one instruction set. Matrices are row-major f32 without gaps unless a stride is given.
+///
+/// # Panics
+/// Every method panics where the lengths of its slices contradict each other.
+pub struct Kernels(pub(super) Table);
+
+/// Settings of one step of gradient descent: `g' = g + l2 w`, `v = momentum v + g'`, `w -= lr v`, with `nesterov`
+/// `w -= lr (g' + momentum v)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SgdStep {
+    /// Step length.
+    pub lr: f32,
+    /// Share of the velocity that is kept, 0 for plain descent.
+    pub momentum: f32,
+    /// Whether to step along the velocity of the next point.
+    pub nesterov: bool,
+    /// Strength of the penalty `l2/2 ||w||^2`.
+    pub l2: f32,
+}
+
+/// Settings of one AdamW step (Loshchilov and Hutter 2019): `m = beta1 m + (1 - beta1) g`,
+/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr ((m / correction1) / (sqrt(v / correction2) + eps) + decay w)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Step length.
+    pub lr: f32,
+    /// Decay of the mean gradient.
+    pub beta1: f32,
+    /// Decay of the mean squared gradient.
+    pub beta2: f32,
+    /// Added to the root of the mean squared gradient.
+    pub eps: f32,
+    /// `1 - beta1^t` at step `t = 1, 2, ...`.
+    pub correction1: f32,
+    /// `1 - beta2^t`.
+    pub correction2: f32,
+    /// Decoupled weight decay.
+    pub decay: f32,
+}
+
+/// What a pass over rows of logits leaves in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Nothing of use; only the value is wanted.
+    Value,
+    /// The residuals `weight * dloss/dz`.
+    Residuals,
+}
+
+/// Rows of logits with their labels and weights. Columns `classes..stride` are not touched.
+#[derive(Debug)]
+pub struct RowBlock<'a> {
+    /// Logits, at least `labels.len()` rows x stride.
+    pub z: &'a mut [f32],
+    /// Distance between rows, at least `classes`.
+    pub stride: usize,
+    /// Number of classes C.
+    pub classes: usize,
+    /// Codes below C, one a row; of a row without weight any number.
+    pub labels: &'a [u32],
+    /// Row weights. A row of weight 0 is left out: no value, residuals 0.
+    pub weights: &'a [f32],
+}
+
+impl RowBlock<'_> {
+    fn check(&self) {
+        assert!(self.stride >= self.classes, "{} classes in rows of {}", self.classes, self.stride);
+        assert!(self.z.len() >= area(self.labels.len(), self.stride), "too few logits");
+        assert_eq!(self.labels.len(), self.weights.len(), "one weight a row");
+        let outside = |(&label, &weight): (&u32, &f32)| weight != 0.0 && label as usize >= self.classes;
+        assert!(!self.labels.iter().zip(self.weights).any(outside), "label code beyond the classes");
+    }
+}
+
+/// `rows * columns`, and never the length of a slice where that overflows.
+fn area(rows: usize, columns: usize) -> usize {
+    rows.saturating_mul(columns)
+}
+
+impl Kernels {
+    /// The kernels of the fastest instruction set of this machine.
+    pub fn best() -> &'static Kernels {
+        Kernels::for_isa(Isa::best()).unwrap_or(&scalar::KERNELS)
+    }
+
+    /// The kernels of `isa`, `None` where this machine lacks it.
+    pub fn for_isa(isa: Isa) -> Option<&'static Kernels> {
+        isa.available().then_some(match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &super::avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &super::avx512::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &super::neon::KERNELS,
+            _ => &scalar::KERNELS,
+        })
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.0.isa
+    }
+
+    /// Lays out weights `w` (classes x features) in `packed` for [`Kernels::logits`] of the same instruction set.
+    pub fn pack_weights(&self, w: &[f32], classes: usize, features: usize, packed: &mut PackedWeights) {
+        assert_eq!(w.len(), area(classes, features), "weights are classes x features");
+        packed.pack(w, classes, features, self.0.lanes, self.0.vectors);
+    }
+
+    /// `z[r * stride + c] = x_r . w_c + bias_c` for the rows of `x` (rows x features; without features: as many rows
+    /// as `z` has). Columns from the number of classes to `stride` keep their values. The logits of a row do not
+    /// depend on the other rows of the call.
+    pub fn logits(
+        &self,
+        x: &[f32],
+        features: usize,
+        packed: &PackedWeights,
+        bias: &[f32],
+        z: &mut [f32],
+        stride: usize,
+    ) {
+        assert_eq!(packed.lanes(), self.0.lanes, "weights packed for another instruction set");
+        assert_eq!(packed.features(), features, "features of x and of the weights");
+        assert_eq!(packed.classes(), bias.len(), "one bias a class");
+        assert!(stride >= bias.len() && stride > 0, "{} classes in rows of {stride}", bias.len());
+        let rows = x.len().checked_div(features).unwrap_or(z.len() / stride);
+        assert_eq!(x.len(), area(rows, features), "x is rows x features");
+        assert!(z.len() >= area(rows, stride), "too few logits");
+        // SAFETY: shapes checked above; tables are handed out only where their instruction set is available.
+        unsafe { (self.0.logits)(x, packed, bias, z, stride, rows) }
+    }
+
+    /// `g[c * features + d] += sum over rows of r[row * stride + c] * x[row * features + d]`: the gradient R^T X in
+    /// the class-major layout of the weights. `x` is rows x features, `r` at least rows x stride.
+    pub fn accumulate_gradient(
+        &self,
+        r: &[f32],
+        stride: usize,
+        classes: usize,
+        x: &[f32],
+        features: usize,
+        g: &mut [f32],
+    ) {
+        assert!(stride >= classes, "{classes} classes in rows of {stride}");
+        assert_eq!(g.len(), area(classes, features), "the gradient is classes x features");
+        let rows = x.len().checked_div(features).unwrap_or(0);
+        assert_eq!(x.len(), area(rows, features), "x is rows x features");
+        assert!(r.len() >= area(rows, stride), "too few residuals");
+        if !g.is_empty() {
+            // SAFETY: shapes checked above, features > 0; the table's instruction set is available.
+            unsafe { (self.0.accumulate_gradient)(r, stride, classes, x, features, g) }
+        }
+    }
+
+    /// Half-precision values to f32, exactly.
+    pub fn widen_f16(&self, src: &[f16], dst: &mut [f32]) {
+        assert_eq!(src.len(), dst.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.widen_f16)(src, dst) }
+    }
+
+    /// bfloat16 values to f32, exactly.
+    pub fn widen_bf16(&self, src: &[bf16], dst: &mut [f32]) {
+        assert_eq!(src.len(), dst.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.widen_bf16)(src, dst) }
+    }
+
+    /// Inner product; f32 products, summed in f32 over blocks of 1,024 and in f64 across them.
+    pub fn dot(&self, a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.dot)(a, b) }
+    }
+
+    /// `y += alpha * x`.
+    pub fn axpy(&self, alpha: f32, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.axpy)(alpha, x, y) }
+    }
+
+    /// One step of gradient descent with momentum on `w` and its `velocity`.
+    pub fn sgd_update(&self, w: &mut [f32], g: &[f32], velocity: &mut [f32], step: SgdStep) {
+        assert!(w.len() == g.len() && w.len() == velocity.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.sgd_update)(w, g, velocity, step) }
+    }
+
+    /// One AdamW step on `w`, its mean gradient `m` and mean squared gradient `v`.
+    pub fn adamw_update(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep) {
+        assert!(w.len() == g.len() && w.len() == m.len() && w.len() == v.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.adamw_update)(w, g, m, v, step) }
+    }
+
+    /// Sum of weight x cross entropy `-log softmax(z)_y`; see [`Pass`] for what becomes of the logits.
+    pub fn softmax_rows(&self, block: RowBlock<'_>, pass: Pass) -> f64 {
+        self.softmax_focal_rows(block, 0.0, pass)
+    }
+
+    /// Sum of weight x `-(1 - p_y)^gamma log p_y`, `p = softmax(z)`.
+    pub fn softmax_focal_rows(&self, mut block: RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+        block.check();
+        // SAFETY: block checked; the table's instruction set is available.
+        unsafe { (self.0.softmax)(&mut block, gamma, pass) }
+    }
+
+    /// Sum of weight x `sum_c softplus(-z_c^t)`, `z_c^t = z_c` for the true class, else `-z_c`.
+    pub fn sigmoid_rows(&self, mut block: RowBlock<'_>, pass: Pass) -> f64 {
+        block.check();
+        // SAFETY: block checked; the table's instruction set is available.
+        unsafe { (self.0.sigmoid)(&mut block, 0.0, pass) }
+    }
+
+    /// Sum of weight x `sum_c (1 - p_c^t)^gamma softplus(-z_c^t)`, `p_c^t` the logistic function of `z_c^t`.
+    pub fn focal_rows(&self, mut block: RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+        block.check();
+        // SAFETY: block checked; the table's instruction set is available.
+        unsafe { (self.0.focal)(&mut block, gamma, pass) }
+    }
+
+    /// Turns each row of logits `z` (rows x stride) into softmax probabilities. A row with a NaN becomes NaN.
+    pub fn softmax_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
+        assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
+        // SAFETY: shape checked; the table's instruction set is available.
+        unsafe { (self.0.softmax_probabilities)(z, stride, classes) }
+    }
+
+    /// Turns each logit of `z` (rows x stride) into `1 / (1 + e^-z)`. NaN stays NaN.
+    pub fn sigmoid_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
+        assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
+        // SAFETY: shape checked; the table's instruction set is available.
+        unsafe { (self.0.sigmoid_probabilities)(z, stride, classes) }
+    }
+}

@@ -1,0 +1,108 @@
+//! The kernel table: one set of function pointers an instruction set, made from the generic kernels.
+
+use super::pack::PackedWeights;
+use super::{AdamStep, Isa, Pass, RowBlock, SgdStep};
+use half::{bf16, f16};
+
+/// Kernels of one instruction set. Their callers check shapes and know that the machine has the set.
+pub(super) struct Table {
+    pub isa: Isa,
+    pub lanes: usize,
+    pub vectors: usize,
+    pub logits: unsafe fn(&[f32], &PackedWeights, &[f32], &mut [f32], usize, usize),
+    pub accumulate_gradient: unsafe fn(&[f32], usize, usize, &[f32], usize, &mut [f32]),
+    pub widen_f16: unsafe fn(&[f16], &mut [f32]),
+    pub widen_bf16: unsafe fn(&[bf16], &mut [f32]),
+    pub dot: unsafe fn(&[f32], &[f32]) -> f64,
+    pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
+    pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
+    pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub softmax: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
+    pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
+    pub focal: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
+    pub softmax_probabilities: unsafe fn(&mut [f32], usize, usize),
+    pub sigmoid_probabilities: unsafe fn(&mut [f32], usize, usize),
+}
+
+/// Compiles the generic kernels for `$lanes` under its target features and collects them as `KERNELS`.
+///
+/// `rows` and `vectors` give the register tile of the matrix products: rows x vectors sums, the vectors of one step
+/// and one broadcast value have to fit the registers.
+macro_rules! kernel_table {
+    ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
+        mod kernels {
+            use super::super::{AdamStep, Isa, Kernels, Pass, RowBlock, SgdStep};
+            use super::super::{gemm, pack::PackedWeights, rows, table::Table, vector};
+            use super::*;
+            use half::{bf16, f16};
+
+            super::super::table::compiled! {
+                ($(#[target_feature(enable = $features)])?)
+                fn logits(x: &[f32], packed: &PackedWeights, bias: &[f32], z: &mut [f32], stride: usize, rows: usize)
+                    = gemm::logits::<$lanes, $rows, $vectors>(x, packed, bias, z, stride, rows);
+                fn accumulate_gradient(
+                    r: &[f32], stride: usize, classes: usize, x: &[f32], features: usize, g: &mut [f32]
+                ) = gemm::accumulate_gradient::<$lanes, $rows, $vectors>(r, stride, classes, x, features, g);
+                fn widen_f16(src: &[f16], dst: &mut [f32]) = vector::widen_f16::<$lanes>(src, dst);
+                fn widen_bf16(src: &[bf16], dst: &mut [f32]) = vector::widen_bf16::<$lanes>(src, dst);
+                fn dot(a: &[f32], b: &[f32]) -> f64 = vector::dot::<$lanes>(a, b);
+                fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) = vector::axpy::<$lanes>(alpha, x, y);
+                fn sgd_update(w: &mut [f32], g: &[f32], velocity: &mut [f32], step: SgdStep)
+                    = vector::sgd_update::<$lanes>(w, g, velocity, step);
+                fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
+                    = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn softmax(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
+                    = rows::softmax::<$lanes>(block, gamma, pass);
+                fn sigmoid(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
+                    = rows::one_vs_rest::<$lanes, false>(block, gamma, pass);
+                fn focal(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
+                    = rows::one_vs_rest::<$lanes, true>(block, gamma, pass);
+                fn softmax_probabilities(z: &mut [f32], stride: usize, classes: usize)
+                    = rows::softmax_probabilities::<$lanes>(z, stride, classes);
+                fn sigmoid_probabilities(z: &mut [f32], stride: usize, classes: usize)
+                    = rows::sigmoid_probabilities::<$lanes>(z, stride, classes);
+            }
+
+            pub(in super::super) static KERNELS: Kernels = Kernels(Table {
+                isa: $isa,
+                lanes: <$lanes as super::super::lanes::Lanes>::N,
+                vectors: $vectors,
+                logits,
+                accumulate_gradient,
+                widen_f16,
+                widen_bf16,
+                dot,
+                axpy,
+                sgd_update,
+                adamw_update,
+                softmax,
+                sigmoid,
+                focal,
+                softmax_probabilities,
+                sigmoid_probabilities,
+            });
+        }
+        pub(super) use kernels::KERNELS;
+    };
+}
+
+/// Functions under the given attributes that call the generic kernels.
+macro_rules! compiled {
+    (($($attributes:tt)*)) => {};
+    (
+        ($($attributes:tt)*)
+        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $call:expr;
+        $($rest:tt)*
+    ) => {
+        $($attributes)*
+        #[allow(clippy::allow_attributes, unused_unsafe)]
+        unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            // SAFETY: the public methods of `Kernels` check the shapes, and hand out a table only where the machine
+            // has its instruction set.
+            unsafe { $call }
+        }
+        super::super::table::compiled! { ($($attributes)*) $($rest)* }
+    };
+}
+
+pub(super) use {compiled, kernel_table};
