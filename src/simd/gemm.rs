@@ -265,7 +265,7 @@ impl Dots {
 /// `g[c * features + d] += sum over rows of r[row * stride + c] * x[row * features + d]`.
 ///
 /// # Safety
-/// `x` is rows x features, `r` has rows x stride values with stride >= classes, `g` is classes x features; the
+/// `x` is rows x features, `r` reaches to class `classes` of the last of its rows of `stride` >= classes, `g` is classes x features; the
 /// machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn accumulate_gradient<L: Lanes, const M: usize, const V: usize>(

@@ -26,7 +26,8 @@ pub struct SgdStep {
 }
 
 /// Settings of one AdamW step (Loshchilov and Hutter 2019): `m = beta1 m + (1 - beta1) g`,
-/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr ((m / correction1) / (sqrt(v / correction2) + eps) + decay w)`.
+/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr (m / correction1 + decay w) / (sqrt(v / correction2) + eps)`: the decay stays
+/// out of the moments but is measured in their metric, so the fixed point is that of the penalised objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// Step length.
@@ -41,7 +42,7 @@ pub struct AdamStep {
     pub correction1: f32,
     /// `1 - beta2^t`.
     pub correction2: f32,
-    /// Decoupled weight decay.
+    /// Strength of the penalty `decay/2 ||w||^2`.
     pub decay: f32,
 }
 
@@ -138,7 +139,7 @@ impl Kernels {
     }
 
     /// `g[c * features + d] += sum over rows of r[row * stride + c] * x[row * features + d]`: the gradient R^T X in
-    /// the class-major layout of the weights. `x` is rows x features, `r` at least rows x stride.
+    /// the class-major layout of the weights. `x` is rows x features, `r` has `classes` columns in rows of `stride`.
     pub fn accumulate_gradient(
         &self,
         r: &[f32],
@@ -152,7 +153,9 @@ impl Kernels {
         assert_eq!(g.len(), area(classes, features), "the gradient is classes x features");
         let rows = x.len().checked_div(features).unwrap_or(0);
         assert_eq!(x.len(), area(rows, features), "x is rows x features");
-        assert!(r.len() >= area(rows, stride), "too few residuals");
+        // The last row may end with its classes: `r` can be some columns of a wider block.
+        let needed = if rows == 0 { 0 } else { area(rows - 1, stride) + classes };
+        assert!(r.len() >= needed, "too few residuals");
         if !g.is_empty() {
             // SAFETY: shapes checked above, features > 0; the table's instruction set is available.
             unsafe { (self.0.accumulate_gradient)(r, stride, classes, x, features, g) }

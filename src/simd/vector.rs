@@ -109,8 +109,8 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
             let gradient = load_up_to(g.as_ptr().add(at), n, zero);
             let first = beta1.mul_add(load_up_to(to_m, n, zero), rest1.mul(gradient));
             let second = beta2.mul_add(load_up_to(to_v, n, zero), rest2.mul(gradient.mul(gradient)));
-            let ratio = first.mul(scale1).div(second.mul(scale2).sqrt().add(eps));
-            let direction = decay.mul_add(weight, ratio);
+            let pull = decay.mul_add(weight, first.mul(scale1));
+            let direction = pull.div(second.mul(scale2).sqrt().add(eps));
             store_up_to(first, to_m, n);
             store_up_to(second, to_v, n);
             store_up_to(minus_lr.mul_add(direction, weight), to, n);
