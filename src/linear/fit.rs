@@ -90,12 +90,13 @@ pub fn fit(
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {
             let options = MinibatchOptions { rule, epochs, batch, rate, schedule, seed };
             let mut best = Best::new(patience, score);
-            let mut fit = minibatch::minimise(objective, start, &options, &mut |step| {
-                match watch(&progress(step, epochs)) {
+            let mut fit =
+                minibatch::minimise(objective, start, &options, &mut |step| match watch(&progress(
+                    step, epochs,
+                )) {
                     ControlFlow::Continue(()) => best.see(step),
                     stop => stop,
-                }
-            })?;
+                })?;
             if let Some(theta) = best.theta.take().filter(|theta| *theta != fit.theta) {
                 let mut gradient = vec![0.0; theta.len()];
                 let value = objective.evaluate(&theta, &mut gradient);

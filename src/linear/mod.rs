@@ -10,5 +10,4 @@ pub mod moments;
 pub mod objective;
 pub mod problem;
 pub mod rows;
-pub mod search;
 pub mod solver;

@@ -41,11 +41,14 @@ impl LinearModel {
         let mut packed = PackedWeights::default();
         kernels.pack_weights(&self.weight, classes, self.features, &mut packed);
         let mut logits = vec![0.0; rows.len() * classes];
-        logits.par_chunks_mut(BLOCK_ROWS * classes).enumerate().for_each_init(Vec::new, |buffer, (block, z)| {
-            let start = block * BLOCK_ROWS;
-            let x = rows.block(kernels, start, start + z.len() / classes, buffer);
-            kernels.logits(x, self.features, &packed, &self.bias, z, classes);
-        });
+        logits.par_chunks_mut(BLOCK_ROWS * classes).enumerate().for_each_init(
+            Vec::new,
+            |buffer, (block, z)| {
+                let start = block * BLOCK_ROWS;
+                let x = rows.block(kernels, start, start + z.len() / classes, buffer);
+                kernels.logits(x, self.features, &packed, &self.bias, z, classes);
+            },
+        );
         logits
     }
 }

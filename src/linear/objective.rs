@@ -128,11 +128,14 @@ impl<'a> Objective<'a> {
         };
 
         let (problem, kernels, plan, packed) = (&self.problem, self.kernels, self.plan, &self.packed);
-        self.segments.par_iter_mut().enumerate().for_each_init(Scratch::default, |scratch, (number, segment)| {
-            let start = number * plan.segment_rows;
-            let end = (start + plan.segment_rows).min(problem.rows.len());
-            segment.run(problem, kernels, packed, &shifted, plan.block_rows, start..end, scratch);
-        });
+        self.segments.par_iter_mut().enumerate().for_each_init(
+            Scratch::default,
+            |scratch, (number, segment)| {
+                let start = number * plan.segment_rows;
+                let end = (start + plan.segment_rows).min(problem.rows.len());
+                segment.run(problem, kernels, packed, &shifted, plan.block_rows, start..end, scratch);
+            },
+        );
 
         let loss = self.segments.iter().map(|s| s.loss).sum::<f64>() / self.moments.total_weight;
         self.reduce_gradient(theta, gradient);

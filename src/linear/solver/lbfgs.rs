@@ -22,7 +22,9 @@ pub struct LbfgsOptions {
 /// Pairs of steps and gradient changes kept. 30 pairs gained nothing over 10 on embeddings.
 const MEMORY: usize = 10;
 /// Relative rounding noise of J: f32 logits, summed in f64.
-const NOISE: f64 = 3e-8;
+const NOISE: f64 = 2e-7;
+/// Iterations without a lower J (beyond rounding) or a tighter gap after which nothing more is to be had.
+const STAGNATION: usize = 30;
 
 /// Minimises the objective from `start` (raw coordinates, `C x D + C`).
 ///
@@ -45,10 +47,11 @@ pub fn minimise(
     }
     let mut history = History::new(inverse_metric(objective));
     let mut steps = 0;
-    let mut converged = walk.is_done(objective, options.tolerance, None);
+    let mut converged = is_done(&walk.certificate(objective), options.tolerance, None);
     let mut stalled = false;
+    let mut record = Record::default();
 
-    while !converged && steps < options.max_iterations {
+    while !converged && steps < options.max_iterations && !record.is_stagnant(steps) {
         let direction = history.direction(objective.kernels(), &walk.gradient);
         let slope = dot(objective.kernels(), &direction, &walk.gradient);
         // A direction that does not descend, or a line without progress, means a stale history: start afresh once.
@@ -64,7 +67,9 @@ pub fn minimise(
         stalled = false;
         steps += 1;
         history.push(objective.kernels(), step.change, step.gradient_change);
-        converged = walk.is_done(objective, options.tolerance, Some(-0.5 * slope));
+        let certificate = walk.certificate(objective);
+        record.see(steps, &certificate);
+        converged = is_done(&certificate, options.tolerance, Some(-0.5 * slope));
         let report = Step {
             number: steps,
             objective: walk.value.objective(),
@@ -82,6 +87,42 @@ pub fn minimise(
         steps,
         passes: objective.evaluations() - passes_before,
     })
+}
+
+/// `predicted` is the decrease that the quadratic model expected of the last step.
+fn is_done(certificate: &Certificate, tolerance: f64, predicted: Option<f64>) -> bool {
+    match certificate.relative_gap {
+        Some(gap) => gap <= tolerance,
+        None => predicted.is_some_and(|p| p <= 0.1 * tolerance * certificate.objective.abs()),
+    }
+}
+
+/// The best values so far and the iteration that brought them.
+#[derive(Default)]
+struct Record {
+    objective: Option<f64>,
+    gap: Option<f64>,
+    improved_at: usize,
+}
+
+impl Record {
+    fn see(&mut self, step: usize, certificate: &Certificate) {
+        let objective = certificate.objective;
+        if self.objective.is_none_or(|best| objective < best - 0.05 * NOISE * best.abs()) {
+            self.objective = Some(objective);
+            self.improved_at = step;
+        }
+        if let Some(gap) = certificate.relative_gap
+            && self.gap.is_none_or(|best| gap < 0.9 * best)
+        {
+            self.gap = Some(gap);
+            self.improved_at = step;
+        }
+    }
+
+    fn is_stagnant(&self, step: usize) -> bool {
+        step >= self.improved_at + STAGNATION
+    }
 }
 
 /// The current point with value and gradient. The raw parameters of the point are in `space`.
@@ -113,23 +154,16 @@ impl Walk {
         certify(objective, self.space.raw(), self.value, &self.raw_gradient)
     }
 
-    /// `predicted` is the decrease that the quadratic model expected of the last step.
-    fn is_done(&self, objective: &Objective<'_>, tolerance: f64, predicted: Option<f64>) -> bool {
-        match self.certificate(objective).relative_gap {
-            Some(gap) => gap <= tolerance,
-            None => predicted.is_some_and(|p| p <= 0.1 * tolerance * self.value.objective().abs()),
-        }
-    }
-
     /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by bisection and doubling
     /// (Lewis & Overton 2013). `None`, and no move, where rounding leaves no such point.
     fn search(&mut self, objective: &mut Objective<'_>, direction: &[f32], slope: f64) -> Option<Accepted> {
         const SUFFICIENT_DECREASE: f64 = 1e-4;
         const CURVATURE: f64 = 0.9;
+        const NOT_BEYOND: f64 = 0.8;
         const TRIALS: usize = 40;
         let kernels = objective.kernels();
         let start_value = self.value.objective();
-        let allowed_noise = NOISE * start_value.abs();
+        let noise = NOISE * start_value.abs();
         let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
         let mut trial = Vec::with_capacity(self.theta.len());
         let (mut gradient, mut raw_gradient) = (Vec::new(), Vec::new());
@@ -138,11 +172,15 @@ impl Walk {
             trial.extend_from_slice(&self.theta);
             axpy(kernels, length, direction, &mut trial);
             let value = self.space.evaluate(objective, &trial, &mut raw_gradient, &mut gradient);
-            let decreased =
-                value.objective() <= start_value + SUFFICIENT_DECREASE * length * slope + allowed_noise;
-            if !decreased || !value.objective().is_finite() {
+            let slope_here = dot(kernels, direction, &gradient);
+            let change = value.objective() - start_value;
+            // Where the change of J drowns in rounding, the slope still tells whether the minimum was passed
+            // (the approximate Wolfe condition of Hager & Zhang 2005).
+            let decreased = change <= SUFFICIENT_DECREASE * length * slope
+                || (change <= noise && slope_here <= -NOT_BEYOND * slope);
+            if !decreased || !slope_here.is_finite() {
                 high = length;
-            } else if dot(kernels, direction, &gradient) < CURVATURE * slope {
+            } else if slope_here < CURVATURE * slope {
                 low = length;
             } else {
                 return Some(self.accept(length, value, trial, gradient, raw_gradient));
@@ -183,7 +221,8 @@ fn inverse_metric(objective: &Objective<'_>) -> Vec<f32> {
         let share = moments.class_share[class];
         share * (1.0 - share)
     };
-    let floor = 1e-6 * (moments.total_variance() / moments.variance.len().max(1) as f64).max(f64::MIN_POSITIVE);
+    let floor =
+        1e-6 * (moments.total_variance() / moments.variance.len().max(1) as f64).max(f64::MIN_POSITIVE);
     let classes = moments.class_share.len();
     let mut inverse = Vec::with_capacity(objective.problem().parameters());
     for class in 0..classes {
@@ -222,7 +261,8 @@ impl History {
 
     fn push(&mut self, kernels: &crate::simd::Kernels, change: Vec<f32>, gradient_change: Vec<f32>) {
         let curvature = dot(kernels, &change, &gradient_change);
-        let scale = (dot(kernels, &change, &change) * dot(kernels, &gradient_change, &gradient_change)).sqrt();
+        let scale =
+            (dot(kernels, &change, &change) * dot(kernels, &gradient_change, &gradient_change)).sqrt();
         // Rounding or a non-convex stretch can leave a pair without curvature; it would spoil the metric.
         if curvature <= 1e-8 * scale {
             return;

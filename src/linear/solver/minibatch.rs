@@ -90,7 +90,8 @@ pub fn minimise(
         for (number, positions) in order.chunks(batch).enumerate() {
             let step = (epoch - 1) * steps_per_epoch + number;
             factor = options.schedule.factor(step, steps, warmup);
-            loss += trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
+            loss +=
+                trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
         }
         done = epoch;
         raw.copy_from_slice(&trainer.theta);
@@ -226,8 +227,7 @@ impl<'p> Trainer<'p> {
         self.labels.clear();
         self.labels.extend(positions.iter().map(|&p| self.problem.labels[p]));
         self.weights.clear();
-        self.weights
-            .extend(positions.iter().map(|&p| (f64::from(self.problem.weights[p]) * scale) as f32));
+        self.weights.extend(positions.iter().map(|&p| (f64::from(self.problem.weights[p]) * scale) as f32));
         let loss = self.residuals(positions);
         self.gradient_by_class(positions.len());
         self.update(rate);
@@ -309,12 +309,8 @@ impl<'p> Trainer<'p> {
         let (weight_velocity, bias_velocity) = self.velocity.split_at_mut(bias_at);
         match rule {
             Rule::Sgd { momentum, nesterov } => {
-                let step = |l2: f64| SgdStep {
-                    lr: rate as f32,
-                    momentum: momentum as f32,
-                    nesterov,
-                    l2: l2 as f32,
-                };
+                let step =
+                    |l2: f64| SgdStep { lr: rate as f32, momentum: momentum as f32, nesterov, l2: l2 as f32 };
                 kernels.sgd_update(weight, weight_gradient, weight_velocity, step(on_weights));
                 kernels.sgd_update(bias, bias_gradient, bias_velocity, step(on_bias));
             }

@@ -1,0 +1,131 @@
+//! The optimum of the objective against scikit-learn's and an independent Newton method: tests/golden/optima.json.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use cbfit::data::format::{OpenOptions, open_table};
+use cbfit::data::scale::{Scale, Scaler};
+use cbfit::data::table::{ColumnBuffer, FieldKind, new_buffer};
+use cbfit::labels::ClassCounts;
+use cbfit::linear::objective::Objective;
+use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::rows::Rows;
+use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
+use cbfit::loss::Loss;
+use cbfit::matrix::{Matrix, Storage};
+use cbfit::simd::Kernels;
+use cbfit::weighting::{Beta, ClassWeights, Normalisation, Scheme};
+
+/// Features (the vector column, or all others side by side) and labels of a Parquet file.
+fn read(path: &str) -> (Matrix, Vec<u32>) {
+    let mut table = open_table(path, &OpenOptions::default()).unwrap();
+    let all: Vec<usize> = (0..table.fields().len()).collect();
+    let label_at = table.fields().iter().position(|f| f.name == "label").unwrap();
+    let kinds: Vec<FieldKind> = table.fields().iter().map(|f| f.kind.clone()).collect();
+    let mut buffers: Vec<ColumnBuffer> = kinds.iter().map(|kind| new_buffer(kind).unwrap()).collect();
+    while table.append_block(&all, &mut buffers).unwrap() > 0 {}
+    let labels = match buffers.remove(label_at) {
+        ColumnBuffer::Int { values, .. } => codes(values),
+        ColumnBuffer::Text(text) => {
+            codes((0..text.codes().len()).map(|row| text.get(row).unwrap().to_owned()).collect())
+        }
+        other => panic!("labels are {other:?}"),
+    };
+    if let Some(ColumnBuffer::Vector(features)) = buffers.first() {
+        return (features.clone(), labels);
+    }
+    let columns: Vec<Vec<f32>> = buffers.iter().map(numbers).collect();
+    let values = (0..labels.len()).flat_map(|row| columns.iter().map(move |c| c[row])).collect();
+    (Matrix::from_f32(values, columns.len()), labels)
+}
+
+fn codes<T: Ord + Clone>(labels: Vec<T>) -> Vec<u32> {
+    let mut order: BTreeMap<T, u32> = labels.iter().map(|label| (label.clone(), 0)).collect();
+    for (code, value) in order.values_mut().enumerate() {
+        *value = code as u32;
+    }
+    labels.iter().map(|label| order[label]).collect()
+}
+
+fn numbers(column: &ColumnBuffer) -> Vec<f32> {
+    match column {
+        ColumnBuffer::Int { values, .. } => values.iter().map(|&v| v as f32).collect(),
+        ColumnBuffer::Float(values) => values.iter().map(|&v| v as f32).collect(),
+        ColumnBuffer::Bool { values, .. } => values.iter().map(|&v| f32::from(u8::from(v))).collect(),
+        other => panic!("feature column {other:?}"),
+    }
+}
+
+fn load(dataset: &str) -> Option<(Matrix, Vec<u32>)> {
+    Some(match dataset {
+        "digits_lt_train" => {
+            let (mut features, labels) = read(&common::repo("data/digits_lt_train.parquet"));
+            if let Storage::F32(values) = features.storage_mut() {
+                values.iter_mut().for_each(|v| *v /= 16.0);
+            }
+            (features, labels)
+        }
+        "covertype_20k" => {
+            let (mut features, labels) = read(common::shared("covertype_20k.parquet")?.to_str()?);
+            let rows: Vec<usize> = (0..labels.len()).collect();
+            Scaler::fit(Scale::Standard, &features, &rows).0.apply(&mut features);
+            (features, labels)
+        }
+        name => read(common::shared(&format!("{name}.parquet"))?.to_str()?),
+    })
+}
+
+#[test]
+fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings() {
+    let golden: Vec<serde_json::Value> = serde_json::from_str(include_str!("golden/optima.json")).unwrap();
+    let mut data = BTreeMap::new();
+    let mut compared = 0;
+    for case in &golden {
+        let dataset = case["dataset"].as_str().unwrap();
+        let loaded = data.entry(dataset).or_insert_with(|| load(dataset));
+        let Some((features, labels)) = loaded else { continue };
+        let loss = if case["loss"] == "softmax" { Loss::Softmax } else { Loss::Sigmoid };
+        let scheme = match case["scheme"].as_str().unwrap() {
+            "none" => Scheme::None,
+            "inverse" => Scheme::Inverse,
+            "sqrt" => Scheme::Sqrt,
+            _ => Scheme::Effective(Beta::parse("0.999").unwrap()),
+        };
+        let classes = *labels.iter().max().unwrap() as usize + 1;
+        let counts = ClassCounts::of(labels, None, classes);
+        let weights = ClassWeights::new(&scheme, &counts, Normalisation::Samples, None)
+            .unwrap()
+            .row_weights(labels, None);
+        let problem = Problem {
+            rows: Rows::all(features),
+            labels,
+            weights: &weights,
+            classes,
+            loss,
+            offsets: None,
+            l2: case["l2"].as_f64().unwrap(),
+            decay: Decay::Weights,
+        };
+        let mut objective = Objective::new(problem, Kernels::best());
+        let options = LbfgsOptions { tolerance: 3e-5, max_iterations: 3000 };
+        let fit =
+            minimise(&mut objective, &problem.start(), &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let optimum = case["objective"].as_f64().unwrap();
+        let relative = fit.certificate.objective / optimum - 1.0;
+        println!(
+            "{dataset} {loss:?} {}: {relative:.1e} above the optimum, certified {:.1e}, {} passes",
+            scheme.name(),
+            fit.certificate.relative_gap.unwrap(),
+            fit.passes
+        );
+        assert!(relative.abs() <= 1e-6, "{case}: {} is {relative:e} away", fit.certificate.objective);
+        assert!(
+            fit.certificate.relative_gap.unwrap() >= relative - 1e-7,
+            "{case}: certificate below the truth"
+        );
+        compared += 1;
+    }
+    assert!(compared >= 8, "at least the data set of the repository is compared");
+}
