@@ -70,11 +70,20 @@ fn kernels_agree_with_the_f64_row() {
     for kernels in available() {
         let mut rng = CounterRng::new(2, 0);
         for loss in LOSSES {
-            for (classes, stride) in
-                [(2, 2), (3, 5), (4, 4), (10, 16), (16, 16), (17, 17), (151, 160), (1000, 1003)]
-            {
+            for (classes, stride) in [
+                (2, 2),
+                (3, 5),
+                (4, 4),
+                (10, 16),
+                (64, 64),
+                (65, 65),
+                (16, 16),
+                (17, 17),
+                (151, 160),
+                (1000, 1003),
+            ] {
                 for spread in [1e-3, 1.0, 10.0, 80.0, 1e4] {
-                    let rows = 5;
+                    let rows = 21;
                     let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
                     let weights: Vec<f32> =
                         (0..rows).map(|r| if r == 3 { 0.0 } else { 0.5 + r as f32 }).collect();
