@@ -17,7 +17,9 @@ const MAX_WIDTH: usize = 48;
 
 /// Room for the features of [`DEPTH`] rows in one column block.
 #[repr(align(64))]
-struct XPanel([f32; DEPTH * MAX_WIDTH]);
+struct XPanel {
+    _values: [f32; DEPTH * MAX_WIDTH],
+}
 
 /// `C += A B`: A is items x depth with both strides free, B is depth x vectors, C items x vectors.
 #[derive(Clone, Copy)]
@@ -245,7 +247,7 @@ impl Dots {
         // SAFETY: handed on from the caller; the last step reads the features that are left only.
         unsafe {
             let zero = L::splat(0.0);
-            let mut sums = [[zero; CLASSES]; ROWS];
+            let mut sums = [[zero; ROWS]; CLASSES];
             let mut at = 0;
             while at < self.features {
                 let n = self.features - at;
@@ -253,16 +255,16 @@ impl Dots {
                 for (r, row) in rows.iter_mut().enumerate() {
                     *row = load_up_to(self.x.add(r * self.features + at), n, zero);
                 }
-                for c in 0..CLASSES {
+                for (c, sums) in sums.iter_mut().enumerate() {
                     let weights = load_up_to(self.w.add(c * self.features + at), n, zero);
-                    for r in 0..ROWS {
-                        sums[r][c] = rows[r].mul_add(weights, sums[r][c]);
+                    for (sum, row) in sums.iter_mut().zip(rows) {
+                        *sum = row.mul_add(weights, *sum);
                     }
                 }
                 at += L::N;
             }
-            for (r, sums) in sums.iter().enumerate() {
-                for (c, sum) in sums.iter().enumerate() {
+            for (c, sums) in sums.iter().enumerate() {
+                for (r, sum) in sums.iter().enumerate() {
                     *self.z.add(r * self.stride + c) += sum.sum();
                 }
             }

@@ -243,3 +243,6 @@ impl Kernels {
         unsafe { (self.0.sigmoid_probabilities)(z, stride, classes) }
     }
 }
+
+#[cfg(test)]
+mod tests;

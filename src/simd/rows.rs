@@ -164,7 +164,7 @@ pub(super) unsafe fn sigmoid_probabilities<L: Lanes>(z: &mut [f32], stride: usiz
                 let u = load_up_to(place, n, zero);
                 let e = exp(zero.sub(u.abs()));
                 let near = one.div(one.add(e));
-                store_up_to(u.if_negative(e.mul(near), near), place, n);
+                store_up_to(u.if_less(zero, e.mul(near), near), place, n);
                 at += L::N;
             }
         }

@@ -1,12 +1,13 @@
 //! What the row kernels compute at one place: the one-vs-rest term of a logit, and the end of a softmax row.
 
 use super::lanes::Lanes;
-use super::math::{exp, log1p_unit};
+use super::math::{NEGLIGIBLE, exp, like, log1p_unit};
 
 /// Value and slope in `u = -z^t` of `sigma(u)^gamma softplus(u)`; without `FOCAL`, gamma is 0. The slope is computed
 /// only with `SLOPE`.
 ///
 /// `sigma(u)^gamma` is taken as `exp(-gamma softplus(-u))`, which neither overflows nor loses the small powers.
+/// Terms below 4e-31 count as 0.
 #[inline(always)]
 pub(super) fn one_vs_rest_term<L: Lanes, const FOCAL: bool, const SLOPE: bool>(
     u: L,
@@ -22,13 +23,16 @@ pub(super) fn one_vs_rest_term<L: Lanes, const FOCAL: bool, const SLOPE: bool>(
     }
     let near = one.div(one.add(e));
     let far = e.mul(near);
-    let q = u.if_negative(far, near);
+    let q = u.if_less(zero, far, near);
     if !FOCAL {
         return (softplus, q);
     }
-    let p = u.if_negative(near, far);
+    let p = u.if_less(zero, near, far);
     let mirrored = zero.max(zero.sub(u)).add(log1p);
+    // For negative u value and slope are about exp(-(gamma + 1) |u|); see NEGLIGIBLE.
+    let logarithm = zero.sub(gamma.mul_add(mirrored, mirrored));
     let focus = exp(zero.sub(gamma.mul(mirrored)));
+    let focus = logarithm.if_less(like(u, NEGLIGIBLE), zero, focus);
     (focus.mul(softplus), focus.mul(gamma.mul(p).mul_add(softplus, q)))
 }
 
