@@ -103,13 +103,13 @@ impl Lanes for Avx2 {
         Avx2(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
     }
     #[inline(always)]
-    fn if_negative(self, negative: Self, other: Self) -> Self {
-        // SAFETY: as in `add`; the blend looks at the sign bit alone.
-        Avx2(unsafe { _mm256_blendv_ps(other.0, negative.0, self.0) })
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: as in `add`.
+        Avx2(unsafe { _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, limit.0)) })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, n: Self) -> Self {
-        // SAFETY: as in `add`. Two factors 2^(n/2), each a normal number, so that the result may be subnormal.
+        // SAFETY: as in `add`. Two factors 2^(n/2): 2^128 alone would be no f32.
         unsafe {
             let half = _mm256_floor_ps(_mm256_mul_ps(n.0, _mm256_set1_ps(0.5)));
             let rest = _mm256_sub_ps(n.0, half);

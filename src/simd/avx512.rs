@@ -93,11 +93,11 @@ impl Lanes for Avx512 {
         Avx512(unsafe { _mm512_abs_ps(self.0) })
     }
     #[inline(always)]
-    fn if_negative(self, negative: Self, other: Self) -> Self {
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
         // SAFETY: as in `add`.
         unsafe {
-            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, _mm512_setzero_ps());
-            Avx512(_mm512_mask_blend_ps(below, other.0, negative.0))
+            let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, limit.0);
+            Avx512(_mm512_mask_blend_ps(less, no.0, yes.0))
         }
     }
     #[inline(always)]

@@ -7,9 +7,19 @@
 
 use super::lanes::{Lanes, load_up_to, store_up_to};
 use super::pack::PackedWeights;
+use std::mem::MaybeUninit;
 
 /// Depth summed in registers before it is added to C: a panel of three vectors over it stays in the L1 cache.
 const DEPTH: usize = 256;
+
+/// Widest register tile: three vectors of sixteen lanes.
+const MAX_WIDTH: usize = 48;
+
+/// Room for the features of [`DEPTH`] rows in one column block.
+#[repr(align(64))]
+struct XPanel {
+    _values: [f32; DEPTH * MAX_WIDTH],
+}
 
 /// `C += A B`: A is items x depth with both strides free, B is depth x vectors, C items x vectors.
 #[derive(Clone, Copy)]
@@ -237,7 +247,7 @@ impl Dots {
         // SAFETY: handed on from the caller; the last step reads the features that are left only.
         unsafe {
             let zero = L::splat(0.0);
-            let mut sums = [[zero; CLASSES]; ROWS];
+            let mut sums = [[zero; ROWS]; CLASSES];
             let mut at = 0;
             while at < self.features {
                 let n = self.features - at;
@@ -245,16 +255,16 @@ impl Dots {
                 for (r, row) in rows.iter_mut().enumerate() {
                     *row = load_up_to(self.x.add(r * self.features + at), n, zero);
                 }
-                for c in 0..CLASSES {
+                for (c, sums) in sums.iter_mut().enumerate() {
                     let weights = load_up_to(self.w.add(c * self.features + at), n, zero);
-                    for r in 0..ROWS {
-                        sums[r][c] = rows[r].mul_add(weights, sums[r][c]);
+                    for (sum, row) in sums.iter_mut().zip(rows) {
+                        *sum = row.mul_add(weights, *sum);
                     }
                 }
                 at += L::N;
             }
-            for (r, sums) in sums.iter().enumerate() {
-                for (c, sum) in sums.iter().enumerate() {
+            for (c, sums) in sums.iter().enumerate() {
+                for (r, sum) in sums.iter().enumerate() {
                     *self.z.add(r * self.stride + c) += sum.sum();
                 }
             }
@@ -277,25 +287,43 @@ pub(super) unsafe fn accumulate_gradient<L: Lanes, const M: usize, const V: usiz
     g: &mut [f32],
 ) {
     let rows = x.len() / features;
+    const { assert!(V * L::N <= MAX_WIDTH) };
+    let width = V * L::N;
+    // Copied side by side, the features of a block of rows stay in the L1 cache: where they lie, rows a power of two
+    // apart push each other out. Few classes do not read them often enough to pay for the copy.
+    let mut copy = MaybeUninit::<XPanel>::uninit();
     for start in (0..rows).step_by(DEPTH) {
+        let depth = DEPTH.min(rows - start);
         let mut feature = 0;
         while feature < features {
+            let whole = feature + width <= features;
+            let mut product = Product {
+                items: classes,
+                depth,
+                a: r[start * stride..].as_ptr(),
+                a_item: 1,
+                a_step: stride,
+                b: x[start * features + feature..].as_ptr(),
+                b_step: features,
+                c: g[feature..].as_mut_ptr(),
+                c_item: features,
+            };
+            if whole && classes > 2 * M {
+                let to = copy.as_mut_ptr().cast::<f32>();
+                for row in 0..depth {
+                    // SAFETY: `depth` rows of `width` values fit the panel, which is MAX_WIDTH wide.
+                    unsafe {
+                        product.b.add(row * features).copy_to_nonoverlapping(to.add(row * width), width)
+                    };
+                }
+                product.b = to;
+                product.b_step = width;
+            }
             // SAFETY: `feature` is a column of x and g, and the vectors taken end before `features`.
             unsafe {
-                let product = Product {
-                    items: classes,
-                    depth: DEPTH.min(rows - start),
-                    a: r.as_ptr().add(start * stride),
-                    a_item: 1,
-                    a_step: stride,
-                    b: x.as_ptr().add(start * features + feature),
-                    b_step: features,
-                    c: g.as_mut_ptr().add(feature),
-                    c_item: features,
-                };
-                if feature + V * L::N <= features {
+                if whole {
                     stripe::<L, M, V, false>(product, L::N);
-                    feature += V * L::N;
+                    feature += width;
                 } else {
                     stripe::<L, M, 1, true>(product, L::N.min(features - feature));
                     feature += L::N;

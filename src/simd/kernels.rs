@@ -233,6 +233,7 @@ impl Kernels {
     /// Turns each row of logits `z` (rows x stride) into softmax probabilities. A row with a NaN becomes NaN.
     pub fn softmax_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
         assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
+        assert!(z.len().is_multiple_of(stride), "z is rows x stride");
         // SAFETY: shape checked; the table's instruction set is available.
         unsafe { (self.0.softmax_probabilities)(z, stride, classes) }
     }
@@ -240,7 +241,11 @@ impl Kernels {
     /// Turns each logit of `z` (rows x stride) into `1 / (1 + e^-z)`. NaN stays NaN.
     pub fn sigmoid_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
         assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
+        assert!(z.len().is_multiple_of(stride), "z is rows x stride");
         // SAFETY: shape checked; the table's instruction set is available.
         unsafe { (self.0.sigmoid_probabilities)(z, stride, classes) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,9 +39,9 @@ pub(super) trait Lanes: Copy {
     fn min(self, other: Self) -> Self;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
-    /// In each lane `negative` where `self` is below zero, else `other`. Either for -0 and NaN.
-    fn if_negative(self, negative: Self, other: Self) -> Self;
-    /// `self * 2^n` for whole numbers `n` in -252..=254, rounded once.
+    /// In each lane `yes` where `self < limit`, else `no`, as for NaN.
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
+    /// `self * 2^n` for whole numbers `n` in -126..=254.
     fn scale_by_power_of_two(self, n: Self) -> Self;
 
     /// Sum of the lanes, halves folded onto each other.

@@ -17,12 +17,14 @@ mod isa;
 mod kernels;
 mod lanes;
 mod math;
+mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
 mod rows;
 mod scalar;
 mod table;
+mod terms;
 mod vector;
 
 pub use isa::Isa;

@@ -106,13 +106,13 @@ impl Lanes for Neon {
         Neon(unsafe { vabsq_f32(self.0) })
     }
     #[inline(always)]
-    fn if_negative(self, negative: Self, other: Self) -> Self {
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
         // SAFETY: as in `add`.
-        Neon(unsafe { vbslq_f32(vcltzq_f32(self.0), negative.0, other.0) })
+        Neon(unsafe { vbslq_f32(vcltq_f32(self.0, limit.0), yes.0, no.0) })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, n: Self) -> Self {
-        // SAFETY: as in `add`. Two factors 2^(n/2), each a normal number, so that the result may be subnormal.
+        // SAFETY: as in `add`. Two factors 2^(n/2): 2^128 alone would be no f32.
         unsafe {
             let half = vrndmq_f32(vmulq_n_f32(n.0, 0.5));
             let rest = vsubq_f32(n.0, half);

@@ -6,7 +6,9 @@
 //! ever formed by subtraction.
 
 use super::lanes::{Lanes, load_up_to, store_up_to};
-use super::math::{LOWEST, exp, log1p_unit};
+use super::math::{LOWEST, exp};
+use super::narrow_rows::{self, NARROW};
+use super::terms::{SoftmaxEnd, one_vs_rest_term};
 use super::{Pass, RowBlock};
 
 /// Vectors summed in f32 before the sum moves on to f64.
@@ -19,6 +21,10 @@ const CHUNK: usize = 32;
 /// `block` must have been checked; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+    if block.classes <= NARROW {
+        // SAFETY: handed on from the caller.
+        return unsafe { narrow_rows::softmax::<L>(block, gamma, pass) };
+    }
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
         let z = &mut block.z[row * block.stride..][..block.classes];
@@ -32,19 +38,12 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pas
         let peak = own.max(peak);
         // SAFETY: as above.
         let (others, own_exp) = unsafe { (exponentials::<L>(z, peak), exp(L::splat(own - peak)).largest()) };
-        let total = f64::from(own_exp) + others;
-        let cross_entropy =
-            if own == peak { others.ln_1p() } else { f64::from(peak) - f64::from(own) + total.ln() };
-        let miss = others / total;
-        let focus = if gamma == 0.0 { 1.0 } else { miss.powf(gamma) };
-        value += f64::from(weight) * focus * cross_entropy + f64::from(poison + own * 0.0);
+        let end = SoftmaxEnd::new(own, peak, own_exp, others, gamma);
+        value += f64::from(weight) * end.loss + f64::from(poison + own * 0.0);
         if pass == Pass::Residuals {
-            // -log p / (1 - p) tends to 1 where the row is fitted perfectly.
-            let ratio = if miss > 0.0 { cross_entropy / miss } else { 1.0 };
-            let slope = f64::from(weight) * focus * (1.0 + gamma * (1.0 - miss) * ratio);
             // SAFETY: as above.
-            unsafe { scale::<L>(z, (slope / total) as f32) };
-            z[label as usize] = (-slope * miss) as f32;
+            unsafe { scale::<L>(z, end.others_factor(weight)) };
+            z[label as usize] = end.own_residual(weight);
         }
     }
     value
@@ -61,6 +60,15 @@ pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(
     gamma: f64,
     pass: Pass,
 ) -> f64 {
+    if block.classes <= NARROW {
+        // SAFETY: handed on from the caller.
+        return unsafe {
+            match pass {
+                Pass::Value => narrow_rows::one_vs_rest::<L, FOCAL, false>(block, gamma as f32),
+                Pass::Residuals => narrow_rows::one_vs_rest::<L, FOCAL, true>(block, gamma as f32),
+            }
+        };
+    }
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
         let z = &mut block.z[row * block.stride..][..block.classes];
@@ -104,23 +112,7 @@ unsafe fn one_vs_rest_row<L: Lanes, const FOCAL: bool, const RESIDUALS: bool>(
                 let place = u.as_mut_ptr().add(at);
                 let u = load_up_to(place, n, lowest);
                 poison = u.mul_add(zero, poison);
-                let e = exp(zero.sub(u.abs()));
-                let log1p = log1p_unit(e);
-                let softplus = zero.max(u).add(log1p);
-                let mut term = softplus;
-                let mut slope = zero;
-                if RESIDUALS || FOCAL {
-                    let near = one.div(one.add(e));
-                    let far = e.mul(near);
-                    slope = u.if_negative(far, near);
-                    if FOCAL {
-                        let mirrored = zero.max(zero.sub(u)).add(log1p);
-                        let focus = exp(zero.sub(gamma.mul(mirrored)));
-                        let p = u.if_negative(near, far);
-                        term = focus.mul(softplus);
-                        slope = focus.mul(gamma.mul(p).mul_add(softplus, slope));
-                    }
-                }
+                let (term, slope) = one_vs_rest_term::<L, FOCAL, RESIDUALS>(u, gamma, zero, one);
                 sum = sum.add(term);
                 if RESIDUALS {
                     store_up_to(weight.mul(slope), place, n);
@@ -139,6 +131,10 @@ unsafe fn one_vs_rest_row<L: Lanes, const FOCAL: bool, const RESIDUALS: bool>(
 /// The machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn softmax_probabilities<L: Lanes>(z: &mut [f32], stride: usize, classes: usize) {
+    if classes <= NARROW {
+        // SAFETY: handed on from the caller.
+        return unsafe { narrow_rows::softmax_probabilities::<L>(z, stride, classes) };
+    }
     for row in z.chunks_exact_mut(stride) {
         // SAFETY: the caller vouches for the instruction set.
         unsafe {
@@ -168,7 +164,7 @@ pub(super) unsafe fn sigmoid_probabilities<L: Lanes>(z: &mut [f32], stride: usiz
                 let u = load_up_to(place, n, zero);
                 let e = exp(zero.sub(u.abs()));
                 let near = one.div(one.add(e));
-                store_up_to(u.if_negative(e.mul(near), near), place, n);
+                store_up_to(u.if_less(zero, e.mul(near), near), place, n);
                 at += L::N;
             }
         }

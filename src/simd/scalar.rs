@@ -90,8 +90,8 @@ impl Lanes for Scalar {
         each_lane!(lane => self.0[lane].abs())
     }
     #[inline(always)]
-    fn if_negative(self, negative: Self, other: Self) -> Self {
-        each_lane!(lane => if self.0[lane] < 0.0 { negative.0[lane] } else { other.0[lane] })
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
+        each_lane!(lane => if self.0[lane] < limit.0[lane] { yes.0[lane] } else { no.0[lane] })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, n: Self) -> Self {
@@ -113,7 +113,7 @@ impl Lanes for Scalar {
     }
 }
 
-/// `2^n` for whole `n` in -126..=127; two such factors reach the subnormal numbers with one rounding.
+/// `2^n` for whole `n` in -126..=127.
 #[inline(always)]
 fn power_of_two(n: f32) -> f32 {
     f32::from_bits((((n as i32) + 127) as u32) << 23)

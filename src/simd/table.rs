@@ -4,6 +4,7 @@ use super::pack::PackedWeights;
 use super::{AdamStep, Isa, Pass, RowBlock, SgdStep};
 use half::{bf16, f16};
 
+#[allow(clippy::type_complexity)] // the signatures of the methods of `Kernels`
 /// Kernels of one instruction set. Their callers check shapes and know that the machine has the set.
 pub(super) struct Table {
     pub isa: Isa,
