@@ -25,7 +25,11 @@ pub struct CsvReader {
 pub fn open(path: &str, _options: &CsvOptions) -> Result<CsvReader> {
     let (path, fields) = (path.to_owned(), Vec::new());
     let reader = CsvReader { path, fields };
-    Err(Error::UnsupportedFormat { file: reader.path, kind: "CSV".into(), recipe: "convert it to Parquet".into() })
+    Err(Error::UnsupportedFormat {
+        file: reader.path,
+        kind: "CSV".into(),
+        recipe: "convert it to Parquet".into(),
+    })
 }
 
 impl TableReader for CsvReader {

@@ -199,7 +199,9 @@ fn decide(path: &str, head: &[u8], stated: Option<Format>) -> Result<Format> {
             }
         }
         (Signature::Text, stated) => match stated.or(named) {
-            Some(format) if !format.is_text() => wrong(format.name(), "it looks like text, perhaps CSV".into()),
+            Some(format) if !format.is_text() => {
+                wrong(format.name(), "it looks like text, perhaps CSV".into())
+            }
             other => Ok(other.unwrap_or(Format::Csv)),
         },
         (Signature::Unknown, stated) => {
@@ -215,8 +217,12 @@ fn signature(path: &str, head: &[u8]) -> Result<Signature> {
     };
     match head {
         [b'P', b'A', b'R', b'1', ..] => Ok(Signature::Is(Format::Parquet)),
-        [b'P', b'A', b'R', b'E', ..] => unsupported("an encrypted Parquet file", "write it without encryption".into()),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => Ok(Signature::Is(Format::Ipc)),
+        [b'P', b'A', b'R', b'E', ..] => {
+            unsupported("an encrypted Parquet file", "write it without encryption".into())
+        }
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => {
+            Ok(Signature::Is(Format::Ipc))
+        }
         [b'F', b'E', b'A', b'1', ..] => unsupported(
             "a Feather file of version 1",
             format!(
@@ -236,9 +242,10 @@ fn signature(path: &str, head: &[u8]) -> Result<Signature> {
                  numpy.save('converted.npy', h5py.File({path:?})['NAME'][:])\""
             ),
         ),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            unsupported("text in UTF-16", format!("convert it: iconv -f UTF-16 -t UTF-8 {path:?} > converted.csv"))
-        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => unsupported(
+            "text in UTF-16",
+            format!("convert it: iconv -f UTF-16 -t UTF-8 {path:?} > converted.csv"),
+        ),
         _ if head.contains(&0) => Ok(Signature::Unknown),
         _ => Ok(Signature::Text),
     }
@@ -249,7 +256,11 @@ fn zip_content(path: &str, head: &[u8]) -> Result<Signature> {
     let length = head.get(26..28).map_or(0, |bytes| usize::from(bytes[0]) | usize::from(bytes[1]) << 8);
     let name = head.get(30..).unwrap_or_default();
     let name = String::from_utf8_lossy(&name[..name.len().min(length)]);
-    if name.ends_with("data.pkl") || name.contains("/data/") || path.ends_with(".pt") || path.ends_with(".pth") {
+    if name.ends_with("data.pkl")
+        || name.contains("/data/")
+        || path.ends_with(".pt")
+        || path.ends_with(".pth")
+    {
         return Err(refused_pickle(path, "a PyTorch file (pickle)"));
     }
     let (kind, recipe) = if name.ends_with(".npy") {

@@ -19,7 +19,10 @@ pub(crate) fn guarded<T>(file: &str, decode: impl FnOnce() -> Result<T>) -> Resu
     outcome.unwrap_or_else(|payload| {
         let message = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = message.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::Damaged { file: file.to_owned(), detail: format!("its content contradicts itself ({message})") })
+        Err(Error::Damaged {
+            file: file.to_owned(),
+            detail: format!("its content contradicts itself ({message})"),
+        })
     })
 }
 

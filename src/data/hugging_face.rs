@@ -33,9 +33,17 @@ mod tests {
     #[test]
     fn names_are_found_and_other_shapes_are_harmless() {
         let mut fields = label();
-        name_classes(&mut fields, r#"{"info":{"features":{"label":{"names":["cat","dog"],"_type":"ClassLabel"}}}}"#);
+        name_classes(
+            &mut fields,
+            r#"{"info":{"features":{"label":{"names":["cat","dog"],"_type":"ClassLabel"}}}}"#,
+        );
         assert_eq!(fields[0].class_names.as_deref(), Some(&["cat".to_owned(), "dog".to_owned()][..]));
-        for other in ["", "[]", "{\"info\":3}", r#"{"info":{"features":{"label":{"_type":"ClassLabel","names":[1]}}}}"#] {
+        for other in [
+            "",
+            "[]",
+            "{\"info\":3}",
+            r#"{"info":{"features":{"label":{"_type":"ClassLabel","names":[1]}}}}"#,
+        ] {
             let mut fields = label();
             name_classes(&mut fields, other);
             assert_eq!(fields[0].class_names, None, "{other}");

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrowPrimitiveType, OffsetSizeTrait, PrimitiveArray};
 use arrow_schema::DataType;
@@ -32,7 +32,9 @@ pub(crate) fn kind_of(data_type: &DataType) -> FieldKind {
         _ => None,
     };
     let known = match data_type {
-        D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 | D::UInt64 => Some(FieldKind::Int),
+        D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 | D::UInt64 => {
+            Some(FieldKind::Int)
+        }
         D::Float16 | D::Float32 | D::Float64 => Some(FieldKind::Float),
         D::Boolean => Some(FieldKind::Bool),
         D::Utf8 | D::LargeUtf8 | D::Utf8View => Some(FieldKind::Text),
@@ -40,7 +42,9 @@ pub(crate) fn kind_of(data_type: &DataType) -> FieldKind {
             FieldKind::Vector { .. } | FieldKind::Other(_) => None,
             scalar => Some(scalar),
         },
-        D::FixedSizeList(item, len) => usize::try_from(*len).ok().filter(|&len| len > 0).and_then(|len| vector(item, Some(len))),
+        D::FixedSizeList(item, len) => {
+            usize::try_from(*len).ok().filter(|&len| len > 0).and_then(|len| vector(item, Some(len)))
+        }
         D::List(item) | D::LargeList(item) => vector(item, None),
         _ => None,
     };
@@ -66,7 +70,9 @@ pub(crate) fn append_array(
             let values = singles(place, child)?;
             append_lists::<f32>(place, array, &values, matrix, state, rows_before)
         }
-        _ if matches!(array.data_type(), DataType::Dictionary(..)) => append_dictionary(place, array, buffer, rows_before),
+        _ if matches!(array.data_type(), DataType::Dictionary(..)) => {
+            append_dictionary(place, array, buffer, rows_before)
+        }
         ColumnBuffer::Int { values, nulls } => append_ints(place, array, values, nulls, rows_before),
         ColumnBuffer::Float(values) => append_floats(place, array, values),
         ColumnBuffer::Bool { values, nulls } => {
@@ -130,7 +136,11 @@ fn append_floats(place: Place<'_>, array: &dyn Array, values: &mut Vec<f64>) -> 
     Ok(())
 }
 
-fn for_each_text<'a>(place: Place<'_>, array: &'a dyn Array, mut each: impl FnMut(Option<&'a str>)) -> Result<()> {
+fn for_each_text<'a>(
+    place: Place<'_>,
+    array: &'a dyn Array,
+    mut each: impl FnMut(Option<&'a str>),
+) -> Result<()> {
     match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().iter().for_each(&mut each),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().for_each(&mut each),
@@ -221,8 +231,12 @@ fn append_lists<T: Element>(
             let first = lists.value_offset_at(0);
             push_rows(&mut rows, array, items, |row| first + row * len..first + (row + 1) * len)?;
         }
-        DataType::List(_) => push_rows(&mut rows, array, items, range_by(array.as_list::<i32>().value_offsets()))?,
-        DataType::LargeList(_) => push_rows(&mut rows, array, items, range_by(array.as_list::<i64>().value_offsets()))?,
+        DataType::List(_) => {
+            push_rows(&mut rows, array, items, range_by(array.as_list::<i32>().value_offsets()))?
+        }
+        DataType::LargeList(_) => {
+            push_rows(&mut rows, array, items, range_by(array.as_list::<i64>().value_offsets()))?
+        }
         _ => return Err(mismatch(place, array)),
     }
     rows.finish(matrix);
@@ -280,7 +294,9 @@ fn singles<'a>(place: Place<'_>, items: &'a dyn Array) -> Result<Cow<'a, [f32]>>
         DataType::UInt16 => Cow::Owned(numbers::<UInt16Type>(items).iter().map(|&v| f32::from(v)).collect()),
         DataType::UInt32 => Cow::Owned(numbers::<UInt32Type>(items).iter().map(|&v| v as f32).collect()),
         DataType::UInt64 => Cow::Owned(numbers::<UInt64Type>(items).iter().map(|&v| v as f32).collect()),
-        DataType::Boolean => Cow::Owned(items.as_boolean().values().iter().map(|v| f32::from(u8::from(v))).collect()),
+        DataType::Boolean => {
+            Cow::Owned(items.as_boolean().values().iter().map(|v| f32::from(u8::from(v))).collect())
+        }
         _ => return Err(mismatch(place, items)),
     };
     for_each_null(items, |item| values.to_mut()[item] = f32::NAN);
@@ -300,7 +316,12 @@ fn for_each_null(array: &dyn Array, mut each: impl FnMut(usize)) {
 
 fn too_large_integer((file, column): Place<'_>, value: u64, row: u64) -> Error {
     let kind = format!("u64 with {value} in row {row}, beyond {}", i64::MAX);
-    Error::UnsupportedType { file: file.to_owned(), column: column.to_owned(), kind, role: "a column of integers" }
+    Error::UnsupportedType {
+        file: file.to_owned(),
+        column: column.to_owned(),
+        kind,
+        role: "a column of integers",
+    }
 }
 
 fn mismatch((file, column): Place<'_>, array: &dyn Array) -> Error {

@@ -50,7 +50,10 @@ impl NpyReader {
         if let Some(held) = bytes.map(|bytes| bytes.saturating_sub(header.length))
             && held != needed
         {
-            return Err(damaged(path, format!("its header asks for {needed} bytes of data, it holds {held}")));
+            return Err(damaged(
+                path,
+                format!("its header asks for {needed} bytes of data, it holds {held}"),
+            ));
         }
         let name = if header.is_matrix { "features" } else { "0" };
         let fields = [Field { name: name.into(), kind: header.kind(), class_names: None }];
@@ -77,7 +80,9 @@ impl NpyReader {
             }
             ColumnBuffer::Int { values, .. } if !header.is_matrix => source.append_ints(values),
             ColumnBuffer::Float(values) if !header.is_matrix => source.append_doubles(values),
-            ColumnBuffer::Bool { values, .. } if !header.is_matrix => source.numbers(values, |[byte]| byte != 0),
+            ColumnBuffer::Bool { values, .. } if !header.is_matrix => {
+                source.numbers(values, |[byte]| byte != 0)
+            }
             ColumnBuffer::Text(text) if !header.is_matrix => source.strings(|string| text.push(Some(string))),
             _ => Err(unusable(&self.path, &self.fields[0].name, "another buffer".into())),
         }
@@ -99,7 +104,8 @@ impl TableReader for NpyReader {
 
     fn append_block(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize> {
         let row_bytes = self.header.cols.saturating_mul(self.header.element.width() as u64);
-        let rows = if self.header.by_column { u64::MAX } else { BLOCK_ROWS.min((BLOCK_BYTES / row_bytes).max(1)) };
+        let rows =
+            if self.header.by_column { u64::MAX } else { BLOCK_ROWS.min((BLOCK_BYTES / row_bytes).max(1)) };
         let rows = rows.min(self.rows_left);
         match (columns, into) {
             ([], _) | (_, []) => {}
@@ -142,7 +148,11 @@ impl Values<'_> {
     }
 
     /// Appends elements of `N` bytes.
-    fn numbers<const N: usize, T: Copy>(&mut self, into: &mut Vec<T>, convert: impl Fn([u8; N]) -> T) -> Result<()> {
+    fn numbers<const N: usize, T: Copy>(
+        &mut self,
+        into: &mut Vec<T>,
+        convert: impl Fn([u8; N]) -> T,
+    ) -> Result<()> {
         let (start, by_column) = (into.len(), self.header.by_column);
         // A length from a pipe is only a claim.
         into.reserve(self.left.min(BLOCK_BYTES as usize / N));
@@ -267,8 +277,10 @@ mod tests {
     #[test]
     fn columns_become_rows_across_tiles() {
         let (rows, cols) = (70, 33);
-        let by_column: Vec<usize> = (0..cols).flat_map(|col| (0..rows).map(move |row| row * 100 + col)).collect();
-        let by_row: Vec<usize> = (0..rows).flat_map(|row| (0..cols).map(move |col| row * 100 + col)).collect();
+        let by_column: Vec<usize> =
+            (0..cols).flat_map(|col| (0..rows).map(move |row| row * 100 + col)).collect();
+        let by_row: Vec<usize> =
+            (0..rows).flat_map(|row| (0..cols).map(move |col| row * 100 + col)).collect();
         assert_eq!(transposed(&by_column, rows), by_row);
         assert!(transposed::<u8>(&[], 0).is_empty());
     }

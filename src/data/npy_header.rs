@@ -113,7 +113,8 @@ impl Header {
             return Err(damaged(file, &format!("a header of {length} bytes")));
         }
         let dictionary = take(length)?;
-        let dictionary = Dictionary::parse(&dictionary).ok_or_else(|| damaged(file, "an unreadable header"))?;
+        let dictionary =
+            Dictionary::parse(&dictionary).ok_or_else(|| damaged(file, "an unreadable header"))?;
         dictionary.resolve(file, prefix + u64::from(length))
     }
 
@@ -185,7 +186,11 @@ impl Dictionary {
 
     fn resolve(self, file: &str, length: u64) -> Result<Header> {
         if self.structured {
-            return Err(unsupported(file, "a .npy file of records", "save its fields as arrays of their own"));
+            return Err(unsupported(
+                file,
+                "a .npy file of records",
+                "save its fields as arrays of their own",
+            ));
         }
         let (Some(descr), Some(by_column), Some(shape)) = (self.descr, self.by_column, self.shape) else {
             return Err(damaged(file, "a header without descr, fortran_order or shape"));
@@ -207,7 +212,8 @@ impl Dictionary {
         }
         let size = kind.get(1..).and_then(|size| size.parse().ok()).unwrap_or(0);
         let element = kind.get(..1).and_then(|letter| Element::parse(letter, size)).ok_or_else(|| {
-            let kind = if kind == "V2" { "V2 (bfloat16, saved as raw bytes)".into() } else { format!("{descr:?}") };
+            let kind =
+                if kind == "V2" { "V2 (bfloat16, saved as raw bytes)".into() } else { format!("{descr:?}") };
             unsupported(
                 file,
                 &format!("a .npy array of type {kind}"),
@@ -219,10 +225,22 @@ impl Dictionary {
             [rows, cols] if !element.is_text() && cols > 0 => (true, rows, cols),
             _ => {
                 let kind = format!("a .npy array of shape {shape:?} and type {descr:?}");
-                return Err(unsupported(file, &kind, "save a matrix of one row a sample: array.reshape(len(array), -1)"));
+                return Err(unsupported(
+                    file,
+                    &kind,
+                    "save a matrix of one row a sample: array.reshape(len(array), -1)",
+                ));
             }
         };
-        Ok(Header { element, big_endian, by_column: by_column && is_matrix && cols > 1, is_matrix, rows, cols, length })
+        Ok(Header {
+            element,
+            big_endian,
+            by_column: by_column && is_matrix && cols > 1,
+            is_matrix,
+            rows,
+            cols,
+            length,
+        })
     }
 }
 
@@ -265,7 +283,9 @@ mod tests {
     #[test]
     fn what_is_no_table_is_named() {
         let code = |descr: &str, shape: &str| {
-            header(&format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")).unwrap_err().code()
+            header(&format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}"))
+                .unwrap_err()
+                .code()
         };
         assert_eq!(code("'|O'", "(3,)"), "E0304");
         assert_eq!(code("'|V2'", "(3, 4)"), "E0322");

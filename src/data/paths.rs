@@ -71,7 +71,8 @@ fn files_of_folder(folder: &str, format: Option<Format>) -> Result<Vec<String>> 
         }
     }
     let Some((first, _)) = files.first() else {
-        let kind = format.map_or_else(|| "data files".to_owned(), |format| format!("{} files", format.name()));
+        let kind =
+            format.map_or_else(|| "data files".to_owned(), |format| format!("{} files", format.name()));
         return Err(Error::NoRows { file: folder.to_owned(), why: format!(": no {kind} in this folder") });
     };
     if let Some((other, name)) = files.iter().find(|(found, _)| found != first) {

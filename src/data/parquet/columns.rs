@@ -2,9 +2,7 @@
 
 use ::parquet::column::page::PageReader;
 use ::parquet::column::reader::{ColumnReaderImpl, get_column_reader, get_typed_column_reader};
-use ::parquet::data_type::{
-    BoolType, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
-};
+use ::parquet::data_type::{BoolType, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
 use ::parquet::schema::types::ColumnDescPtr;
 use half::f16;
 
@@ -43,7 +41,8 @@ impl<'a> ChunkReader<'a> {
         rows: usize,
         levels: usize,
     ) -> Self {
-        let pages = Box::new(CheckedPages::new(pages, descriptor.max_rep_level(), descriptor.max_def_level()));
+        let pages =
+            Box::new(CheckedPages::new(pages, descriptor.max_rep_level(), descriptor.max_def_level()));
         ChunkReader { file, column, source, descriptor, pages, rows, levels, rows_before: 0 }
     }
 
@@ -65,19 +64,33 @@ impl<'a> ChunkReader<'a> {
         match self.source.form {
             Leaf::Half => self.append_half_vectors(shape, matrix, state),
             Leaf::Float => self.append_float_vectors(shape, matrix, state),
-            Leaf::Double => self.append_other_vectors::<DoubleType>(shape, matrix, state, |&value| value as f32),
-            Leaf::Bool => {
-                self.append_other_vectors::<BoolType>(shape, matrix, state, |&value| f32::from(u8::from(value)))
+            Leaf::Double => {
+                self.append_other_vectors::<DoubleType>(shape, matrix, state, |&value| value as f32)
             }
-            Leaf::Int32 => self.append_other_vectors::<Int32Type>(shape, matrix, state, |&value| value as f32),
-            Leaf::UInt32 => self.append_other_vectors::<Int32Type>(shape, matrix, state, |&value| value as u32 as f32),
-            Leaf::Int64 => self.append_other_vectors::<Int64Type>(shape, matrix, state, |&value| value as f32),
-            Leaf::UInt64 => self.append_other_vectors::<Int64Type>(shape, matrix, state, |&value| value as u64 as f32),
+            Leaf::Bool => self
+                .append_other_vectors::<BoolType>(shape, matrix, state, |&value| f32::from(u8::from(value))),
+            Leaf::Int32 => {
+                self.append_other_vectors::<Int32Type>(shape, matrix, state, |&value| value as f32)
+            }
+            Leaf::UInt32 => {
+                self.append_other_vectors::<Int32Type>(shape, matrix, state, |&value| value as u32 as f32)
+            }
+            Leaf::Int64 => {
+                self.append_other_vectors::<Int64Type>(shape, matrix, state, |&value| value as f32)
+            }
+            Leaf::UInt64 => {
+                self.append_other_vectors::<Int64Type>(shape, matrix, state, |&value| value as u64 as f32)
+            }
             Leaf::Text { .. } => Err(unusable(self.file, self.column, "a list of text".into())),
         }
     }
 
-    fn append_half_vectors(self, shape: ListShape, matrix: &mut Matrix, state: &mut VectorState) -> Result<()> {
+    fn append_half_vectors(
+        self,
+        shape: ListShape,
+        matrix: &mut Matrix,
+        state: &mut VectorState,
+    ) -> Result<()> {
         let mut rows = VectorRows::<f16>::start(self.file, self.column, matrix, state, self.rows_before)?;
         rows.values.reserve(self.levels);
         let mut grouper = RowGrouper::new(shape);
@@ -95,7 +108,12 @@ impl<'a> ChunkReader<'a> {
         finish_vectors(self.file, self.column, rows, self.rows, matrix)
     }
 
-    fn append_float_vectors(self, shape: ListShape, matrix: &mut Matrix, state: &mut VectorState) -> Result<()> {
+    fn append_float_vectors(
+        self,
+        shape: ListShape,
+        matrix: &mut Matrix,
+        state: &mut VectorState,
+    ) -> Result<()> {
         let mut rows = VectorRows::<f32>::start(self.file, self.column, matrix, state, self.rows_before)?;
         rows.values.reserve(self.levels);
         let mut lists = ListReader::<FloatType>::new(self, shape);
@@ -146,9 +164,8 @@ impl<'a> ChunkReader<'a> {
             (Leaf::Int32, ColumnBuffer::Int { values, nulls }) => {
                 self.for_each::<Int32Type>(|value| push_int(values, nulls, value.map(|&v| i64::from(v))))
             }
-            (Leaf::UInt32, ColumnBuffer::Int { values, nulls }) => {
-                self.for_each::<Int32Type>(|value| push_int(values, nulls, value.map(|&v| i64::from(v as u32))))
-            }
+            (Leaf::UInt32, ColumnBuffer::Int { values, nulls }) => self
+                .for_each::<Int32Type>(|value| push_int(values, nulls, value.map(|&v| i64::from(v as u32)))),
             (Leaf::Int64, ColumnBuffer::Int { values, nulls }) => {
                 self.for_each::<Int64Type>(|value| push_int(values, nulls, value.copied()))
             }
@@ -177,7 +194,9 @@ impl<'a> ChunkReader<'a> {
                         text.push(value);
                         Ok(())
                     }
-                    Err(error) if declared => Err(damaged(file, column, format!("text that is not UTF-8: {error}"))),
+                    Err(error) if declared => {
+                        Err(damaged(file, column, format!("text that is not UTF-8: {error}")))
+                    }
                     Err(_) => Err(unusable(file, column, "binary".into())),
                 }
             }),
@@ -207,7 +226,8 @@ impl<'a> ChunkReader<'a> {
     /// Hands every row of a scalar column to `each`, `None` where it is null.
     fn for_each<D: DataType>(self, mut each: impl FnMut(Option<&D::T>) -> Result<()>) -> Result<()> {
         let max_def = self.source.max_def;
-        let mut reader: ColumnReaderImpl<D> = get_typed_column_reader(get_column_reader(self.descriptor, self.pages));
+        let mut reader: ColumnReaderImpl<D> =
+            get_typed_column_reader(get_column_reader(self.descriptor, self.pages));
         let (mut values, mut def) = (Vec::new(), Vec::new());
         let mut rows = 0;
         loop {
@@ -293,7 +313,12 @@ fn push_int(values: &mut Vec<i64>, nulls: &mut Vec<usize>, value: Option<i64>) -
 
 fn too_large_integer(file: &str, column: &str, value: u64, row: u64) -> Error {
     let kind = format!("u64 with {value} in row {row}, beyond {}", i64::MAX);
-    Error::UnsupportedType { file: file.to_owned(), column: column.to_owned(), kind, role: "a column of integers" }
+    Error::UnsupportedType {
+        file: file.to_owned(),
+        column: column.to_owned(),
+        kind,
+        role: "a column of integers",
+    }
 }
 
 fn damaged(file: &str, column: &str, detail: String) -> Error {

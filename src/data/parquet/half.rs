@@ -38,7 +38,8 @@ impl HalfPages {
             let count = parts.count;
             levels(parts.rep, self.max_rep, count, rep)?;
             levels(parts.def, self.max_def, count, def)?;
-            let present = if self.max_def == 0 { count } else { def.iter().filter(|&&l| l == self.max_def).count() };
+            let present =
+                if self.max_def == 0 { count } else { def.iter().filter(|&&l| l == self.max_def).count() };
             self.append(&parts, present, values)?;
             return Ok(Some(count));
         }
@@ -61,12 +62,17 @@ impl HalfPages {
             Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY if present > 0 => {
                 let (&width, runs) = bytes.split_first().ok_or_else(short)?;
                 let mut unknown = false;
-                for_each_run(runs, u32::from(width), present, |index, n| match self.dictionary.get(index as usize) {
-                    Some(&value) => values.extend(std::iter::repeat_n(value, n)),
-                    None => unknown = true,
+                for_each_run(runs, u32::from(width), present, |index, n| {
+                    match self.dictionary.get(index as usize) {
+                        Some(&value) => values.extend(std::iter::repeat_n(value, n)),
+                        None => unknown = true,
+                    }
                 })?;
                 if unknown {
-                    return Err(format!("an index beyond its dictionary of {} values", self.dictionary.len()));
+                    return Err(format!(
+                        "an index beyond its dictionary of {} values",
+                        self.dictionary.len()
+                    ));
                 }
             }
             _ if present == 0 => {}

@@ -70,7 +70,8 @@ impl ParquetReader {
         let metadata = self.reader.metadata();
         let group = metadata.row_group(self.next_group);
         let rows = usize::try_from(group.num_rows()).map_err(|error| damaged(&self.path, error))?;
-        let row_group = self.reader.get_row_group(self.next_group).map_err(|error| damaged(&self.path, error))?;
+        let row_group =
+            self.reader.get_row_group(self.next_group).map_err(|error| damaged(&self.path, error))?;
         for (&column, buffer) in columns.iter().zip(into) {
             let field = &self.fields[column];
             let Some(source) = self.sources[column] else {
@@ -98,9 +99,11 @@ impl ParquetReader {
         let chunk = group.column(leaf);
         let (start, bytes) = chunk.byte_range();
         let values = chunk.num_values().max(0) as u64;
-        let (need, limit) = (values.saturating_mul(8), CHUNK_MEMORY.max(bytes.saturating_mul(CHUNK_EXPANSION)));
+        let (need, limit) =
+            (values.saturating_mul(8), CHUNK_MEMORY.max(bytes.saturating_mul(CHUNK_EXPANSION)));
         if need > limit {
-            let what = format!("{}: column {} of row group {}", self.path, chunk.column_path(), self.next_group + 1);
+            let what =
+                format!("{}: column {} of row group {}", self.path, chunk.column_path(), self.next_group + 1);
             return Err(Error::TooLarge { what, need, limit });
         }
         let claims = ChunkClaims { start, bytes, values, codec: chunk.compression() };
@@ -167,11 +170,17 @@ fn check_footer(path: &str, file: &mut File, file_bytes: u64) -> Result<()> {
     file.read_exact(&mut tail).map_err(io)?;
     let [a, b, c, d, mark @ ..] = tail;
     if mark != *b"PAR1" {
-        return Err(damaged(path, format_args!("it ends at byte {file_bytes} without the closing mark PAR1")));
+        return Err(damaged(
+            path,
+            format_args!("it ends at byte {file_bytes} without the closing mark PAR1"),
+        ));
     }
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
     if footer + 4 + TAIL > file_bytes {
-        return Err(damaged(path, format_args!("its footer claims {footer} bytes, the file has {file_bytes}")));
+        return Err(damaged(
+            path,
+            format_args!("its footer claims {footer} bytes, the file has {file_bytes}"),
+        ));
     }
     Ok(())
 }
@@ -181,13 +190,17 @@ fn check_chunks(path: &str, metadata: &ParquetMetaData, file_bytes: u64) -> Resu
     let mut rows = 0i64;
     for (index, group) in metadata.row_groups().iter().enumerate() {
         if group.num_rows() < 0 {
-            return Err(damaged(path, format_args!("row group {} claims {} rows", index + 1, group.num_rows())));
+            return Err(damaged(
+                path,
+                format_args!("row group {} claims {} rows", index + 1, group.num_rows()),
+            ));
         }
         rows = rows.saturating_add(group.num_rows());
         for chunk in group.columns() {
             let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
             let end = start.checked_add(chunk.compressed_size());
-            let inside = start >= 4 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end as u64 <= file_bytes);
+            let inside =
+                start >= 4 && chunk.compressed_size() >= 0 && end.is_some_and(|end| end as u64 <= file_bytes);
             if !inside {
                 return Err(damaged(
                     path,
@@ -203,7 +216,10 @@ fn check_chunks(path: &str, metadata: &ParquetMetaData, file_bytes: u64) -> Resu
     }
     let claimed = metadata.file_metadata().num_rows();
     if rows != claimed {
-        return Err(damaged(path, format_args!("its footer claims {claimed} rows, the row groups hold {rows}")));
+        return Err(damaged(
+            path,
+            format_args!("its footer claims {claimed} rows, the row groups hold {rows}"),
+        ));
     }
     Ok(())
 }

@@ -44,7 +44,10 @@ pub(crate) fn check_headers<F: Read + Seek>(file: F, chunk: &ChunkClaims) -> Res
             return Err(format!("a page of {} bytes in a column chunk with {left} left", page.compressed));
         }
         if page.uncompressed > page.compressed.saturating_mul(expansion(chunk.codec)).saturating_add(64) {
-            return Err(format!("a page of {} bytes that claims to hold {}", page.compressed, page.uncompressed));
+            return Err(format!(
+                "a page of {} bytes that claims to hold {}",
+                page.compressed, page.uncompressed
+            ));
         }
         if page.is_data {
             values = values.saturating_add(page.values);
@@ -81,11 +84,21 @@ impl<'a> PageParts<'a> {
                 let mut rest: &[u8] = buf;
                 let rep = if has_rep { v1_levels(&mut rest, *rep_level_encoding)? } else { &[] };
                 let def = if has_def { v1_levels(&mut rest, *def_level_encoding)? } else { &[] };
-                Ok(Some(PageParts { rep, def, values: rest, encoding: *encoding, count: *num_values as usize }))
+                Ok(Some(PageParts {
+                    rep,
+                    def,
+                    values: rest,
+                    encoding: *encoding,
+                    count: *num_values as usize,
+                }))
             }
-            Page::DataPageV2 { buf, num_values, encoding, rep_levels_byte_len, def_levels_byte_len, .. } => {
+            Page::DataPageV2 {
+                buf, num_values, encoding, rep_levels_byte_len, def_levels_byte_len, ..
+            } => {
                 let (rep, def) = (*rep_levels_byte_len as usize, *def_levels_byte_len as usize);
-                let split = buf.split_at_checked(rep).and_then(|(rep, rest)| Some((rep, rest.split_at_checked(def)?)));
+                let split = buf
+                    .split_at_checked(rep)
+                    .and_then(|(rep, rest)| Some((rep, rest.split_at_checked(def)?)));
                 let (rep, (def, values)) = split.ok_or("levels longer than their page")?;
                 Ok(Some(PageParts { rep, def, values, encoding: *encoding, count: *num_values as usize }))
             }
@@ -132,7 +145,9 @@ impl PageReader for CheckedPages {
         if let Some(parts) = parts
             && matches!(
                 parts.encoding,
-                Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY
+                Encoding::DELTA_BINARY_PACKED
+                    | Encoding::DELTA_LENGTH_BYTE_ARRAY
+                    | Encoding::DELTA_BYTE_ARRAY
             )
             && delta_count(parts.values).is_some_and(|count| count > parts.count as u64)
         {

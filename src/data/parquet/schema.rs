@@ -91,8 +91,8 @@ fn is_list(root: &Type) -> bool {
     if root.is_primitive() {
         return info.has_repetition() && info.repetition() == Repetition::REPEATED;
     }
-    let marked =
-        info.converted_type() == ConvertedType::LIST || matches!(info.logical_type_ref(), Some(LogicalType::List));
+    let marked = info.converted_type() == ConvertedType::LIST
+        || matches!(info.logical_type_ref(), Some(LogicalType::List));
     let Some([repeated]) = marked.then(|| root.get_fields()) else { return false };
     repeated.is_primitive() || repeated.get_fields().iter().all(|element| element.is_primitive())
 }

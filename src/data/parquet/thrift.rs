@@ -155,7 +155,9 @@ mod tests {
     #[test]
     fn sizes_are_read_and_statistics_skipped() {
         // type 0, uncompressed 100, compressed 50, data header { 7 values, encoding 0, statistics { "ab" } }
-        let bytes = [0x15, 0, 0x15, 200, 1, 0x15, 100, 0x2c, 0x15, 14, 0x15, 0, 0x3c, 0x58, 2, b'a', b'b', 0, 0, 0, 9];
+        let bytes = [
+            0x15, 0, 0x15, 200, 1, 0x15, 100, 0x2c, 0x15, 14, 0x15, 0, 0x3c, 0x58, 2, b'a', b'b', 0, 0, 0, 9,
+        ];
         let mut reader = CompactReader::new(&bytes[..], bytes.len() as u64);
         let page = PageClaims::read(&mut reader).unwrap();
         assert_eq!((page.uncompressed, page.compressed, page.values, page.is_data), (100, 50, 7, true));
