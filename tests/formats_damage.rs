@@ -53,6 +53,22 @@ fn a_cut_file_is_an_error_or_a_stream_of_fewer_batches() {
 }
 
 #[test]
+fn a_page_that_claims_gigabytes_is_refused_before_it_is_decompressed() {
+    // The first page header of the file, which begins behind the mark PAR1, replaced by one of a data page (type 0)
+    // with 2^30 uncompressed and 10 compressed bytes.
+    let header = [
+        0x15, 0, 0x15, 0x80, 0x80, 0x80, 0x80, 0x08, 0x15, 20, 0x2c, 0x15, 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0,
+    ];
+    let mut bytes = std::fs::read(formats_common::golden("codec_zstd.parquet")).unwrap();
+    bytes[4..4 + header.len()].copy_from_slice(&header);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let error = read(&file.path().to_string_lossy(), usize::MAX).unwrap_err();
+    assert_eq!(error.code(), "E0302");
+    assert!(error.to_string().contains("a page of 10 bytes that claims to hold 1073741824"), "{error}");
+}
+
+#[test]
 fn an_altered_byte_neither_panics_nor_asks_for_much_memory() {
     if !cfg!(target_os = "linux") {
         println!("skipped: needs a shell that limits the address space of a process");

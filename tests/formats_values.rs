@@ -234,3 +234,31 @@ fn a_stated_format_must_fit_the_bytes() {
     let missing = open_table(&golden("missing.npy"), &OpenOptions::default()).err().unwrap();
     assert_eq!(missing.code(), "E0401");
 }
+
+#[test]
+fn standard_input_is_read_by_its_first_bytes() {
+    for (file, said) in [
+        ("version_3.npy", "features: [0 1], [2 3], [4 5]"),
+        ("texts_b.arrow", "numbers: 30, -, 10"),
+        ("polars.arrow", "v: [1 2], [3 4]"),
+        ("polars.parquet", "E0322"),
+    ] {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "read_standard_input", "--nocapture"])
+            .stdin(std::fs::File::open(golden(file)).unwrap())
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(output.contains(said), "{file}: {output}");
+    }
+}
+
+#[test]
+#[ignore = "run with a file on its standard input by the test above"]
+fn read_standard_input() {
+    let options = OpenOptions::default();
+    match open_table("-", &options) {
+        Ok(reader) => println!("{}", formats_common::read_all(reader).unwrap().lines().join("\n")),
+        Err(error) => println!("{}", error.code()),
+    }
+}

@@ -198,5 +198,7 @@ pub(crate) fn check_buffers(path: &str, batch: &arrow_ipc::RecordBatch<'_>, body
 
 /// [`Error::Damaged`] of `path`.
 pub(crate) fn damaged(path: &str, detail: impl std::fmt::Display) -> Error {
-    Error::Damaged { file: path.to_owned(), detail: detail.to_string() }
+    // Some decoders add a trace of further lines.
+    let detail = detail.to_string().lines().next().unwrap_or_default().to_owned();
+    Error::Damaged { file: path.to_owned(), detail }
 }

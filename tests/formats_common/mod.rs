@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cbfit::Result;
 use cbfit::data::format::{OpenOptions, open_table};
-use cbfit::data::table::{ColumnBuffer, Field, new_buffer};
+use cbfit::data::table::{ColumnBuffer, Field, TableReader, new_buffer};
 
 pub fn golden(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -37,16 +37,25 @@ impl Table {
 }
 
 pub fn read(path: &str, max_blocks: usize) -> Result<Table> {
-    let names: Vec<String> =
-        open_table(path, &OpenOptions::default())?.fields().iter().map(|field| field.name.clone()).collect();
-    read_columns(path, &names.iter().map(String::as_str).collect::<Vec<_>>(), max_blocks)
+    let reader = open_table(path, &OpenOptions::default())?;
+    let all = (0..reader.fields().len()).collect();
+    read_blocks(reader, all, max_blocks)
 }
 
-/// Reads the columns `names`, whose buffers must come out of equal length after every block.
+pub fn read_all(reader: Box<dyn TableReader>) -> Result<Table> {
+    let all = (0..reader.fields().len()).collect();
+    read_blocks(reader, all, usize::MAX)
+}
+
 pub fn read_columns(path: &str, names: &[&str], max_blocks: usize) -> Result<Table> {
-    let mut reader = open_table(path, &OpenOptions::default())?;
+    let reader = open_table(path, &OpenOptions::default())?;
     let position = |name: &&str| reader.fields().iter().position(|field| field.name == *name);
-    let indices: Vec<usize> = names.iter().filter_map(position).collect();
+    let indices = names.iter().filter_map(position).collect();
+    read_blocks(reader, indices, max_blocks)
+}
+
+/// Reads some columns, whose buffers must come out of equal length after every block.
+fn read_blocks(mut reader: Box<dyn TableReader>, indices: Vec<usize>, max_blocks: usize) -> Result<Table> {
     let empty =
         |&index: &usize| new_buffer(&reader.fields()[index].kind).unwrap_or(ColumnBuffer::Float(Vec::new()));
     let mut columns: Vec<ColumnBuffer> = indices.iter().map(empty).collect();
@@ -60,8 +69,8 @@ pub fn read_columns(path: &str, names: &[&str], max_blocks: usize) -> Result<Tab
             break;
         }
         rows += appended;
-        for (column, name) in columns.iter().zip(names) {
-            assert_eq!(column.rows(), rows, "{path}: column {name}");
+        for (column, &index) in columns.iter().zip(&indices) {
+            assert_eq!(column.rows(), rows, "{}: column {index}", reader.source());
         }
     }
     let fields = indices.iter().map(|&index| reader.fields()[index].clone()).collect();
