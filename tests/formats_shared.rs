@@ -1,5 +1,7 @@
 //! The real data sets beside the project, where they are present: every row and every column is read.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // Helpers of tests fail by panicking.
+
 mod formats_common;
 
 use std::collections::BTreeSet;

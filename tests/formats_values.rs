@@ -1,5 +1,7 @@
 //! Files of every producer and type (tests/golden/make_formats.py) against values stated here.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // Helpers of tests fail by panicking.
+
 mod formats_common;
 
 use cbfit::Error;
