@@ -32,6 +32,8 @@ fn small_files() -> Vec<(String, Vec<u8>)> {
 /// Writes `bytes` to a scratch file of the same name and reads it.
 fn lines_of(folder: &Path, name: &str, bytes: &[u8]) -> Option<Vec<String>> {
     let path = folder.join(name);
+    // A new file each time: some file systems write an overwritten one to disk at once.
+    let _ = std::fs::remove_file(&path);
     std::fs::write(&path, bytes).unwrap();
     read(&path.to_string_lossy(), usize::MAX).ok().map(|table| table.lines())
 }
@@ -93,7 +95,7 @@ fn alter_every_byte() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in small_files() {
         for position in 0..bytes.len() {
-            for pattern in [0xff, 0x40] {
+            for pattern in [0xff, 0x40, 0x01] {
                 let mut altered = bytes.clone();
                 altered[position] ^= pattern;
                 // Whatever comes out, it comes back here. The line names the file where the process dies.
