@@ -7,6 +7,7 @@ use super::csv::{self, CsvOptions};
 use super::ipc::IpcReader;
 use super::npy::NpyReader;
 use super::parquet::ParquetReader;
+use super::paths::near_names;
 use super::table::TableReader;
 use crate::{Error, Result};
 
@@ -154,7 +155,7 @@ fn first_bytes(path: &str) -> Result<Vec<u8>> {
         return Ok(bytes.iter().take(HEAD as usize).copied().collect());
     }
     let io = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned(), near: Vec::new() },
+        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned(), near: near_names(path) },
         _ => Error::io(path, "read", source),
     };
     let mut head = Vec::new();

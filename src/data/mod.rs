@@ -7,6 +7,7 @@ pub mod guard;
 mod hugging_face;
 pub mod ipc;
 mod ipc_columns;
+mod ipc_messages;
 pub mod npy;
 mod npy_header;
 pub mod parquet;

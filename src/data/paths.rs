@@ -96,7 +96,7 @@ fn names_in(folder: &Path) -> std::io::Result<Vec<String>> {
 }
 
 /// Files in the folder of `path` whose names come near, written as the user could write them.
-fn near_names(path: &str) -> Vec<String> {
+pub(crate) fn near_names(path: &str) -> Vec<String> {
     let path = Path::new(path);
     let Some(wanted) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
     let parent = path.parent().unwrap_or(Path::new(""));
@@ -165,6 +165,17 @@ mod tests {
         let mut names = ["b1", "a10", "a2", "a02", "a", "a2b", "ä1"];
         names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(names, ["a", "a02", "a2", "a2b", "a10", "b1", "ä1"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn natural_order_is_an_order(a in "[a0-9]{0,5}", b in "[a0-9]{0,5}", c in "[a0-9]{0,5}") {
+            proptest::prop_assert_eq!(natural_order(&a, &b), natural_order(&b, &a).reverse());
+            proptest::prop_assert_eq!(natural_order(&a, &b).is_eq(), a == b);
+            let mut names = [&a, &b, &c];
+            names.sort_by(|x, y| natural_order(x, y));
+            proptest::prop_assert!(natural_order(names[0], names[2]).is_le());
+        }
     }
 
     #[test]

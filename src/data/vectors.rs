@@ -132,7 +132,7 @@ impl<'a, T: Element> VectorRows<'a, T> {
     }
 
     fn claim_nulls(&mut self, rows: usize, len: usize) -> Result<usize> {
-        let added = rows.checked_mul(len).unwrap_or(usize::MAX);
+        let added = rows.saturating_mul(len);
         self.null_values = self.null_values.saturating_add(added);
         if self.null_values > MAX_NULL_VALUES.max(self.values.len()) {
             return Err(Error::TooLarge {
