@@ -1,0 +1,146 @@
+//! Reports as lines of text.
+
+use super::format::{score, short, thousands};
+use super::train::{TrialSummary, count_spread};
+use crate::labels::{ClassCounts, LabelMap};
+use crate::linear::certificate::Certificate;
+use crate::metrics::Evaluation;
+use crate::weighting::WeightSummary;
+
+/// Counts of the classes in one line.
+pub fn labels_line(counts: &ClassCounts) -> String {
+    let ([min, median, max], [many, medium, few]) = count_spread(counts);
+    format!(
+        "{} classes   max {}  median {}  min {}  imbalance {}   many(>100) {}  medium {}  few(<20) {}",
+        thousands(counts.rows.iter().filter(|&&n| n > 0).count() as u64),
+        thousands(max),
+        thousands(median),
+        thousands(min),
+        short(counts.imbalance_factor()),
+        thousands(many as u64),
+        thousands(medium as u64),
+        thousands(few as u64),
+    )
+}
+
+/// The weights in force, and what is worth knowing about them, a line each.
+pub fn weight_lines(summary: &WeightSummary, rows: u64) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{}   max/min {} (inverse {}, sqrt {})   effective sample {} of {} rows   scale {} per row, {} per class",
+        summary.scheme,
+        short(summary.max_min_ratio),
+        short(summary.inverse_ratio),
+        short(summary.sqrt_ratio),
+        thousands(summary.kish_effective_size.round() as u64),
+        thousands(rows),
+        short(summary.samples_factor),
+        short(summary.classes_factor),
+    )];
+    if summary.does_nothing && summary.inverse_ratio > 1.01 {
+        lines.push("all weights are within 1 %: this equals --weighting none on these counts".into());
+    }
+    if summary.saturated {
+        let milder = summary
+            .suggestion
+            .map_or(String::new(), |beta| format!("; --beta {beta} would be milder"));
+        lines.push(format!("within 5 % of inverse frequency for every class{milder}"));
+    }
+    if summary.capped > 0 {
+        lines.push(format!("{} classes are held at --max-weight", thousands(summary.capped as u64)));
+    }
+    lines
+}
+
+/// Head of the table of trials.
+pub fn trial_header() -> String {
+    format!(
+        "  {:<22} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8}",
+        "weighting", "l2", "J", "log-loss", "top1", "macro", "many", "medium", "few", "steps", "time"
+    )
+}
+
+/// One line of the table of trials.
+pub fn trial_line(trial: &TrialSummary, seconds: f64) -> String {
+    let band = |at: usize| score(trial.valid.bands.get(at).copied().unwrap_or(f64::NAN));
+    format!(
+        "  {:<22} {:>8} {:>9.4} {:>9.4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7.1}s{}",
+        trial.scheme,
+        short(trial.l2),
+        trial.objective,
+        trial.valid.log_loss,
+        score(trial.valid.top1),
+        score(trial.valid.macro_recall),
+        band(0),
+        band(1),
+        band(2),
+        trial.steps,
+        seconds,
+        if trial.best { "  best" } else { "" },
+    )
+}
+
+/// How near the fit came to the optimum.
+pub fn certificate_text(certificate: &Certificate, converged: bool) -> String {
+    let gap = match certificate.relative_gap {
+        Some(gap) => format!("certified within {} of the optimum", short(gap)),
+        None => "no bound on the gap (non-convex or unpenalised)".into(),
+    };
+    let met = if converged { "" } else { ", NOT converged" };
+    format!("J {:.6}, {gap}, gradient norm {}{met}", certificate.objective, short(certificate.gradient_norm))
+}
+
+/// The scores of an evaluation as aligned lines. `prior` names what its probabilities are stated for.
+pub fn evaluation_lines(evaluation: &Evaluation, labels: &LabelMap, prior: &str) -> Vec<String> {
+    let e = evaluation;
+    let mut lines = vec![
+        format!(
+            "macro recall {} +- {}   top-1 {}   top-5 {}   macro F1 {}   G-mean {}   MCC {}",
+            score(e.macro_recall),
+            score(e.macro_recall_error),
+            score(e.top1),
+            score(e.top5),
+            score(e.macro_f1),
+            score(e.g_mean),
+            score(e.mcc)
+        ),
+        format!(
+            "{}   worst class {}{}   worst tenth {}",
+            bands_text(e),
+            score(e.worst_class_recall),
+            e.worst_class
+                .and_then(|class| labels.names.get(class))
+                .map_or(String::new(), |name| format!(" ({name})")),
+            score(e.worst_decile_recall)
+        ),
+        format!(
+            "probabilities {prior}: log-loss {:.4}   Brier {:.4}   ECE {:.4}   class-wise ECE {:.4}   AUPRC {}",
+            e.log_loss,
+            e.brier,
+            e.ece,
+            e.classwise_ece,
+            score(e.auprc)
+        ),
+    ];
+    if e.unseen_rows > 0 {
+        lines.push(format!(
+            "{} of {} rows are of classes the model does not know; they count as wrong",
+            thousands(e.unseen_rows),
+            thousands(e.rows)
+        ));
+    }
+    lines
+}
+
+fn bands_text(evaluation: &Evaluation) -> String {
+    let text = |bands: &[crate::metrics::Band]| {
+        bands
+            .iter()
+            .map(|band| format!("{} {} ({})", band.name, score(band.recall), band.present))
+            .collect::<Vec<_>>()
+            .join("  ")
+    };
+    match &evaluation.terciles {
+        None => format!("recall {}", text(&evaluation.bands)),
+        Some(terciles) => format!("recall {}   by third: {}", text(&evaluation.bands), text(terciles)),
+    }
+}

@@ -1,0 +1,212 @@
+//! What a training run reports: one object, the source of the printed lines, of `--json` and of the model's record.
+
+use serde::Serialize;
+
+use crate::labels::ClassCounts;
+use crate::linear::certificate::Certificate;
+use crate::linear::search::Trial;
+use crate::linear::solver::Fit;
+use crate::metrics::Evaluation;
+use crate::weighting::WeightSummary;
+
+/// A training run. `schema` names the layout.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainReport {
+    /// `cbfit.train/1`.
+    pub schema: &'static str,
+    /// Version of cbfit.
+    pub cbfit: &'static str,
+    /// Instruction set of the kernels.
+    pub isa: &'static str,
+    /// The data read.
+    pub data: DataSummary,
+    /// Rows by part.
+    pub split: SplitSummary,
+    /// Settings tried, in order.
+    pub trials: Vec<TrialSummary>,
+    /// The settings of the model.
+    pub chosen: Chosen,
+    /// Weights in force in the final fit.
+    pub weighting: WeightSummary,
+    /// The final fit.
+    pub fit: FitSummary,
+    /// Scores of the chosen trial on the validation rows, before any refit.
+    pub valid: Option<Evaluation>,
+    /// Scores of the saved model on the test rows.
+    pub test: Option<TestScores>,
+    /// The model file.
+    pub model: ModelSummary,
+    /// Wall time of the run.
+    pub seconds: f64,
+}
+
+/// The training data.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataSummary {
+    /// Name of the source.
+    pub source: String,
+    /// Rows.
+    pub rows: u64,
+    /// Features D.
+    pub features: usize,
+    /// Width of the stored values.
+    pub dtype: &'static str,
+    /// Classes C.
+    pub classes: usize,
+    /// Identifies values and labels, whatever the format.
+    pub fingerprint: String,
+    /// Largest count over smallest.
+    pub imbalance_factor: f64,
+    /// Rows without a label that were left out.
+    pub dropped_unlabeled: u64,
+    /// Choices made unasked.
+    pub notes: Vec<String>,
+}
+
+/// Rows by part.
+#[derive(Debug, Clone, Serialize)]
+pub struct SplitSummary {
+    /// Rows of the search.
+    pub train_rows: usize,
+    /// Rows that chose.
+    pub valid_rows: usize,
+    /// Rows of the test.
+    pub test_rows: usize,
+    /// Names of the classes too small to give a validation row.
+    pub kept_classes: Vec<String>,
+}
+
+/// One setting that was tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrialSummary {
+    /// Weighting scheme with its beta.
+    pub scheme: String,
+    /// Strength of the penalty.
+    pub l2: f64,
+    /// J on the rows fitted.
+    pub objective: f64,
+    /// Bound on the relative gap of J, where one exists.
+    pub relative_gap: Option<f64>,
+    /// Epochs or iterations.
+    pub steps: usize,
+    /// Passes over the rows.
+    pub passes: usize,
+    /// Validation scores.
+    pub valid: BriefScores,
+    /// Whether it led when it was done.
+    pub best: bool,
+}
+
+/// The scores a table line has room for.
+#[derive(Debug, Clone, Serialize)]
+pub struct BriefScores {
+    /// Accuracy.
+    pub top1: f64,
+    /// Mean recall over classes.
+    pub macro_recall: f64,
+    /// Mean negative log probability, as trained.
+    pub log_loss: f64,
+    /// Recall of the bands many, medium and few; NaN where a band is empty.
+    pub bands: Vec<f64>,
+}
+
+impl BriefScores {
+    /// Takes them from an evaluation.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        BriefScores {
+            top1: evaluation.top1,
+            macro_recall: evaluation.macro_recall,
+            log_loss: evaluation.log_loss,
+            bands: evaluation.bands.iter().map(|band| band.recall).collect(),
+        }
+    }
+}
+
+impl TrialSummary {
+    /// Summary of a trial.
+    pub fn of(trial: &Trial, best: bool) -> Self {
+        TrialSummary {
+            scheme: trial.scheme.to_string(),
+            l2: trial.l2,
+            objective: trial.fit.certificate.objective,
+            relative_gap: trial.fit.certificate.relative_gap,
+            steps: trial.fit.steps,
+            passes: trial.fit.passes,
+            valid: BriefScores::of(&trial.valid),
+            best,
+        }
+    }
+}
+
+/// Settings of the model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Chosen {
+    /// Weighting scheme with its beta.
+    pub scheme: String,
+    /// Strength of the penalty.
+    pub l2: f64,
+    /// Metric that chose among the trials; `None` where nothing was chosen.
+    pub metric: Option<&'static str>,
+}
+
+/// The final fit.
+#[derive(Debug, Clone, Serialize)]
+pub struct FitSummary {
+    /// Rows fitted.
+    pub rows: usize,
+    /// Whether these are training and validation rows together.
+    pub refitted: bool,
+    /// Epochs or iterations.
+    pub steps: usize,
+    /// Passes over the rows.
+    pub passes: usize,
+    /// Whether the tolerance was met.
+    pub converged: bool,
+    /// Objective, gradient norm, gap.
+    pub certificate: Certificate,
+}
+
+impl FitSummary {
+    /// Summary of a fit of `rows` rows.
+    pub fn of(fit: &Fit, rows: usize, refitted: bool) -> Self {
+        FitSummary {
+            rows,
+            refitted,
+            steps: fit.steps,
+            passes: fit.passes,
+            converged: fit.converged,
+            certificate: fit.certificate,
+        }
+    }
+}
+
+/// Scores on the test rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct TestScores {
+    /// All scores, with probabilities as trained.
+    pub trained: Evaluation,
+    /// Log-loss of the same model with its probabilities put under the natural prior.
+    pub natural_log_loss: f64,
+    /// Calibration error under the natural prior.
+    pub natural_ece: f64,
+}
+
+/// The model file.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelSummary {
+    /// Where it was written.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Smallest, median and largest count of the classes with rows, and how many classes lie in the bands many (> 100),
+/// medium (20 to 100) and few (< 20).
+pub fn count_spread(counts: &ClassCounts) -> ([u64; 3], [usize; 3]) {
+    let mut rows: Vec<u64> = counts.rows.iter().copied().filter(|&n| n > 0).collect();
+    rows.sort_unstable();
+    let at = |index: usize| rows.get(index).copied().unwrap_or(0);
+    let within = |range: std::ops::RangeInclusive<u64>| rows.iter().filter(|n| range.contains(n)).count();
+    let spread = [at(0), at(rows.len() / 2), at(rows.len().saturating_sub(1))];
+    (spread, [within(101..=u64::MAX), within(20..=100), within(0..=19)])
+}
