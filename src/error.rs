@@ -83,8 +83,15 @@ pub enum Error {
     FilesDiffer { file: String, what: String },
     #[error("{place}: {detail}")]
     BadPrior { place: String, detail: String },
+<<<<<<< HEAD
     #[error("{file} is {kind}, which cbfit does not read")]
     UnsupportedFormat { file: String, kind: String, recipe: String },
+=======
+    #[error(
+        "the probabilities of {count} of {rows} rows are not finite numbers of at least 0, first in row {first_row}"
+    )]
+    BadProbabilities { count: u64, rows: u64, first_row: u64 },
+>>>>>>> weigh
 
     // I/O
     #[error("{path}: no such file{}", near_names(near))]
@@ -160,7 +167,11 @@ impl Error {
             BadSplit { .. } => "E0319",
             FilesDiffer { .. } => "E0320",
             BadPrior { .. } => "E0321",
+<<<<<<< HEAD
             UnsupportedFormat { .. } => "E0322",
+=======
+            BadProbabilities { .. } => "E0322",
+>>>>>>> weigh
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
             BadModel { .. } => "E0501",
@@ -226,6 +237,9 @@ impl Error {
                 Some(name) => format!("did you mean {name}?"),
                 None => "check the path".into(),
             },
+            BadProbabilities { .. } => {
+                "features of these rows, or weights of the model, are too large; see cbfit inspect".into()
+            }
             Io { .. } => "check that the path exists, is writable and the disk has room".into(),
             BadModel { .. } => "train the model again, or copy the file again".into(),
             NewerModel { .. } => "update cbfit".into(),
