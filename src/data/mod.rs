@@ -3,9 +3,16 @@
 mod columns;
 pub mod csv;
 mod csv_scan;
+pub mod encode;
+mod encode_fit;
 mod files;
+mod fingerprint;
+mod finite;
 mod input;
+mod labels_read;
 pub mod options;
 pub mod roles;
+pub mod scale;
 mod selector;
+pub mod split;
 pub mod table;
