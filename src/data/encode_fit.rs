@@ -119,7 +119,7 @@ impl EncoderFit {
     }
 
     /// As [`EncoderFit::finish`], where `dense` holds all numbers and vectors.
-    pub(super) fn finish_with(self, mut dense: Matrix) -> Result<Fitted> {
+    pub(super) fn finish_with(self, dense: Matrix) -> Result<Fitted> {
         self.check.result(self.missing == Missing::Error)?;
         let mut notes = Vec::new();
         let mut means = match self.missing {

@@ -191,6 +191,11 @@ impl Blocks {
         &self.set
     }
 
+    /// The column of the set that a buffer is for.
+    pub(super) fn column(&self, slot: usize) -> usize {
+        self.columns[slot].0
+    }
+
     /// Empty buffers, one a column read.
     pub(super) fn new_buffers(&self) -> Result<Vec<ColumnBuffer>> {
         self.columns.iter().map(|(column, kind)| self.new_buffer(*column, kind)).collect()

@@ -245,11 +245,14 @@ impl Labels {
         self.codes.iter().filter(|&&code| code != NO_LABEL).map(|&code| hashes[code as usize]).collect()
     }
 
-    /// Takes rows `start..end` as labels of their own.
-    pub(super) fn slice(&self, start: usize, end: usize) -> Labels {
-        let codes = self.codes.get(start..end).unwrap_or_default().to_vec();
-        let missing = codes.iter().filter(|&&code| code == NO_LABEL).count() as u64;
-        Labels { values: self.values.clone(), codes, missing, ..Labels::default() }
+    /// Appends rows `start..end` of `other`, of which one and the same is given in every call.
+    pub(super) fn push_rows_of(&mut self, other: &Labels, start: usize, end: usize) {
+        if self.values.is_empty() {
+            self.values.clone_from(&other.values);
+        }
+        let codes = other.codes.get(start..end).unwrap_or_default();
+        self.missing += codes.iter().filter(|&&code| code == NO_LABEL).count() as u64;
+        self.codes.extend_from_slice(codes);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Readers of feature files, column roles, encoding, splits: from a path to a `Dataset`.
 
+mod blocks;
 mod columns;
 pub mod csv;
 mod csv_scan;
+pub mod dataset;
+pub mod dataset_reader;
 pub mod encode;
+mod encode_bind;
 mod encode_fit;
 mod files;
 mod fingerprint;
