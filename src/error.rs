@@ -83,15 +83,12 @@ pub enum Error {
     FilesDiffer { file: String, what: String },
     #[error("{place}: {detail}")]
     BadPrior { place: String, detail: String },
-<<<<<<< HEAD
     #[error("{file} is {kind}, which cbfit does not read")]
     UnsupportedFormat { file: String, kind: String, recipe: String },
-=======
     #[error(
         "the probabilities of {count} of {rows} rows are not finite numbers of at least 0, first in row {first_row}"
     )]
     BadProbabilities { count: u64, rows: u64, first_row: u64 },
->>>>>>> weigh
 
     // I/O
     #[error("{path}: no such file{}", near_names(near))]
@@ -167,11 +164,8 @@ impl Error {
             BadSplit { .. } => "E0319",
             FilesDiffer { .. } => "E0320",
             BadPrior { .. } => "E0321",
-<<<<<<< HEAD
             UnsupportedFormat { .. } => "E0322",
-=======
-            BadProbabilities { .. } => "E0322",
->>>>>>> weigh
+            BadProbabilities { .. } => "E0323",
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
             BadModel { .. } => "E0501",

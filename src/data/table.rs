@@ -144,6 +144,18 @@ pub trait TableReader {
     /// (one buffer a column; made by [`new_buffer`] or left from the block before). Returns the number of rows
     /// appended, 0 at the end of the file. A block is a row group, a record batch or some 10^4 rows of text.
     fn append_block(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize>;
+
+    /// Whether every value of a column can be written back as the file spells it. Only text formats lose something:
+    /// `007` becomes the number 7.
+    fn keeps_spelling(&self, _column: usize) -> bool {
+        true
+    }
+
+    /// Asks for a column as text, as the file spells it, before the first block is read. Text formats make its kind
+    /// [`FieldKind::Text`] and return `true`; typed formats cannot.
+    fn read_as_text(&mut self, _column: usize) -> bool {
+        false
+    }
 }
 
 /// An empty buffer for a column of this kind; `None` for [`FieldKind::Other`].

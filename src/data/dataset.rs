@@ -1,0 +1,191 @@
+//! A data set ready for learning: features, class codes, row weights, and where they came from.
+
+use super::blocks::BlockReader;
+use super::columns::append_rows;
+use super::encode::FeatureEncoder;
+use super::encode_fit::EncoderFit;
+use super::files::FileSet;
+use super::fingerprint::Fingerprint;
+use super::finite::Origin;
+use super::labels_read::Labels;
+use super::options::{ReadOptions, Unlabeled};
+use super::roles::{LabelNeed, Roles, find_features};
+use super::split::Part;
+use super::table::{ColumnBuffer, Field};
+use crate::labels::{ClassCounts, LabelMap};
+use crate::matrix::Matrix;
+use crate::{Error, Result};
+
+/// Where rows came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The first file as the user named it, and how many more.
+    pub name: String,
+    /// Number of files.
+    pub files: usize,
+    /// Bytes of the files; 0 for standard input.
+    pub bytes: u64,
+    /// Number of rows kept.
+    pub rows: u64,
+    /// 16 hexadecimal digits that depend on feature values and class names in row order, not on the file format or the
+    /// number of threads; for a block, on all rows up to its end.
+    pub fingerprint: String,
+}
+
+/// Rows ready for learning or scoring.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// One row of features a row.
+    pub features: Matrix,
+    /// Class code of every row, [`crate::labels::UNSEEN`] where the map lacks the class; `None` without labels.
+    pub labels: Option<Vec<u32>>,
+    /// Classes by code.
+    pub label_map: LabelMap,
+    /// Name of the label column, where there is one.
+    pub label_column: Option<String>,
+    /// Classes that the map lacks, by name, with their rows.
+    pub unseen: Vec<(String, u64)>,
+    /// Finite, positive weights, one a row.
+    pub row_weights: Option<Vec<f64>>,
+    /// Name and values of the column that identifies rows.
+    pub ids: Option<(String, ColumnBuffer)>,
+    /// What the split column assigns every row to.
+    pub parts: Option<Vec<Part>>,
+    /// The way from columns to features.
+    pub encoder: FeatureEncoder,
+    /// Where the rows came from.
+    pub source: Source,
+    /// What was chosen unasked, one sentence each.
+    pub notes: Vec<String>,
+    /// Rows left out because they have no label.
+    pub dropped_unlabeled: u64,
+    /// Cells of text columns with a value that training never met; their features are all 0.
+    pub unseen_levels: u64,
+}
+
+impl Dataset {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.features.rows()
+    }
+
+    /// Rows and weights by class, of all rows or of those given; all 0 without labels.
+    pub fn counts(&self, rows: Option<&[usize]>) -> ClassCounts {
+        let labels = self.labels.as_deref().unwrap_or_default();
+        let (weights, classes) = (self.row_weights.as_deref(), self.label_map.classes());
+        match rows {
+            None => ClassCounts::of(labels, weights, classes),
+            Some(rows) => {
+                let labels: Vec<u32> = rows.iter().filter_map(|&row| labels.get(row).copied()).collect();
+                let weights = weights.map(|w| rows.iter().map(|&row| w[row]).collect::<Vec<f64>>());
+                ClassCounts::of(&labels, weights.as_deref(), classes)
+            }
+        }
+    }
+
+    /// Rows that the split column assigns to `part`, ascending; `None` without a split column.
+    pub fn rows_of(&self, part: Part) -> Option<Vec<usize>> {
+        let parts = self.parts.as_ref()?;
+        Some((0..parts.len()).filter(|&row| parts[row] == part).collect())
+    }
+}
+
+/// Reads labelled files, and fits the classes and the encoder to them. Several files are read one after the other.
+///
+/// # Errors
+/// Those of the readers and of the roles; [`Error::OneClass`], [`Error::NullLabels`], [`Error::FractionalLabels`],
+/// [`Error::ClassNamesShort`], [`Error::NotFinite`], [`Error::TooManyLevels`], [`Error::BadWeight`],
+/// [`Error::BadSplit`], [`Error::FilesDiffer`], [`Error::LengthMismatch`], [`Error::NoRows`].
+pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset> {
+    let set = FileSet::open(paths, options)?;
+    let name = set.name();
+    let (files, bytes) = (set.files(), set.bytes());
+    let roles = Roles::find(&name, set.fields(), options, LabelNeed::Required)?;
+    let label_column = roles.label.map(|column| set.fields()[column].name.clone());
+    let (columns, mut notes) = find_features(&name, set.fields(), &roles, options.features.as_deref())?;
+    let fields: Vec<&Field> = columns.iter().map(|&column| &set.fields()[column]).collect();
+    let mut fit = EncoderFit::new(&name, &fields, options.missing)?;
+    let wanted = columns.iter().zip(&fields).map(|(&column, field)| (column, field.kind.clone())).collect();
+    let gather = fit.is_one_vector();
+    let mut reader = BlockReader::new(set, &roles, wanted, options, LabelNeed::Required, gather)?;
+
+    let mut labels = Labels::default();
+    let mut extras = Extras::default();
+    loop {
+        let start = reader.vectors().map_or(0, ColumnBuffer::rows);
+        let Some(mut block) = reader.next_block(Some(&mut labels))? else { break };
+        let file = reader.set().source(block.file);
+        let origin = Origin { file, first_row: block.first_row, kept: block.kept.as_deref() };
+        match reader.vectors() {
+            Some(ColumnBuffer::Vector(features)) => fit.push_vectors(&origin, features, start),
+            _ => fit.push(&origin, &block.features)?,
+        }
+        extras.append(block.weights.take(), block.ids.take(), block.parts.take());
+    }
+    labels.check(options.unlabeled == Unlabeled::Drop)?;
+    let fitted = match reader.take_vectors() {
+        Some(ColumnBuffer::Vector(features)) => fit.finish_with(features)?,
+        _ => fit.finish()?,
+    };
+    notes.extend(fitted.notes);
+
+    let (hashes, dropped_unlabeled) = (labels.name_hashes(), labels.missing());
+    let (label_map, labels) = labels.into_classes();
+    if labels.is_empty() {
+        let why = if dropped_unlabeled > 0 { " with a label" } else { "" };
+        return Err(Error::NoRows { file: name, why: why.into() });
+    }
+    if let [class] = &label_map.names[..] {
+        return Err(Error::OneClass { file: name, class: class.clone(), rows: labels.len() as u64 });
+    }
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.add(&fitted.features, Some(&hashes));
+    let rows = labels.len() as u64;
+    Ok(Dataset {
+        features: fitted.features,
+        labels: Some(labels),
+        label_map,
+        label_column,
+        unseen: Vec::new(),
+        row_weights: extras.weights,
+        ids: reader.id_name().map(str::to_owned).zip(extras.ids),
+        parts: extras.parts,
+        encoder: fitted.encoder,
+        source: Source { name, files, bytes, rows, fingerprint: fingerprint.hex() },
+        notes,
+        dropped_unlabeled,
+        unseen_levels: 0,
+    })
+}
+
+/// Weights, ids and parts gathered over blocks.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) weights: Option<Vec<f64>>,
+    pub(super) ids: Option<ColumnBuffer>,
+    pub(super) parts: Option<Vec<Part>>,
+}
+
+impl Extras {
+    pub(super) fn append(
+        &mut self,
+        weights: Option<Vec<f64>>,
+        ids: Option<ColumnBuffer>,
+        parts: Option<Vec<Part>>,
+    ) {
+        if let Some(weights) = weights {
+            self.weights.get_or_insert_default().extend(weights);
+        }
+        if let Some(parts) = parts {
+            self.parts.get_or_insert_default().extend(parts);
+        }
+        if let Some(ids) = ids {
+            match &mut self.ids {
+                Some(known) => {
+                    append_rows(known, &ids, None);
+                }
+                None => self.ids = Some(ids),
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! From columns to the feature matrix, the same way for training and for every later file.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::columns::{Numbers, append_rows, append_vectors, numbers};
+use super::finite::{Origin, ValueCheck};
+use super::options::Missing;
+use super::table::{ColumnBuffer, TextColumn};
+use crate::matrix::{Dtype, MatRef, Matrix, Storage};
+use crate::{Error, Result};
+
+/// Rows filled column by column before the next rows: their part of the matrix stays in cache.
+const FILLED_ROWS: usize = 256;
+
+/// How one input column becomes features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum InputColumn {
+    /// A number, or true/false as 1/0: one feature.
+    Numeric {
+        /// Name of the column.
+        name: String,
+        /// Its mean over the training rows, where missing values are filled with means.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean: Option<f32>,
+    },
+    /// Text: one feature a level, 1 in rows of that level. Missing and unknown levels are 0 everywhere.
+    OneHot {
+        /// Name of the column.
+        name: String,
+        /// Values met in training, in byte order.
+        levels: Vec<String>,
+    },
+    /// A vector: its values.
+    Vector {
+        /// Name of the column.
+        name: String,
+        /// Number of values.
+        len: usize,
+        /// Their means over the training rows, where missing values are filled with means.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        means: Option<Vec<f32>>,
+    },
+}
+
+impl InputColumn {
+    /// Name of the column.
+    pub fn name(&self) -> &str {
+        match self {
+            InputColumn::Numeric { name, .. }
+            | InputColumn::OneHot { name, .. }
+            | InputColumn::Vector { name, .. } => name,
+        }
+    }
+
+    /// Number of features.
+    pub fn width(&self) -> usize {
+        match self {
+            InputColumn::Numeric { .. } => 1,
+            InputColumn::OneHot { levels, .. } => levels.len(),
+            InputColumn::Vector { len, .. } => *len,
+        }
+    }
+
+    /// Name of feature `at` of this column.
+    fn feature_name(&self, at: usize) -> String {
+        match self {
+            InputColumn::Numeric { name, .. } => name.clone(),
+            InputColumn::OneHot { name, levels } => {
+                format!("{name}={}", levels.get(at).map_or("", String::as_str))
+            }
+            InputColumn::Vector { name, .. } => format!("{name}[{at}]"),
+        }
+    }
+
+    /// What takes the place of a missing value of feature `at`.
+    fn fill(&self, at: usize) -> f32 {
+        match self {
+            InputColumn::Numeric { mean, .. } => mean.unwrap_or(0.0),
+            InputColumn::OneHot { .. } => 0.0,
+            InputColumn::Vector { means, .. } => {
+                means.as_ref().and_then(|m| m.get(at)).copied().unwrap_or(0.0)
+            }
+        }
+    }
+}
+
+/// The way from the columns of a file to features; fitted once, stored in the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureEncoder {
+    /// Input columns in the order of their features.
+    pub inputs: Vec<InputColumn>,
+    /// What is done about missing values.
+    pub missing: Missing,
+}
+
+/// Features of a block of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// One row a row; f16 and bf16 vectors keep their width where they are the only input.
+    pub features: Matrix,
+    /// Cells of text columns with a value that training never met.
+    pub unseen_levels: u64,
+}
+
+impl FeatureEncoder {
+    /// Number of features.
+    pub fn width(&self) -> usize {
+        self.inputs.iter().map(InputColumn::width).sum()
+    }
+
+    /// Names of the features in order: `x`, `color=red`, `embedding[3]`.
+    pub fn feature_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.inputs.iter().flat_map(|input| (0..input.width()).map(|at| input.feature_name(at)))
+    }
+
+    /// The input column of a feature, and its place in that column.
+    fn locate(&self, feature: usize) -> Option<(&InputColumn, usize)> {
+        let mut left = feature;
+        for input in &self.inputs {
+            if left < input.width() {
+                return Some((input, left));
+            }
+            left -= input.width();
+        }
+        None
+    }
+
+    fn feature_name(&self, feature: usize) -> String {
+        self.locate(feature).map_or_else(|| feature.to_string(), |(input, at)| input.feature_name(at))
+    }
+
+    fn column_of(&self, feature: usize) -> String {
+        match self.locate(feature) {
+            Some((input @ InputColumn::OneHot { .. }, _)) => input.name().to_owned(),
+            _ => self.feature_name(feature),
+        }
+    }
+
+    /// Encodes a block: one buffer for each input column, in their order. A single vector column goes through as it
+    /// is, without a copy.
+    ///
+    /// # Errors
+    /// [`Error::FeatureMismatch`] for vectors of another length and text where numbers are due,
+    /// [`Error::NotFinite`] for missing values that nothing fills and for infinite values.
+    pub(super) fn encode(&self, origin: &Origin<'_>, mut columns: Vec<ColumnBuffer>) -> Result<Encoded> {
+        self.check_columns(origin, &columns)?;
+        let mut check = ValueCheck::default();
+        if let ([InputColumn::Vector { .. }], Some(ColumnBuffer::Vector(_))) =
+            (&self.inputs[..], columns.first())
+            && let Some(ColumnBuffer::Vector(mut features)) = columns.pop()
+        {
+            check.scan(origin, &features, 0, |feature| self.column_of(feature));
+            check.result(self.missing == Missing::Error)?;
+            if check.missing() > 0 {
+                self.fill_missing(&mut features);
+            }
+            return Ok(Encoded { features, unseen_levels: 0 });
+        }
+        let texts: Vec<Option<TextColumn>> = self.inputs.iter().zip(&columns).map(one_hot_text).collect();
+        for ((input, text), rows) in
+            self.inputs.iter().zip(&texts).zip(columns.iter().map(ColumnBuffer::rows))
+        {
+            if let Some(text) = text {
+                let missing = (0..rows).filter(|&row| text.get(row).is_none());
+                check.add_text(origin, input.name(), rows, missing);
+            }
+        }
+        let rows = columns.first().map_or(0, ColumnBuffer::rows);
+        let mut unseen_levels = 0;
+        let mut sources = Vec::with_capacity(columns.len());
+        for ((input, column), text) in self.inputs.iter().zip(&columns).zip(&texts) {
+            sources.push(match (input, text, column) {
+                (InputColumn::OneHot { levels, .. }, Some(text), _) => {
+                    let places = level_places(levels, text);
+                    unseen_levels += unseen_cells(&places, text);
+                    Source::Levels { codes: text.codes(), places, width: levels.len() }
+                }
+                (_, _, ColumnBuffer::Vector(matrix)) => Source::Vector(matrix),
+                _ => Source::Numbers(numbers(column)),
+            });
+        }
+        let mut features = Matrix::empty(Dtype::F32, self.width());
+        append_filled(&mut features, rows, &sources)?;
+        check.scan(origin, &features, 0, |feature| self.column_of(feature));
+        check.result(self.missing == Missing::Error)?;
+        if check.missing() > 0 {
+            self.fill_missing(&mut features);
+        }
+        Ok(Encoded { features, unseen_levels })
+    }
+
+    fn check_columns(&self, origin: &Origin<'_>, columns: &[ColumnBuffer]) -> Result<()> {
+        let mismatch = |detail: String| Err(Error::FeatureMismatch { file: origin.file.to_owned(), detail });
+        for (input, column) in self.inputs.iter().zip(columns) {
+            let name = input.name();
+            match (input, column) {
+                (InputColumn::Vector { len, .. }, ColumnBuffer::Vector(matrix)) if matrix.cols() != *len => {
+                    let found = matrix.cols();
+                    return mismatch(format!(
+                        "vectors of column {name:?} have {found} values, the model needs {len}"
+                    ));
+                }
+                (InputColumn::Numeric { .. }, ColumnBuffer::Text(text)) => {
+                    let word = (0..column.rows()).find_map(|row| {
+                        text.get(row).filter(|word| word.parse::<f64>().is_err()).map(|word| (row, word))
+                    });
+                    let example = word.map_or(String::new(), |(row, word)| {
+                        format!(", {word:?} in row {}", origin.row(row))
+                    });
+                    return mismatch(format!("column {name:?} holds text{example}, the model needs numbers"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts fill values in the place of missing ones.
+    pub(super) fn fill_missing(&self, features: &mut Matrix) {
+        fn fill<T: Copy + Send>(
+            values: &mut [T],
+            fills: &[f32],
+            missing: impl Fn(T) -> bool + Sync,
+            narrow: impl Fn(f32) -> T + Sync,
+        ) {
+            values.par_chunks_mut(fills.len().max(1)).for_each(|row| {
+                for (value, &fill) in row.iter_mut().zip(fills) {
+                    if missing(*value) {
+                        *value = narrow(fill);
+                    }
+                }
+            });
+        }
+        let fills: Vec<f32> =
+            self.inputs.iter().flat_map(|input| (0..input.width()).map(|at| input.fill(at))).collect();
+        match features.storage_mut() {
+            Storage::F32(values) => fill(values, &fills, f32::is_nan, |x| x),
+            Storage::F16(values) => fill(values, &fills, half::f16::is_nan, half::f16::from_f32),
+            Storage::Bf16(values) => fill(values, &fills, half::bf16::is_nan, half::bf16::from_f32),
+        }
+    }
+}
+
+/// The text of a column that is one-hot encoded; numbers are spelled out, as they are where a test file happens to hold
+/// numbers only.
+fn one_hot_text((input, column): (&InputColumn, &ColumnBuffer)) -> Option<TextColumn> {
+    let InputColumn::OneHot { .. } = input else { return None };
+    let mut text = ColumnBuffer::Text(TextColumn::default());
+    append_rows(&mut text, column, None);
+    if let ColumnBuffer::Text(text) = text { Some(text) } else { None }
+}
+
+/// For each level of `text` its place among `levels`.
+pub(super) fn level_places(levels: &[String], text: &TextColumn) -> Vec<Option<usize>> {
+    let index: HashMap<&str, usize> = levels.iter().enumerate().map(|(at, l)| (l.as_str(), at)).collect();
+    text.levels().iter().map(|level| index.get(level.as_str()).copied()).collect()
+}
+
+fn unseen_cells(places: &[Option<usize>], text: &TextColumn) -> u64 {
+    let unseen = |code: &&u32| places.get(**code as usize).is_some_and(Option::is_none);
+    text.codes().iter().filter(unseen).count() as u64
+}
+
+/// Where the features of one input column come from.
+pub(super) enum Source<'a> {
+    Numbers(Numbers<'a>),
+    Levels {
+        codes: &'a [u32],
+        places: Vec<Option<usize>>,
+        width: usize,
+    },
+    Vector(&'a Matrix),
+    /// Columns `start..start + width` of an f32 matrix.
+    Columns {
+        matrix: &'a Matrix,
+        start: usize,
+        width: usize,
+    },
+}
+
+impl Source<'_> {
+    fn width(&self) -> usize {
+        match self {
+            Source::Numbers(_) => 1,
+            Source::Levels { width, .. } | Source::Columns { width, .. } => *width,
+            Source::Vector(matrix) => matrix.cols(),
+        }
+    }
+}
+
+/// Appends `rows` rows to an f32 matrix as wide as all sources together.
+pub(super) fn append_filled(features: &mut Matrix, rows: usize, sources: &[Source<'_>]) -> Result<()> {
+    if let ([Source::Vector(matrix)], true) = (sources, features.dtype() == Dtype::F32) {
+        append_vectors(features, matrix, None);
+        return Ok(());
+    }
+    let width = features.cols();
+    let Storage::F32(values) = features.storage_mut() else { return Ok(()) };
+    let start = values.len();
+    let added = rows.checked_mul(width).filter(|&added| values.try_reserve(added).is_ok());
+    let Some(added) = added else {
+        let need = (rows as u64).saturating_mul(width as u64).saturating_mul(4);
+        return Err(Error::TooLarge {
+            what: format!("{rows} rows of {width} features"),
+            need,
+            limit: isize::MAX as u64,
+        });
+    };
+    values.resize(start + added, 0.0);
+    values[start..].par_chunks_mut(FILLED_ROWS * width.max(1)).enumerate().for_each(|(chunk, out)| {
+        let mut offset = 0;
+        for source in sources {
+            fill_rows(out, width, offset, chunk * FILLED_ROWS, source);
+            offset += source.width();
+        }
+    });
+    Ok(())
+}
+
+/// Writes one source into rows of `width` features, which start at row `first_row` of the source.
+fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, source: &Source<'_>) {
+    let rows = out.chunks_exact_mut(width).enumerate().map(|(row, out)| (first_row + row, out));
+    match source {
+        Source::Numbers(Numbers::Float(values)) => {
+            rows.for_each(|(row, out)| out[offset] = values[row] as f32)
+        }
+        Source::Numbers(numbers) => rows.for_each(|(row, out)| out[offset] = numbers.get(row) as f32),
+        Source::Levels { codes, places, .. } => rows.for_each(|(row, out)| {
+            if let Some(Some(place)) = places.get(codes[row] as usize) {
+                out[offset + place] = 1.0;
+            }
+        }),
+        Source::Vector(matrix) => rows.for_each(|(row, out)| {
+            copy_widened(&mut out[offset..offset + matrix.cols()], matrix.row_range(row, row + 1));
+        }),
+        Source::Columns { matrix, start, width } => rows.for_each(|(row, out)| {
+            if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
+                out[offset..offset + width].copy_from_slice(&values[*start..start + width]);
+            }
+        }),
+    }
+}
+
+fn copy_widened(out: &mut [f32], row: MatRef<'_>) {
+    match row {
+        MatRef::F32(values) => out.copy_from_slice(values),
+        MatRef::F16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
+        MatRef::Bf16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(values: &[Option<&str>]) -> ColumnBuffer {
+        let mut column = TextColumn::default();
+        values.iter().for_each(|value| column.push(*value));
+        ColumnBuffer::Text(column)
+    }
+
+    fn encoder(missing: Missing) -> FeatureEncoder {
+        let inputs = vec![
+            InputColumn::Numeric { name: "n".into(), mean: Some(0.5) },
+            InputColumn::OneHot { name: "c".into(), levels: vec!["1".into(), "red".into()] },
+            InputColumn::Vector { name: "v".into(), len: 2, means: None },
+        ];
+        FeatureEncoder { inputs, missing }
+    }
+
+    fn vectors(values: &[f32], cols: usize) -> ColumnBuffer {
+        ColumnBuffer::Vector(Matrix::from_f32(values.to_vec(), cols))
+    }
+
+    const ORIGIN: Origin<'_> = Origin { file: "t", first_row: 0, kept: None };
+
+    #[test]
+    fn every_kind_of_column_becomes_features() {
+        let columns = vec![
+            ColumnBuffer::Bool { values: vec![true, false], nulls: vec![1] },
+            text(&[Some("red"), Some("blue")]),
+            vectors(&[7.0, 8.0, 9.0, f32::NAN], 2),
+        ];
+        let encoded = encoder(Missing::Mean).encode(&ORIGIN, columns.clone()).unwrap();
+        assert_eq!(encoded.unseen_levels, 1);
+        let expected = vec![1.0, 0.0, 1.0, 7.0, 8.0, 0.5, 0.0, 0.0, 9.0, 0.0];
+        assert_eq!(encoded.features, Matrix::from_f32(expected, 5));
+        let error = encoder(Missing::Error).encode(&ORIGIN, columns).unwrap_err();
+        assert_eq!(error.to_string(), "t: 2 missing feature values (16.67 %), first in row 2, column n");
+        let names: Vec<String> = encoder(Missing::Error).feature_names().collect();
+        assert_eq!(names, ["n", "c=1", "c=red", "v[0]", "v[1]"]);
+    }
+
+    #[test]
+    fn numbers_match_levels_by_their_spelling() {
+        let columns = vec![
+            ColumnBuffer::Float(vec![0.0]),
+            ColumnBuffer::Int { values: vec![1], nulls: vec![] },
+            vectors(&[0.0, 0.0], 2),
+        ];
+        let encoded = encoder(Missing::Error).encode(&ORIGIN, columns).unwrap();
+        assert_eq!(encoded.features.get(0, 1), 1.0);
+    }
+
+    #[test]
+    fn beyond_f32_is_infinite_and_words_are_no_numbers() {
+        let rest = [text(&[Some("red")]), vectors(&[0.0, 0.0], 2)];
+        let with = |first: ColumnBuffer| [vec![first], rest.to_vec()].concat();
+        let huge = encoder(Missing::Zero).encode(&ORIGIN, with(ColumnBuffer::Float(vec![1e39])));
+        assert!(huge.unwrap_err().to_string().contains("1 infinite"));
+        let word = encoder(Missing::Zero).encode(&ORIGIN, with(text(&[Some("many")]))).unwrap_err();
+        assert!(word.to_string().contains("\"many\" in row 1"), "{word}");
+    }
+
+    #[test]
+    fn a_lone_f16_vector_keeps_its_width_and_memory() {
+        let inputs = vec![InputColumn::Vector { name: "v".into(), len: 2, means: Some(vec![0.0, 0.25]) }];
+        let encoder = FeatureEncoder { inputs, missing: Missing::Mean };
+        let values = vec![half::f16::ONE, half::f16::NAN];
+        let place = values.as_ptr();
+        let column = ColumnBuffer::Vector(Matrix::from_storage(Storage::F16(values), 2));
+        let features = encoder.encode(&ORIGIN, vec![column]).unwrap().features;
+        let Storage::F16(values) = features.storage() else { panic!() };
+        assert_eq!((values[1].to_f32(), values.as_ptr()), (0.25, place));
+        let short = encoder.encode(&ORIGIN, vec![vectors(&[1.0], 1)]).unwrap_err();
+        assert!(short.to_string().contains("have 1 values, the model needs 2"));
+    }
+
+    #[test]
+    fn an_encoder_survives_json() {
+        let encoder = encoder(Missing::Mean);
+        let text = serde_json::to_string(&encoder).unwrap();
+        assert_eq!(serde_json::from_str::<FeatureEncoder>(&text).unwrap(), encoder);
+    }
+}

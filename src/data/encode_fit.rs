@@ -1,0 +1,317 @@
+//! Fitting a [`FeatureEncoder`] while the training rows are read.
+
+use super::columns::{append_rows, numbers};
+use super::encode::{FeatureEncoder, InputColumn, Source, append_filled, level_places};
+use super::files::kind_name;
+use super::finite::{Origin, ValueCheck};
+use super::options::Missing;
+use super::table::{ColumnBuffer, Field, FieldKind, TextColumn};
+use crate::matrix::{Dtype, MatRef, Matrix};
+use crate::{Error, Result};
+
+/// Most values a text column may have.
+const MOST_LEVELS: usize = 10_000;
+
+enum FitColumn {
+    Numeric { name: String },
+    Text { name: String, values: ColumnBuffer },
+    Vector { name: String },
+}
+
+/// Numbers and vectors are put into one matrix row by row as they come; text is kept as codes until all of its levels
+/// are known. Without text columns that matrix is the feature matrix.
+pub(super) struct EncoderFit {
+    columns: Vec<FitColumn>,
+    missing: Missing,
+    check: ValueCheck,
+    dense: Matrix,
+    /// Columns of `dense` that each input column takes.
+    lengths: Vec<usize>,
+}
+
+/// What training needs of its columns.
+pub(super) struct Fitted {
+    pub(super) encoder: FeatureEncoder,
+    pub(super) features: Matrix,
+    pub(super) notes: Vec<String>,
+}
+
+impl EncoderFit {
+    /// For the columns `fields`.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedType`] for kinds that cannot be features.
+    pub(super) fn new(file: &str, fields: &[&Field], missing: Missing) -> Result<Self> {
+        let column = |field: &&Field| {
+            let name = field.name.clone();
+            Ok(match &field.kind {
+                FieldKind::Int | FieldKind::Float | FieldKind::Bool => FitColumn::Numeric { name },
+                FieldKind::Text => {
+                    FitColumn::Text { name, values: ColumnBuffer::Text(TextColumn::default()) }
+                }
+                FieldKind::Vector { .. } => FitColumn::Vector { name },
+                FieldKind::Other(_) => {
+                    let (file, kind) = (file.to_owned(), kind_name(&field.kind));
+                    return Err(Error::UnsupportedType { file, column: name, kind, role: "a feature" });
+                }
+            })
+        };
+        Ok(EncoderFit {
+            columns: fields.iter().map(column).collect::<Result<_>>()?,
+            missing,
+            check: ValueCheck::default(),
+            dense: Matrix::empty(Dtype::F32, 0),
+            lengths: Vec::new(),
+        })
+    }
+
+    /// Whether the features are one vector column, which then stays in the buffer it is read into.
+    pub(super) fn is_one_vector(&self) -> bool {
+        matches!(self.columns[..], [FitColumn::Vector { .. }])
+    }
+
+    /// Looks at rows `start..` of the only vector column.
+    pub(super) fn push_vectors(&mut self, origin: &Origin<'_>, features: &Matrix, start: usize) {
+        if let [FitColumn::Vector { name }] = &self.columns[..] {
+            self.check.scan(origin, features, start, |at| format!("{name}[{at}]"));
+        }
+    }
+
+    /// Takes in a block of rows, one buffer a column.
+    pub(super) fn push(&mut self, origin: &Origin<'_>, block: &[ColumnBuffer]) -> Result<()> {
+        let lengths: Vec<usize> = self.columns.iter().zip(block).map(dense_length).collect();
+        if self.lengths.is_empty() {
+            self.dense = Matrix::empty(Dtype::F32, lengths.iter().sum());
+            self.lengths = lengths;
+        } else if let Some(at) = (0..lengths.len()).find(|&at| lengths[at] != self.lengths[at]) {
+            return Err(Error::FilesDiffer {
+                file: origin.file.to_owned(),
+                what: format!("vectors of {} values; they have {}", self.lengths[at], lengths[at]),
+            });
+        }
+        let mut sources = Vec::new();
+        for (column, buffer) in self.columns.iter_mut().zip(block) {
+            match (column, buffer) {
+                (FitColumn::Text { name, values }, buffer) => {
+                    append_rows(values, buffer, None);
+                    let missing = (0..buffer.rows())
+                        .filter(|&row| matches!(buffer, ColumnBuffer::Text(text) if text.get(row).is_none()));
+                    self.check.add_text(origin, name, buffer.rows(), missing);
+                    check_levels(origin.file, name, values)?;
+                }
+                (_, ColumnBuffer::Vector(matrix)) => sources.push(Source::Vector(matrix)),
+                (_, buffer) => sources.push(Source::Numbers(numbers(buffer))),
+            }
+        }
+        if !sources.is_empty() {
+            let start = self.dense.rows();
+            append_filled(&mut self.dense, block.first().map_or(0, ColumnBuffer::rows), &sources)?;
+            let names = dense_names(&self.columns, &self.lengths);
+            self.check.scan(origin, &self.dense, start, |at| names(at));
+        }
+        Ok(())
+    }
+
+    /// The encoder, and the features of the rows pushed.
+    pub(super) fn finish(mut self) -> Result<Fitted> {
+        let dense = std::mem::replace(&mut self.dense, Matrix::empty(Dtype::F32, 0));
+        self.finish_with(dense)
+    }
+
+    /// As [`EncoderFit::finish`], where `dense` holds all numbers and vectors.
+    pub(super) fn finish_with(self, dense: Matrix) -> Result<Fitted> {
+        self.check.result(self.missing == Missing::Error)?;
+        let mut notes = Vec::new();
+        let mut means = match self.missing {
+            Missing::Mean => Some(column_means(&dense).into_iter()),
+            Missing::Error | Missing::Zero => None,
+        };
+        let mut take_means =
+            |count: usize| means.as_mut().map(|means| means.take(count).collect::<Vec<f32>>());
+        let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
+        let mut inputs = Vec::with_capacity(self.columns.len());
+        let mut texts = Vec::new();
+        for (at, column) in self.columns.into_iter().enumerate() {
+            inputs.push(match column {
+                FitColumn::Numeric { name } => InputColumn::Numeric {
+                    name,
+                    mean: take_means(1).and_then(|means| means.first().copied()),
+                },
+                FitColumn::Text { name, values } => {
+                    let ColumnBuffer::Text(values) = values else { continue };
+                    let mut levels = values.levels().to_vec();
+                    levels.sort_unstable();
+                    texts.push(values);
+                    InputColumn::OneHot { name, levels }
+                }
+                FitColumn::Vector { name } => {
+                    let len = vector_length.or(self.lengths.get(at).copied()).unwrap_or(0);
+                    InputColumn::Vector { name, len, means: take_means(len) }
+                }
+            });
+        }
+        if self.check.missing() > 0 {
+            notes.push(format!(
+                "{} missing feature values filled with {}",
+                self.check.missing(),
+                if self.missing == Missing::Mean { "the mean of their column" } else { "zero" }
+            ));
+        }
+        let encoder = FeatureEncoder { inputs, missing: self.missing };
+        let mut features = if texts.is_empty() { dense } else { insert_one_hot(&encoder, dense, &texts)? };
+        if self.check.missing() > 0 {
+            encoder.fill_missing(&mut features);
+        }
+        Ok(Fitted { encoder, features, notes })
+    }
+}
+
+/// Columns that a block's column takes in the dense matrix.
+fn dense_length((column, buffer): (&FitColumn, &ColumnBuffer)) -> usize {
+    match (column, buffer) {
+        (FitColumn::Text { .. }, _) => 0,
+        (_, ColumnBuffer::Vector(matrix)) => matrix.cols(),
+        _ => 1,
+    }
+}
+
+/// The name of a column of the dense matrix.
+fn dense_names<'a>(columns: &'a [FitColumn], lengths: &'a [usize]) -> impl Fn(usize) -> String + 'a {
+    move |mut at| {
+        for (column, &length) in columns.iter().zip(lengths) {
+            if at < length {
+                return match column {
+                    FitColumn::Vector { name } => format!("{name}[{at}]"),
+                    FitColumn::Numeric { name } | FitColumn::Text { name, .. } => name.clone(),
+                };
+            }
+            at -= length;
+        }
+        at.to_string()
+    }
+}
+
+fn check_levels(file: &str, column: &str, values: &ColumnBuffer) -> Result<()> {
+    match values {
+        ColumnBuffer::Text(text) if text.levels().len() > MOST_LEVELS => Err(Error::TooManyLevels {
+            file: file.to_owned(),
+            column: column.to_owned(),
+            levels: text.levels().len(),
+            limit: MOST_LEVELS,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The mean of the values present in every column, 0 where none is; summed in f64 in the order of the rows.
+fn column_means(features: &Matrix) -> Vec<f32> {
+    let mut sums = vec![(0.0f64, 0u64); features.cols()];
+    let mut add = |col: usize, x: f32| {
+        if !x.is_nan() {
+            sums[col].0 += f64::from(x);
+            sums[col].1 += 1;
+        }
+    };
+    for row in 0..features.rows() {
+        match features.row_range(row, row + 1) {
+            MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| add(col, x)),
+            MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
+            MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
+        }
+    }
+    sums.into_iter().map(|(sum, count)| (sum / count.max(1) as f64) as f32).collect()
+}
+
+/// The dense columns and the levels of the text columns in the order of the encoder's features.
+fn insert_one_hot(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -> Result<Matrix> {
+    let rows = texts.first().map_or(0, |text| text.codes().len());
+    let mut texts = texts.iter();
+    let mut sources = Vec::with_capacity(encoder.inputs.len());
+    let mut taken = 0;
+    for input in &encoder.inputs {
+        match (input, texts.len()) {
+            (InputColumn::OneHot { levels, .. }, 1..) => {
+                if let Some(text) = texts.next() {
+                    let places = level_places(levels, text);
+                    sources.push(Source::Levels { codes: text.codes(), places, width: levels.len() });
+                }
+            }
+            (input, _) => {
+                sources.push(Source::Columns { matrix: &dense, start: taken, width: input.width() });
+                taken += input.width();
+            }
+        }
+    }
+    let mut features = Matrix::empty(Dtype::F32, encoder.width());
+    append_filled(&mut features, rows, &sources)?;
+    Ok(features)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Origin<'_> = Origin { file: "t", first_row: 0, kept: None };
+
+    fn field(name: &str, kind: FieldKind) -> Field {
+        Field { name: name.into(), kind, class_names: None }
+    }
+
+    fn text(values: &[Option<&str>]) -> ColumnBuffer {
+        let mut column = TextColumn::default();
+        values.iter().for_each(|value| column.push(*value));
+        ColumnBuffer::Text(column)
+    }
+
+    fn mixed() -> (Vec<Field>, Vec<ColumnBuffer>) {
+        let vector = FieldKind::Vector { len: Some(2), dtype: Dtype::F16 };
+        let fields = vec![
+            field("c", FieldKind::Text),
+            field("n", FieldKind::Int),
+            field("v", vector),
+            field("d", FieldKind::Text),
+        ];
+        let half = [1.0, 2.0, 3.0, f32::NAN].map(half::f16::from_f32).to_vec();
+        let block = vec![
+            text(&[Some("b"), Some("a")]),
+            ColumnBuffer::Int { values: vec![4, 0], nulls: vec![1] },
+            ColumnBuffer::Vector(Matrix::from_storage(crate::matrix::Storage::F16(half), 2)),
+            text(&[None, Some("z")]),
+        ];
+        (fields, block)
+    }
+
+    #[test]
+    fn training_and_encoding_agree() {
+        let (fields, block) = mixed();
+        let mut fit = EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Mean).unwrap();
+        fit.push(&ORIGIN, &block).unwrap();
+        fit.push(&ORIGIN, &block).unwrap();
+        let fitted = fit.finish().unwrap();
+        assert_eq!(fitted.notes, ["6 missing feature values filled with the mean of their column"]);
+        let row_0 = [0.0, 1.0, 4.0, 1.0, 2.0, 0.0];
+        let row_1 = [1.0, 0.0, 4.0, 3.0, 2.0, 1.0];
+        let expected = [row_0, row_1, row_0, row_1].concat();
+        assert_eq!(fitted.features, Matrix::from_f32(expected, 6));
+        let again = fitted.encoder.encode(&ORIGIN, block).unwrap();
+        assert_eq!(again.features, fitted.features.select_rows(&[0, 1]));
+    }
+
+    #[test]
+    fn missing_values_are_counted_over_all_columns() {
+        let (fields, block) = mixed();
+        let mut fit = EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Error).unwrap();
+        fit.push(&ORIGIN, &block).unwrap();
+        let error = fit.finish().err().unwrap();
+        assert_eq!(error.to_string(), "t: 3 missing feature values (30.00 %), first in row 1, column d");
+    }
+
+    #[test]
+    fn too_many_levels_stop_early() {
+        let names: Vec<String> = (0..=MOST_LEVELS).map(|i| i.to_string()).collect();
+        let column = text(&names.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>());
+        let fields = [field("c", FieldKind::Text)];
+        let mut fit = EncoderFit::new("t", &[&fields[0]], Missing::Error).unwrap();
+        assert_eq!(fit.push(&ORIGIN, &[column]).unwrap_err().code(), "E0313");
+    }
+}

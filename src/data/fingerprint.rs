@@ -1,0 +1,104 @@
+//! A number that tells two data sets apart: of feature values and class names in row order, whatever the format, the
+//! width the values were stored in, or the number of threads. Not proof against intent.
+
+use rayon::prelude::*;
+
+use crate::matrix::{MatRef, Matrix};
+
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Stands for the class name of rows without a label.
+pub(super) const UNLABELLED: u64 = 0x5851_F42D_4C95_7F2D;
+
+/// Hash of a string.
+pub(super) fn hash_text(text: &str) -> u64 {
+    text.bytes().fold(mix(text.len() as u64), |hash, byte| mix(hash ^ u64::from(byte)))
+}
+
+/// The running hash of all rows so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of no rows.
+    pub(super) fn new() -> Self {
+        Fingerprint(MULTIPLIER)
+    }
+
+    /// Takes in rows, each with the hash of its class name where there are labels.
+    pub(super) fn add(&mut self, features: &Matrix, names: Option<&[u64]>) {
+        let hashes = row_hashes(features);
+        for (row, hash) in hashes.into_iter().enumerate() {
+            let name = names.and_then(|names| names.get(row)).copied().unwrap_or(UNLABELLED);
+            self.0 = mix(self.0.rotate_left(23) ^ mix(hash ^ name.rotate_left(32)));
+        }
+    }
+
+    /// 16 hexadecimal digits.
+    pub(super) fn hex(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+/// One hash a row; rows of equal values have equal hashes, also across widths.
+fn row_hashes(features: &Matrix) -> Vec<u64> {
+    let cols = features.cols().max(1);
+    match features.row_range(0, features.rows()) {
+        MatRef::F32(values) => values.par_chunks(cols).map(|row| hash_row(row, |x| x)).collect(),
+        MatRef::F16(values) => values.par_chunks(cols).map(|row| hash_row(row, half::f16::to_f32)).collect(),
+        MatRef::Bf16(values) => {
+            values.par_chunks(cols).map(|row| hash_row(row, half::bf16::to_f32)).collect()
+        }
+    }
+}
+
+fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
+    // Adding zero makes -0 the same as 0.
+    let bits = |x: &T| u64::from((widen(*x) + 0.0).to_bits());
+    row.chunks(2).fold(row.len() as u64, |hash, pair| {
+        let word = pair.iter().fold(0, |word, x| (word << 32) | bits(x));
+        ((hash ^ word).wrapping_mul(MULTIPLIER)).rotate_left(29)
+    })
+}
+
+/// The finaliser of SplitMix64: every input bit changes half of the output bits.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Storage;
+
+    fn of(values: &[f32], cols: usize, names: &[&str]) -> String {
+        let mut fingerprint = Fingerprint::new();
+        let hashes: Vec<u64> = names.iter().map(|name| hash_text(name)).collect();
+        fingerprint.add(&Matrix::from_f32(values.to_vec(), cols), Some(&hashes));
+        fingerprint.hex()
+    }
+
+    #[test]
+    fn values_order_shape_and_labels_count() {
+        let base = of(&[1.0, 2.0, 3.0, 4.0], 2, &["a", "b"]);
+        assert_eq!(base.len(), 16);
+        assert_ne!(base, of(&[1.0, 2.0, 3.0, 5.0], 2, &["a", "b"]));
+        assert_ne!(base, of(&[3.0, 4.0, 1.0, 2.0], 2, &["a", "b"]));
+        assert_ne!(base, of(&[1.0, 2.0, 3.0, 4.0], 2, &["b", "a"]));
+        assert_ne!(base, of(&[1.0, 2.0, 3.0, 4.0], 1, &["a", "b"]));
+        assert_ne!(base, of(&[2.0, 1.0, 3.0, 4.0], 2, &["a", "b"]));
+    }
+
+    #[test]
+    fn width_and_blocks_do_not_count() {
+        let half = [1.0, 2.0, -0.0].map(half::f16::from_f32).to_vec();
+        let mut wide = Fingerprint::new();
+        wide.add(&Matrix::from_f32(vec![1.0, 2.0, 0.0], 1), None);
+        let mut narrow = Fingerprint::new();
+        let half = Matrix::from_storage(Storage::F16(half), 1);
+        narrow.add(&half.select_rows(&[0, 1]), None);
+        narrow.add(&half.select_rows(&[2]), None);
+        assert_eq!(wide, narrow);
+    }
+}

@@ -1,0 +1,177 @@
+//! Counting missing and infinite feature values, with the place of the first.
+
+use half::{bf16, f16};
+
+use crate::matrix::{MatRef, Matrix};
+use crate::{Error, Result};
+
+/// Where rows of a block come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) file: &'a str,
+    /// Rows of the file before the block.
+    pub(super) first_row: u64,
+    /// Places in the block of the rows that were kept, where some were dropped.
+    pub(super) kept: Option<&'a [usize]>,
+}
+
+impl Origin<'_> {
+    /// The number of a kept row in its file, from 1.
+    pub(super) fn row(&self, row: usize) -> u64 {
+        self.first_row + self.kept.map_or(row, |kept| kept[row]) as u64 + 1
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    count: u64,
+    first: Option<(String, u64, String)>,
+}
+
+impl Tally {
+    fn add(&mut self, origin: &Origin<'_>, row: usize, column: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (origin.file.to_owned(), origin.row(row), column()));
+    }
+
+    fn error(&self, kind: &'static str, cells: u64) -> Result<()> {
+        match &self.first {
+            None => Ok(()),
+            Some((file, row, column)) => Err(Error::NotFinite {
+                file: file.clone(),
+                kind,
+                count: self.count,
+                cells,
+                row: *row,
+                column: column.clone(),
+            }),
+        }
+    }
+}
+
+/// Missing and infinite values seen so far.
+#[derive(Debug, Default)]
+pub(super) struct ValueCheck {
+    cells: u64,
+    missing: Tally,
+    infinite: Tally,
+}
+
+impl ValueCheck {
+    /// Looks at rows `start..` of `features`; `name` gives the name of a column.
+    pub(super) fn scan(
+        &mut self,
+        origin: &Origin<'_>,
+        features: &Matrix,
+        start: usize,
+        name: impl Fn(usize) -> String,
+    ) {
+        let cols = features.cols();
+        match features.row_range(start, features.rows()) {
+            MatRef::F32(values) => self.scan_values(origin, values, cols, name),
+            MatRef::F16(values) => self.scan_values(origin, values, cols, name),
+            MatRef::Bf16(values) => self.scan_values(origin, values, cols, name),
+        }
+    }
+
+    /// As [`ValueCheck::scan`], over rows of `cols` values.
+    pub(super) fn scan_values<T: FloatBits>(
+        &mut self,
+        origin: &Origin<'_>,
+        values: &[T],
+        cols: usize,
+        name: impl Fn(usize) -> String,
+    ) {
+        self.cells += values.len() as u64;
+        for (row, values) in values.chunks_exact(cols.max(1)).enumerate() {
+            // Without branches, so that the usual row is checked at the speed of memory.
+            if !values.iter().fold(false, |any, x| any | x.is_special()) {
+                continue;
+            }
+            for (col, value) in values.iter().enumerate().filter(|(_, value)| value.is_special()) {
+                let tally = if value.is_missing() { &mut self.missing } else { &mut self.infinite };
+                tally.add(origin, row, || name(col));
+            }
+        }
+    }
+
+    /// Counts cells of a text column, some of which are missing.
+    pub(super) fn add_text(
+        &mut self,
+        origin: &Origin<'_>,
+        column: &str,
+        cells: usize,
+        missing: impl Iterator<Item = usize>,
+    ) {
+        self.cells += cells as u64;
+        missing.for_each(|row| self.missing.add(origin, row, || column.to_owned()));
+    }
+
+    /// Number of missing values.
+    pub(super) fn missing(&self) -> u64 {
+        self.missing.count
+    }
+
+    /// Fails for missing values where these are an error, and for infinite ones always.
+    pub(super) fn result(&self, missing_is_error: bool) -> Result<()> {
+        if missing_is_error {
+            self.missing.error("missing", self.cells)?;
+        }
+        self.infinite.error("infinite", self.cells)
+    }
+}
+
+/// What the bits of a stored float tell.
+pub(super) trait FloatBits: Copy {
+    /// NaN or infinite.
+    fn is_special(&self) -> bool;
+    /// NaN.
+    fn is_missing(&self) -> bool;
+}
+
+impl FloatBits for f32 {
+    fn is_special(&self) -> bool {
+        self.to_bits() & 0x7f80_0000 == 0x7f80_0000
+    }
+    fn is_missing(&self) -> bool {
+        self.is_nan()
+    }
+}
+
+impl FloatBits for f16 {
+    fn is_special(&self) -> bool {
+        self.to_bits() & 0x7c00 == 0x7c00
+    }
+    fn is_missing(&self) -> bool {
+        self.is_nan()
+    }
+}
+
+impl FloatBits for bf16 {
+    fn is_special(&self) -> bool {
+        self.to_bits() & 0x7f80 == 0x7f80
+    }
+    fn is_missing(&self) -> bool {
+        self.is_nan()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Storage;
+
+    #[test]
+    fn the_first_value_of_each_sort_is_placed() {
+        let half = [1.0, f32::NAN, 2.0, f32::NEG_INFINITY, f32::NAN, 3.0].map(f16::from_f32).to_vec();
+        let matrix = Matrix::from_storage(Storage::F16(half), 2);
+        let mut check = ValueCheck::default();
+        let kept = [0, 4, 5];
+        let origin = Origin { file: "t", first_row: 10, kept: Some(&kept) };
+        check.scan(&origin, &matrix, 0, |col| format!("v[{col}]"));
+        let missing = check.result(true).unwrap_err().to_string();
+        assert_eq!(missing, "t: 2 missing feature values (33.33 %), first in row 11, column v[1]");
+        let infinite = check.result(false).unwrap_err().to_string();
+        assert_eq!(infinite, "t: 1 infinite feature values (16.67 %), first in row 15, column v[1]");
+    }
+}

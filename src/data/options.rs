@@ -1,0 +1,72 @@
+//! What the user said about the data: columns, labels, missing values.
+
+use serde::{Deserialize, Serialize};
+
+/// What is done about missing feature values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// They are an error.
+    #[default]
+    Error,
+    /// The mean of the column over the training rows takes their place.
+    Mean,
+    /// Zero takes their place.
+    Zero,
+}
+
+/// What is done about rows without a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unlabeled {
+    /// They are an error.
+    #[default]
+    Error,
+    /// They are left out.
+    Drop,
+}
+
+/// How files become a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadOptions {
+    /// Label column; found by its usual names where `None`.
+    pub label: Option<String>,
+    /// Feature columns: names, ranges `a..b`, patterns with `*` and `?`, each excluded by a `!` before it; separated
+    /// by commas.
+    pub features: Option<String>,
+    /// File or pattern with the labels of the rows in order, `labels.npy` or `meta_*.parquet:column`.
+    pub label_file: Option<String>,
+    /// Column of row weights; none is taken unasked, because weights change the model.
+    pub weight_col: Option<String>,
+    /// Column that identifies rows in predictions; found by its usual names where `None`.
+    pub id_col: Option<String>,
+    /// Column that assigns rows to train, valid and test.
+    pub split_col: Option<String>,
+    /// File with the name of class 0, 1, ... on each line.
+    pub class_names: Option<String>,
+    /// Separator of text files; found from the first lines where `None`.
+    pub delimiter: Option<u8>,
+    /// Whether text files start with a line of column names.
+    pub has_header: bool,
+    /// Missing feature values.
+    pub missing: Missing,
+    /// Missing labels.
+    pub unlabeled: Unlabeled,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions {
+            label: None,
+            features: None,
+            label_file: None,
+            weight_col: None,
+            id_col: None,
+            split_col: None,
+            class_names: None,
+            delimiter: None,
+            has_header: true,
+            missing: Missing::Error,
+            unlabeled: Unlabeled::Error,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Features on one scale: standardised columns or rows of unit length.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::encode::{FeatureEncoder, InputColumn};
+use crate::matrix::{MatRef, Matrix, Storage};
+
+/// Rows summed up on their own; sums of chunks are added in the order of the rows, so threads do not matter.
+const CHUNK: usize = 4096;
+
+/// How features are scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// As they are.
+    None,
+    /// Every row divided by its Euclidean norm; a row of zeros stays.
+    L2,
+    /// Every column to mean 0 and standard deviation 1 over the training rows.
+    Standard,
+}
+
+impl Scale {
+    /// The choice of `--scale auto`: none for vectors, which come from a network on one scale; standard for columns,
+    /// which come in units of their own.
+    pub fn auto(encoder: &FeatureEncoder) -> Scale {
+        let columns = encoder.inputs.iter().any(|input| !matches!(input, InputColumn::Vector { .. }));
+        if columns { Scale::Standard } else { Scale::None }
+    }
+}
+
+/// A fitted scale; part of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scaler {
+    /// How features are scaled.
+    pub scale: Scale,
+    /// Mean of every column over the training rows; empty unless standardising.
+    pub mean: Vec<f32>,
+    /// Standard deviation of every column, 1 where it is constant; empty unless standardising.
+    pub deviation: Vec<f32>,
+    /// Number of columns constant over the training rows.
+    pub constant: usize,
+}
+
+impl Scaler {
+    /// Fits `scale` to the rows `rows` of `features`: means and population standard deviations in f64, in two passes.
+    pub fn fit(scale: Scale, features: &Matrix, rows: &[usize]) -> Self {
+        let mut scaler = Scaler { scale, mean: Vec::new(), deviation: Vec::new(), constant: 0 };
+        if scale != Scale::Standard {
+            return scaler;
+        }
+        let cols = features.cols();
+        let zeros = vec![0.0; cols];
+        let mean = means_of(features, rows, &zeros, |x, _| x);
+        let variance = means_of(features, rows, &mean, |x, mean| (x - mean) * (x - mean));
+        let constant = constant_columns(features, rows);
+        for col in 0..cols {
+            let deviation = variance[col].sqrt() as f32;
+            let is_constant = constant[col] || deviation == 0.0;
+            scaler.constant += usize::from(is_constant);
+            scaler.mean.push(mean[col] as f32);
+            scaler.deviation.push(if is_constant { 1.0 } else { deviation });
+        }
+        scaler
+    }
+
+    /// Scales all rows of `features`; f16 and bf16 become f32 unless nothing is to be done. For
+    /// [`Scale::Standard`] the matrix must have the columns the scaler was fitted to.
+    pub fn apply(&self, features: &mut Matrix) {
+        if self.scale == Scale::None {
+            return;
+        }
+        widen(features);
+        let cols = features.cols().max(1);
+        let Storage::F32(values) = features.storage_mut() else { return };
+        values.par_chunks_mut(cols).for_each(|row| match self.scale {
+            Scale::None => {}
+            Scale::L2 => divide_by_norm(row),
+            Scale::Standard => {
+                for ((x, &mean), &deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
+                    *x = ((f64::from(*x) - f64::from(mean)) / f64::from(deviation)) as f32;
+                }
+            }
+        });
+    }
+}
+
+fn divide_by_norm(row: &mut [f32]) {
+    let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    if norm > 0.0 {
+        row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
+}
+
+/// Makes a matrix f32.
+pub(super) fn widen(features: &mut Matrix) {
+    let wide = match features.storage() {
+        Storage::F32(_) => return,
+        Storage::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
+        Storage::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
+    };
+    *features = Matrix::from_f32(wide, features.cols());
+}
+
+/// The mean over `rows` of `term(value, center)` for every column.
+fn means_of(
+    features: &Matrix,
+    rows: &[usize],
+    centers: &[f64],
+    term: impl Fn(f64, f64) -> f64 + Sync,
+) -> Vec<f64> {
+    let sum_chunk = |rows: &[usize]| {
+        let mut sums = vec![0.0; centers.len()];
+        for &row in rows {
+            visit_row(features, row, |col, x| sums[col] += term(f64::from(x), centers[col]));
+        }
+        sums
+    };
+    let partial: Vec<Vec<f64>> = rows.par_chunks(CHUNK).map(sum_chunk).collect();
+    let mut sums = vec![0.0; centers.len()];
+    for chunk in partial {
+        sums.iter_mut().zip(chunk).for_each(|(sum, part)| *sum += part);
+    }
+    sums.iter_mut().for_each(|sum| *sum /= rows.len().max(1) as f64);
+    sums
+}
+
+fn constant_columns(features: &Matrix, rows: &[usize]) -> Vec<bool> {
+    let mut first = vec![0.0; features.cols()];
+    let mut constant = vec![true; features.cols()];
+    if let Some(&row) = rows.first() {
+        visit_row(features, row, |col, x| first[col] = x);
+    }
+    for &row in rows {
+        visit_row(features, row, |col, x| constant[col] &= x == first[col]);
+    }
+    constant
+}
+
+fn visit_row(features: &Matrix, row: usize, mut visit: impl FnMut(usize, f32)) {
+    match features.row_range(row, row + 1) {
+        MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| visit(col, x)),
+        MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
+        MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Dtype;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_the_given_rows_count() {
+        let mut features = Matrix::from_f32(vec![1.0, 5.0, 3.0, 5.0, 100.0, 9.0], 2);
+        let scaler = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        assert_eq!((scaler.mean.as_slice(), scaler.deviation.as_slice()), (&[2.0, 5.0][..], &[1.0, 1.0][..]));
+        assert_eq!(scaler.constant, 1);
+        scaler.apply(&mut features);
+        assert_eq!(features, Matrix::from_f32(vec![-1.0, 0.0, 1.0, 0.0, 98.0, 4.0], 2));
+    }
+
+    #[test]
+    fn half_precision_widens_and_zero_rows_stay() {
+        let half = [3.0, 4.0, 0.0, 0.0].map(half::f16::from_f32).to_vec();
+        let mut features = Matrix::from_storage(Storage::F16(half), 2);
+        let untouched = Scaler::fit(Scale::None, &features, &[0]);
+        untouched.apply(&mut features);
+        assert_eq!(features.dtype(), Dtype::F16);
+        Scaler::fit(Scale::L2, &features, &[0]).apply(&mut features);
+        assert_eq!(features, Matrix::from_f32(vec![0.6, 0.8, 0.0, 0.0], 2));
+    }
+
+    #[test]
+    fn huge_means_and_values_do_not_overflow() {
+        let mut features = Matrix::from_f32(vec![3e38, -3e38, 1e-40, 2e-40], 1);
+        let scaler = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        scaler.apply(&mut features);
+        assert_eq!([features.get(0, 0), features.get(1, 0)], [1.0, -1.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn standardised_columns_have_mean_0_and_deviation_1(
+            values in prop::collection::vec(-1e4f32..1e4, 30..300), shift in -1e4f32..1e4,
+        ) {
+            let rows = values.len() / 3;
+            let shifted: Vec<f32> = values[..rows * 3].iter().map(|x| x + shift).collect();
+            let mut features = Matrix::from_f32(shifted, 3);
+            let all: Vec<usize> = (0..rows).collect();
+            let scaler = Scaler::fit(Scale::Standard, &features, &all);
+            scaler.apply(&mut features);
+            for col in 0..3 {
+                let column: Vec<f64> = (0..rows).map(|row| f64::from(features.get(row, col))).collect();
+                let mean = column.iter().sum::<f64>() / rows as f64;
+                let variance = column.iter().map(|x| x * x).sum::<f64>() / rows as f64;
+                prop_assert!(mean.abs() < 1e-5, "{mean}");
+                prop_assert!((variance - 1.0).abs() < 1e-5, "{variance}");
+            }
+        }
+    }
+}
