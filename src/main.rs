@@ -1,2 +1,19 @@
-//! x
-fn main() {}
+//! The `cbfit` binary: parse, run, exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cbfit::cli::args::Cli::parse();
+    match cbfit::cli::run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            if cbfit::cli::is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error[{}]: {error}\n help: {}", error.code(), error.help());
+            ExitCode::from(error.exit_status())
+        }
+    }
+}

@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::columns::{append_rows, common_kind};
-use super::csv::{self, CsvOptions};
+use super::format::{OpenOptions, open_table};
 use super::options::ReadOptions;
+use super::paths;
 use super::table::{ColumnBuffer, Field, FieldKind, TableReader, new_buffer};
 use crate::{Error, Result};
 
@@ -12,13 +13,17 @@ use crate::{Error, Result};
 /// systems limit the number of open files.
 const KEPT_OPEN: usize = 64;
 
-fn expand(patterns: &[String]) -> Result<Vec<String>> {
-    Ok(patterns.to_vec())
+fn expand(patterns: &[String], options: &ReadOptions) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        files.extend(paths::expand(pattern, options.format)?);
+    }
+    Ok(files)
 }
 
 fn open_file(path: &str, options: &ReadOptions) -> Result<Box<dyn TableReader>> {
-    let options = CsvOptions { delimiter: options.delimiter, has_header: options.has_header };
-    Ok(Box::new(csv::open(path, &options)?))
+    let ReadOptions { format, delimiter, has_header, .. } = *options;
+    open_table(path, &OpenOptions { format, delimiter, has_header })
 }
 
 /// One file of the set.
@@ -46,7 +51,7 @@ impl FileSet {
     /// order, and in another kind where one kind holds both.
     pub(super) fn open(patterns: &[String], options: &ReadOptions) -> Result<Self> {
         let mut members: Vec<Member> = Vec::new();
-        for path in expand(patterns)? {
+        for path in expand(patterns, options)? {
             let reader = open_file(&path, options)?;
             let fields = reader.fields().to_vec();
             check_duplicates(reader.source(), &fields)?;

@@ -1,5 +1,6 @@
 //! What the user said about the data: columns, labels, missing values.
 
+use super::format::Format;
 use serde::{Deserialize, Serialize};
 
 /// What is done about missing feature values.
@@ -43,6 +44,8 @@ pub struct ReadOptions {
     pub split_col: Option<String>,
     /// File with the name of class 0, 1, ... on each line.
     pub class_names: Option<String>,
+    /// Format of the files; found from their first bytes where `None`.
+    pub format: Option<Format>,
     /// Separator of text files; found from the first lines where `None`.
     pub delimiter: Option<u8>,
     /// Whether text files start with a line of column names.
@@ -63,6 +66,7 @@ impl Default for ReadOptions {
             id_col: None,
             split_col: None,
             class_names: None,
+            format: None,
             delimiter: None,
             has_header: true,
             missing: Missing::Error,

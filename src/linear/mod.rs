@@ -10,4 +10,5 @@ pub mod moments;
 pub mod objective;
 pub mod problem;
 pub mod rows;
+pub mod search;
 pub mod solver;

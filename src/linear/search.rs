@@ -13,9 +13,9 @@ use crate::labels::ClassCounts;
 use crate::loss::Loss;
 use crate::loss::adjust::logit_adjustment;
 use crate::matrix::Matrix;
-use crate::metrics::{Evaluation, Metric, evaluate};
+use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
 use crate::simd::Kernels;
-use crate::weighting::prior::as_trained;
+use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::{ClassWeights, Normalisation, Scheme};
 
 /// Rows to fit on, with their labels and weights in the order of the rows.
@@ -99,12 +99,29 @@ pub struct Validation<'a> {
 }
 
 impl Validation<'_> {
-    /// Scores parameters (`C x D` weights, then C biases) with probabilities as trained.
-    pub fn evaluate(&self, theta: &[f32], loss: Loss, counts: &ClassCounts, kernels: &Kernels) -> Evaluation {
+    /// Scores parameters (`C x D` weights, then C biases) with probabilities as trained. Without `full`, the scores
+    /// that sort all rows for each class are left out unless the metric is one of them.
+    ///
+    /// # Errors
+    /// Those of [`evaluate`].
+    pub fn evaluate(
+        &self,
+        theta: &[f32],
+        loss: Loss,
+        counts: &ClassCounts,
+        kernels: &Kernels,
+        full: bool,
+    ) -> Result<Evaluation> {
         let model = model_of(theta, self.rows.features(), loss);
         let mut probabilities = model.logits_of(self.rows, kernels);
-        as_trained(loss, counts.classes(), &mut probabilities);
-        evaluate(&probabilities, self.labels, counts, None)
+        let level = vec![1.0; counts.classes()];
+        PriorCorrection::new(loss, &level, &training_shares(counts), 0.0, &Prior::AsTrained)?
+            .posteriors_in_place(&mut probabilities);
+        if full || self.metric.needs_curves() {
+            evaluate(&probabilities, self.labels, counts, None)
+        } else {
+            evaluate_quick(&probabilities, self.labels, counts, None)
+        }
     }
 
     /// The metric with its sign turned so that more is better; NaN counts as worst.
@@ -267,15 +284,19 @@ impl Search<'_> {
         self.watch.begin(scheme, l2);
         objective.set_l2(l2);
         let (loss, counts) = (self.recipe.loss, &weighted.counts);
-        let evaluate = |theta: &[f32]| self.validation.evaluate(theta, loss, counts, self.kernels);
-        let mut score = |theta: &[f32]| self.validation.score(&evaluate(theta));
+        let evaluate = |theta: &[f32]| self.validation.evaluate(theta, loss, counts, self.kernels, false);
+        // An epoch that cannot be scored (a logit that is not finite) is the worst; the fit itself reports it.
+        let mut score = |theta: &[f32]| match evaluate(theta) {
+            Ok(evaluation) => self.validation.score(&evaluation),
+            Err(_) => f64::NEG_INFINITY,
+        };
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
         let fit = fit(objective, start, &self.recipe.optimizer, Some(&mut score), &mut |progress| {
             let flow = watch.progress(progress);
             *stopped |= flow.is_break();
             flow
         })?;
-        let valid = evaluate(&fit.theta);
+        let valid = evaluate(&fit.theta)?;
         Ok(Trial { scheme: scheme.clone(), l2, score: self.validation.score(&valid), valid, fit })
     }
 }

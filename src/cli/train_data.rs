@@ -1,0 +1,355 @@
+//! The rows of a training run: read, split, scaled.
+
+use std::time::Instant;
+
+use super::plan::{TrainPlan, ValidationPlan};
+use super::talk::Talk;
+use crate::data::dataset::{Dataset, read_training};
+use crate::data::dataset_reader::DatasetReader;
+use crate::data::options::ReadOptions;
+use crate::data::roles::LabelNeed;
+use crate::data::scale::{Scale, Scaler};
+use crate::data::split::{Part, StratifiedSplit};
+use crate::labels::ClassCounts;
+use crate::linear::rows::Rows;
+use crate::linear::search::{Sample, Validation};
+use crate::matrix::Matrix;
+use crate::metrics::Metric;
+use crate::report::format::{bytes, seconds, thousands};
+use crate::report::text;
+use crate::report::train::{DataSummary, SplitSummary};
+use crate::{Error, Result};
+
+/// Rows by part, scaled.
+pub struct TrainData {
+    /// The training files.
+    pub main: Dataset,
+    /// Rows of `main` to fit on.
+    pub train: Vec<usize>,
+    valid: Held,
+    test: Held,
+    /// The scaling, fitted on `train`.
+    pub scaler: Scaler,
+    kept_classes: Vec<String>,
+}
+
+/// Rows that are not fitted on in the search.
+enum Held {
+    None,
+    /// Rows of the training files.
+    Rows(Vec<usize>),
+    /// Files of their own.
+    File(Box<Dataset>),
+}
+
+/// Features and labels of held rows.
+pub struct HeldPart<'a> {
+    /// The rows.
+    pub rows: Rows<'a>,
+    /// Their labels.
+    pub labels: Vec<u32>,
+}
+
+impl HeldPart<'_> {
+    /// These rows as the validation of a search.
+    pub fn validation(&self, metric: Metric) -> Validation<'_> {
+        Validation { rows: self.rows, labels: &self.labels, metric }
+    }
+}
+
+/// Rows to fit on, with labels and weights gathered in their order.
+pub struct OwnedSample<'a> {
+    features: &'a Matrix,
+    rows: Vec<usize>,
+    /// One a row.
+    pub labels: Vec<u32>,
+    /// One a row, where rows have weights.
+    pub row_weights: Option<Vec<f64>>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl OwnedSample<'_> {
+    /// The view that fits take.
+    pub fn view(&self) -> Sample<'_> {
+        Sample {
+            rows: Rows::chosen(self.features, &self.rows),
+            labels: &self.labels,
+            row_weights: self.row_weights.as_deref(),
+            classes: self.classes,
+        }
+    }
+
+    /// Labels and weights, where rows have weights.
+    pub fn labels_and_weights(&self) -> Option<(&[u32], &[f64])> {
+        self.row_weights.as_deref().map(|weights| (self.labels.as_slice(), weights))
+    }
+}
+
+impl TrainData {
+    /// Reads the files of `plan`, splits them and scales the features.
+    ///
+    /// # Errors
+    /// Those of reading; [`Error::NoRows`] for an empty part.
+    pub fn read(plan: &TrainPlan, talk: &mut Talk) -> Result<Self> {
+        let begun = Instant::now();
+        let mut main = read_training(&plan.train, &plan.read)?;
+        say_read(talk, "Read", &main, begun);
+        for note in &main.notes {
+            talk.phase("", note);
+        }
+        let split = split(plan, &mut main)?;
+        talk.phase("Labels", &text::labels_line(&main.counts(Some(&split.train))));
+        if main.dropped_unlabeled > 0 {
+            talk.phase("", &format!("{} rows without a label left out", thousands(main.dropped_unlabeled)));
+        }
+        let mut valid = split.valid;
+        if let ValidationPlan::Files(paths) = &plan.validation {
+            valid = Held::File(read_more(talk, "Valid", paths, &plan.read, &main)?);
+        }
+        let mut test = split.test;
+        if !plan.test.is_empty() {
+            test = Held::File(read_more(talk, "Test", &plan.test, &plan.read, &main)?);
+        }
+        let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
+        let scaler = Scaler::fit(scale, &main.features, &split.train);
+        scaler.apply(&mut main.features);
+        for held in [&mut valid, &mut test] {
+            if let Held::File(dataset) = held {
+                scaler.apply(&mut dataset.features);
+            }
+        }
+        let names = &main.label_map.names;
+        let kept_classes = split.kept_classes.iter().map(|&class| names[class as usize].clone()).collect();
+        let data = TrainData { train: split.train, valid, test, scaler, kept_classes, main };
+        data.say_split(plan, talk);
+        Ok(data)
+    }
+
+    /// Validation rows, where there are any.
+    pub fn valid_part(&self) -> Option<HeldPart<'_>> {
+        self.part(&self.valid)
+    }
+
+    /// Test rows, where there are any.
+    pub fn test_part(&self) -> Option<HeldPart<'_>> {
+        self.part(&self.test)
+    }
+
+    fn part<'a>(&'a self, held: &'a Held) -> Option<HeldPart<'a>> {
+        match held {
+            Held::None => None,
+            Held::Rows(rows) => Some(HeldPart {
+                rows: Rows::chosen(&self.main.features, rows),
+                labels: self.labels_of(rows),
+            }),
+            Held::File(dataset) => Some(HeldPart {
+                rows: Rows::all(&dataset.features),
+                labels: dataset.labels.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Whether validation rows can join the training rows in a last fit.
+    pub fn has_rows_to_add(&self) -> bool {
+        matches!(self.valid, Held::Rows(_))
+    }
+
+    /// The rows of the search.
+    pub fn train_sample(&self) -> OwnedSample<'_> {
+        self.sample(self.train.clone())
+    }
+
+    /// Training and validation rows of the training files together.
+    pub fn all_sample(&self) -> OwnedSample<'_> {
+        let mut rows = self.train.clone();
+        if let Held::Rows(valid) = &self.valid {
+            rows.extend_from_slice(valid);
+        }
+        rows.sort_unstable();
+        self.sample(rows)
+    }
+
+    fn sample(&self, rows: Vec<usize>) -> OwnedSample<'_> {
+        let weights = self.main.row_weights.as_ref();
+        OwnedSample {
+            features: &self.main.features,
+            labels: self.labels_of(&rows),
+            row_weights: weights.map(|w| rows.iter().map(|&row| w[row]).collect()),
+            classes: self.main.label_map.classes(),
+            rows,
+        }
+    }
+
+    fn labels_of(&self, rows: &[usize]) -> Vec<u32> {
+        let labels = self.main.labels.as_deref().unwrap_or_default();
+        rows.iter().map(|&row| labels[row]).collect()
+    }
+
+    /// The data as reports name it; `counts` are those of the rows of the search.
+    pub fn summary(&self, counts: &ClassCounts) -> DataSummary {
+        DataSummary {
+            source: self.main.source.name.clone(),
+            rows: self.main.source.rows,
+            features: self.main.features.cols(),
+            dtype: self.main.features.dtype().name(),
+            classes: self.main.label_map.classes(),
+            fingerprint: self.main.source.fingerprint.clone(),
+            imbalance_factor: counts.imbalance_factor(),
+            dropped_unlabeled: self.main.dropped_unlabeled,
+            notes: self.main.notes.clone(),
+        }
+    }
+
+    /// Rows by part.
+    pub fn split_summary(&self) -> SplitSummary {
+        SplitSummary {
+            train_rows: self.train.len(),
+            valid_rows: self.valid.len(),
+            test_rows: self.test.len(),
+            kept_classes: self.kept_classes.clone(),
+        }
+    }
+
+    fn say_split(&self, plan: &TrainPlan, talk: &Talk) {
+        let how = match &plan.validation {
+            ValidationPlan::Fraction(share) => format!("{} % of each class", 100.0 * share),
+            ValidationPlan::SplitColumn => "by the split column".into(),
+            ValidationPlan::Files(_) => "from its own files".into(),
+            ValidationPlan::None => "none".into(),
+        };
+        let mut text = format!(
+            "train {}   valid {} ({how})",
+            thousands(self.train.len() as u64),
+            thousands(self.valid.len() as u64)
+        );
+        if self.test.len() > 0 {
+            text += &format!("   test {}", thousands(self.test.len() as u64));
+        }
+        talk.phase("Split", &text);
+        if !self.kept_classes.is_empty() {
+            talk.phase(
+                "",
+                &format!("{} classes are too small to split and stay in train", self.kept_classes.len()),
+            );
+        }
+        if self.scaler.scale != Scale::None {
+            let constant = match self.scaler.constant {
+                0 => String::new(),
+                n => format!("   {n} constant columns stay at 0"),
+            };
+            let how = if self.scaler.scale == Scale::L2 { "rows to length 1" } else { "columns to mean 0, deviation 1" };
+            talk.phase("Scale", &format!("{how}{constant}"));
+        }
+    }
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        match self {
+            Held::None => 0,
+            Held::Rows(rows) => rows.len(),
+            Held::File(dataset) => dataset.rows(),
+        }
+    }
+}
+
+struct Split {
+    train: Vec<usize>,
+    valid: Held,
+    test: Held,
+    kept_classes: Vec<u32>,
+}
+
+fn split(plan: &TrainPlan, main: &mut Dataset) -> Result<Split> {
+    let all = || (0..main.rows()).collect();
+    match &plan.validation {
+        ValidationPlan::Files(_) | ValidationPlan::None => {
+            Ok(Split { train: all(), valid: Held::None, test: Held::None, kept_classes: Vec::new() })
+        }
+        ValidationPlan::Fraction(share) => {
+            let labels = main.labels.as_deref().unwrap_or_default();
+            let split = StratifiedSplit::new(labels, main.label_map.classes(), *share, plan.seed)?;
+            if split.valid.is_empty() {
+                let why = format!(" for validation: no class has {} rows", (0.5 / share).ceil());
+                return Err(Error::NoRows { file: main.source.name.clone(), why });
+            }
+            Ok(Split {
+                train: split.train,
+                valid: Held::Rows(split.valid),
+                test: Held::None,
+                kept_classes: split.kept_classes,
+            })
+        }
+        ValidationPlan::SplitColumn => {
+            let part = |part| main.rows_of(part).unwrap_or_default();
+            let (train, valid, test) = (part(Part::Train), part(Part::Valid), part(Part::Test));
+            for (rows, name) in [(&train, "train"), (&valid, "valid")] {
+                if rows.is_empty() {
+                    let why = format!(" that the split column calls {name}");
+                    return Err(Error::NoRows { file: main.source.name.clone(), why });
+                }
+            }
+            main.keep_classes_of(&train)?;
+            let test = if test.is_empty() { Held::None } else { Held::Rows(test) };
+            Ok(Split { train, valid: Held::Rows(valid), test, kept_classes: Vec::new() })
+        }
+    }
+}
+
+fn read_more(
+    talk: &Talk,
+    name: &str,
+    paths: &[String],
+    options: &ReadOptions,
+    main: &Dataset,
+) -> Result<Box<Dataset>> {
+    let begun = Instant::now();
+    let options = ReadOptions { split_col: None, weight_col: None, label_file: None, ..options.clone() };
+    let reader =
+        DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
+    let dataset = reader.read_all()?;
+    say_read(talk, name, &dataset, begun);
+    if !dataset.unseen.is_empty() {
+        let rows: u64 = dataset.unseen.iter().map(|(_, rows)| rows).sum();
+        talk.phase("", &unseen_text(&dataset.unseen, rows, dataset.rows() as u64));
+    }
+    Ok(Box::new(dataset))
+}
+
+/// Names of classes the model does not know, with their rows.
+pub(super) fn unseen_text(unseen: &[(String, u64)], rows: u64, all: u64) -> String {
+    const SHOWN: usize = 6;
+    let mut names: Vec<String> =
+        unseen.iter().take(SHOWN).map(|(name, rows)| format!("{name} {}", thousands(*rows))).collect();
+    if unseen.len() > SHOWN {
+        names.push(format!("{} more", unseen.len() - SHOWN));
+    }
+    format!(
+        "{} of {} rows are of {} classes unseen in training and count as wrong: {}",
+        thousands(rows),
+        thousands(all),
+        unseen.len(),
+        names.join(", ")
+    )
+}
+
+fn say_read(talk: &Talk, name: &str, dataset: &Dataset, begun: Instant) {
+    let took = begun.elapsed().as_secs_f64();
+    let speed = if dataset.source.bytes > 0 && took > 0.0 {
+        format!("  {}/s", bytes((dataset.source.bytes as f64 / took) as u64))
+    } else {
+        String::new()
+    };
+    talk.phase(
+        name,
+        &format!(
+            "{}   {} rows x {} {}   {}{speed}",
+            dataset.source.name,
+            thousands(dataset.source.rows),
+            thousands(dataset.features.cols() as u64),
+            dataset.features.dtype().name(),
+            seconds(took)
+        ),
+    );
+}
