@@ -1,198 +1,263 @@
-//! Small tables of one number a class: counts, class weights, priors.
+//! Class counts and class weights from small files.
 
-use std::collections::HashSet;
-
-use crate::labels::{ClassCounts, LabelKind, LabelMap};
+use super::blocks::BlockReader;
+use super::csv::{self, CsvOptions, CsvReader};
+use super::files::FileSet;
+use super::label_counts::read_label_counts;
+use super::labels_read::{LabelColumn, Labels};
+use super::options::ReadOptions;
+use super::roles::{LabelNeed, Roles};
+use super::table::{ColumnBuffer, FieldKind, TableReader, new_buffer};
+use crate::labels::{ClassCounts, LabelMap, UNSEEN};
 use crate::{Error, Result};
 
-/// One line of such a table.
-#[derive(Debug, Clone, PartialEq)]
-struct ClassValue {
-    class: String,
-    value: f64,
-    text: String,
-    line: u64,
+const CLASS_NAMES: [&str; 6] = ["class", "label", "name", "category", "class_id", "category_id"];
+const COUNT_NAMES: [&str; 6] = ["count", "counts", "n", "rows", "images", "image_count"];
+/// Beyond this a whole number in a float column is not exact.
+const MOST_ROWS: f64 = 9_007_199_254_740_992.0;
+
+/// Rows by class from `path`: a counts file (two columns class and count, with or without a header; more columns are
+/// passed over where the header names these two), else a data file, of which only the labels are read.
+///
+/// # Errors
+/// [`Error::BadCounts`] for counts that are not whole numbers from 0, for classes listed twice and where all counts are
+/// 0; for data files those of [`super::dataset::read_training`], except [`Error::OneClass`].
+pub fn read_counts(path: &str, options: &ReadOptions) -> Result<(LabelMap, ClassCounts)> {
+    let paths = [path.to_owned()];
+    if options.label.is_none() && options.label_file.is_none() {
+        let set = FileSet::open(&paths, options)?;
+        let names: Vec<String> = set.fields().iter().map(|field| field.name.to_lowercase()).collect();
+        let numeric = |column: usize| matches!(set.fields()[column].kind, FieldKind::Int | FieldKind::Float);
+        if let Some((class, count)) = named_pair(&names, &CLASS_NAMES, &COUNT_NAMES) {
+            return read_pairs(set, class, count, path);
+        }
+        let two_numbers = names.len() == 2 && numeric(1);
+        if two_numbers && (!options.has_header || names[1].parse::<u64>().is_ok()) {
+            let set = FileSet::open(&paths, &ReadOptions { has_header: false, ..options.clone() })?;
+            return read_pairs(set, 0, 1, path);
+        }
+    }
+    read_label_counts(&paths, options)
 }
 
-const CLASS_COLUMNS: [&str; 5] = ["class", "label", "name", "category", "species"];
+/// Places of the two columns of a class list: the only ones of their names.
+fn named_pair(names: &[String], first: &[&str], second: &[&str]) -> Option<(usize, usize)> {
+    let usual = |known: &[&str]| known.iter().find_map(|name| names.iter().position(|n| n == name));
+    usual(first).zip(usual(second))
+}
 
-/// Reads a CSV table of classes and values. The header names a class column and one of `value_columns`; without a
-/// header (the second field of the first line is a number) they are the first two. `None` where the header names no
-/// such column: the file is something else.
-fn read_table(path: &str, value_columns: &[&str]) -> Result<Option<Vec<ClassValue>>> {
-    super::paths::expand(path, None)?; // Names what is near where the file is missing.
-    let text = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_slice());
-    let mut rows = Vec::new();
-    let (mut class_at, mut value_at, mut seen) = (0, 1, HashSet::new());
-    for (number, record) in reader.records().enumerate() {
-        let line = number as u64 + 1;
-        let syntax = |detail: String| Error::CsvSyntax { file: path.into(), line, detail };
-        let record = record.map_err(|error| syntax(error.to_string()))?;
-        let field = |at: usize| record.get(at).map(str::trim);
-        if number == 0 && field(1).is_none_or(|text| text.parse::<f64>().is_err()) {
-            let named = |names: &[&str]| {
-                record.iter().position(|f| names.contains(&f.trim().to_ascii_lowercase().as_str()))
-            };
-            match (named(&CLASS_COLUMNS), named(value_columns)) {
-                (Some(class), Some(value)) => (class_at, value_at) = (class, value),
-                _ => return Ok(None),
+fn read_pairs(set: FileSet, class: usize, count: usize, path: &str) -> Result<(LabelMap, ClassCounts)> {
+    let bad = |row: u64, detail: String| Error::BadCounts { place: format!("{path}, row {row}"), detail };
+    let classes = Roles { label: Some(class), ..Roles::default() };
+    let kind = set.fields()[count].kind.clone();
+    if !matches!(kind, FieldKind::Int | FieldKind::Float) {
+        let place = format!("{path}, column {:?}", set.fields()[count].name);
+        return Err(Error::BadCounts { place, detail: "counts must be whole numbers".into() });
+    }
+    let options = ReadOptions::default();
+    let mut reader =
+        BlockReader::new(set, &classes, vec![(count, kind)], &options, LabelNeed::Required, false)?;
+    let (mut labels, mut rows) = (Labels::default(), Vec::new());
+    while let Some(block) = reader.next_block(Some(&mut labels))? {
+        let Some(column) = block.features.first() else { break };
+        let values = super::columns::numbers(column);
+        for row in 0..column.rows() {
+            let value = values.get(row);
+            if !(value >= 0.0 && value.fract() == 0.0 && value < MOST_ROWS) {
+                return Err(bad(
+                    rows.len() as u64 + 1,
+                    format!("count {value} is not a whole number from 0"),
+                ));
             }
-            continue;
+            rows.push(value as u64);
         }
-        let (Some(class), Some(text)) = (field(class_at), field(value_at)) else {
-            return Err(syntax(format!("{} fields where class and value are expected", record.len())));
-        };
-        let value: f64 = text.parse().map_err(|_| syntax(format!("{text:?} is not a number")))?;
-        if !seen.insert(class.to_owned()) {
-            return Err(syntax(format!("class {class:?} occurs a second time")));
-        }
-        rows.push(ClassValue { class: class.into(), value, text: text.into(), line });
     }
-    Ok(Some(rows))
+    labels.check(false)?;
+    let (map, codes) = labels.into_classes();
+    let mut by_class = vec![None; map.classes()];
+    for (row, (&code, &count)) in codes.iter().zip(&rows).enumerate() {
+        if by_class[code as usize].replace(count).is_some() {
+            return Err(bad(row as u64 + 1, format!("class {:?} is listed twice", map.names[code as usize])));
+        }
+    }
+    let by_class: Vec<u64> = by_class.into_iter().flatten().collect();
+    if by_class.iter().all(|&rows| rows == 0) {
+        return Err(Error::BadCounts { place: path.to_owned(), detail: "all counts are 0".into() });
+    }
+    Ok((map, ClassCounts::from_rows(by_class)))
 }
 
-/// Reads a file of lines class,count (a header may name the columns `class` and `count` among others). `None` where
-/// the file has other columns, so that it is data rather than counts.
+/// One weight for every class of `map`, from a file with lines class,weight and an optional header.
 ///
 /// # Errors
-/// [`Error::CsvSyntax`], [`Error::BadCounts`] for a count that is not a whole number from 0 to 2^53, [`Error::NoRows`],
-/// [`Error::NotFound`].
-pub fn read_counts_file(path: &str) -> Result<Option<(LabelMap, ClassCounts)>> {
-    const LARGEST: f64 = 9_007_199_254_740_992.0;
-    let Some(rows) = read_table(path, &["count", "counts", "n", "rows", "samples"])? else { return Ok(None) };
-    if rows.is_empty() {
-        return Err(Error::NoRows { file: path.into(), why: " of class and count".into() });
+/// [`Error::BadWeight`] listing the classes without a weight, unknown classes, classes listed twice, and weights that
+/// are not finite and positive; those of [`csv::open`].
+pub fn read_class_weights(path: &str, map: &LabelMap) -> Result<Vec<f64>> {
+    let bad = |detail: String| Error::BadWeight { place: path.to_owned(), detail };
+    let mut reader = open_class_list(path)?;
+    if reader.fields().len() < 2 {
+        return Err(bad("lines need two fields, class and weight".into()));
     }
-    if let Some(row) =
-        rows.iter().find(|row| !(0.0..=LARGEST).contains(&row.value) || row.value.fract() != 0.0)
-    {
-        return Err(Error::BadCounts {
-            place: format!("{path}, line {}", row.line),
-            detail: format!("{} is no count of rows of class {:?}", row.text, row.class),
-        });
+    let names: Vec<String> = reader.fields().iter().map(|field| field.name.to_lowercase()).collect();
+    let (class, weight) = named_pair(&names, &CLASS_NAMES, &["weight", "w"]).unwrap_or((0, 1));
+    if reader.fields()[weight].kind == FieldKind::Text {
+        return Err(bad(format!(
+            "column {:?} holds text where weights are due",
+            reader.fields()[weight].name
+        )));
     }
-    let counts = ClassCounts::from_rows(rows.iter().map(|row| row.value as u64).collect());
-    let kind = if rows.iter().all(|row| row.class.parse::<i64>().is_ok()) {
-        LabelKind::Int
+    reader.read_as_text(class);
+    let kinds = [FieldKind::Text, FieldKind::Float];
+    let mut buffers: Vec<ColumnBuffer> = kinds.iter().filter_map(new_buffer).collect();
+    while reader.append_block(&[class, weight], &mut buffers)? > 0 {}
+    let [class_column, ColumnBuffer::Float(values)] = &buffers[..] else { return Ok(Vec::new()) };
+
+    let mut labels = Labels::default();
+    labels.push(&LabelColumn { file: path, column: &names[class], class_names: None }, 0, class_column)?;
+    labels.check(false)?;
+    let (codes, unknown) = labels.into_codes_of(map);
+    let unknown: Vec<String> = unknown.into_iter().map(|(name, _)| name).collect();
+    let mut weights = vec![None; map.classes()];
+    let (mut wrong, mut twice) = (Vec::new(), Vec::new());
+    for (&code, &value) in codes.iter().zip(values).filter(|(code, _)| **code != UNSEEN) {
+        let name = &map.names[code as usize];
+        if !(value.is_finite() && value > 0.0) {
+            wrong.push(format!("{name} ({value})"));
+        }
+        if weights[code as usize].replace(value).is_some() {
+            twice.push(name.clone());
+        }
+    }
+    let lacking: Vec<String> =
+        map.names.iter().zip(&weights).filter(|(_, w)| w.is_none()).map(|(name, _)| name.clone()).collect();
+    let complaints = [
+        ("no weight for", lacking),
+        ("unknown classes", unknown),
+        ("not finite and positive", wrong),
+        ("listed twice", twice),
+    ];
+    let complaints: Vec<String> = complaints
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {}", super::roles::listed(names.iter().map(String::as_str))))
+        .collect();
+    if complaints.is_empty() {
+        Ok(weights.into_iter().flatten().collect())
     } else {
-        LabelKind::Text
-    };
-    Ok(Some((LabelMap { kind, names: rows.into_iter().map(|row| row.class).collect() }, counts)))
+        Err(bad(complaints.join("; ")))
+    }
 }
 
-/// Reads a file of lines class,weight: one positive weight for every class of `labels`, in its order.
-///
-/// # Errors
-/// [`Error::BadWeight`] for a class that is missing or unknown and for a weight that is not positive and finite.
-pub fn read_class_weights(path: &str, labels: &LabelMap) -> Result<Vec<f64>> {
-    read_values(path, labels, &["weight", "weights", "w"], |place, detail| Error::BadWeight { place, detail })
-}
-
-/// Reads a file of lines class,share: one positive share for every class of `labels`, in its order.
-///
-/// # Errors
-/// [`Error::BadPrior`] for a class that is missing or unknown and for a share that is not positive and finite.
-pub fn read_prior(path: &str, labels: &LabelMap) -> Result<Vec<f64>> {
-    read_values(path, labels, &["share", "prior", "probability", "p", "count"], |place, detail| {
-        Error::BadPrior { place, detail }
-    })
-}
-
-fn read_values(
-    path: &str,
-    labels: &LabelMap,
-    columns: &[&str],
-    complaint: impl Fn(String, String) -> Error,
-) -> Result<Vec<f64>> {
-    let Some(rows) = read_table(path, columns)? else {
-        let detail = format!("the header names no column class and {}", columns.join(" or "));
-        return Err(complaint(format!("{path}, line 1"), detail));
-    };
-    let index = labels.index();
-    let mut values = vec![f64::NAN; labels.classes()];
-    for row in rows {
-        let place = || format!("{path}, line {}", row.line);
-        let Some(&code) = index.get(row.class.as_str()) else {
-            let near = crate::error::nearest(&row.class, &labels.names);
-            let hint = near.map_or(String::new(), |name| format!("; did you mean {name:?}?"));
-            return Err(complaint(place(), format!("class {:?} is not in the data{hint}", row.class)));
-        };
-        if !(row.value.is_finite() && row.value > 0.0) {
-            let detail = format!("class {:?} has {}, which is not positive and finite", row.class, row.text);
-            return Err(complaint(place(), detail));
+/// A class list, whose first line is a header unless its second field is a number.
+fn open_class_list(path: &str) -> Result<CsvReader> {
+    let open = |has_header| csv::open(path, &CsvOptions { delimiter: None, has_header });
+    match open(true) {
+        Ok(reader) if reader.fields().get(1).is_some_and(|field| field.name.parse::<f64>().is_ok()) => {
+            open(false)
         }
-        values[code as usize] = row.value;
+        // One line alone, or one that repeats itself, may be all there is.
+        Err(Error::NoRows { .. } | Error::DuplicateColumns { .. }) => open(false),
+        reader => reader,
     }
-    let missing: Vec<&str> =
-        labels.names.iter().zip(&values).filter(|(_, v)| v.is_nan()).map(|(name, _)| name.as_str()).collect();
-    if !missing.is_empty() {
-        let shown = missing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        let more = if missing.len() > 5 { ", ..." } else { "" };
-        let detail = format!("{} classes have no line: {shown}{more}", missing.len());
-        return Err(complaint(path.into(), detail));
-    }
-    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::LabelKind;
+    use std::path::Path;
 
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
+    struct Folder(tempfile::TempDir);
 
-    fn path(file: &tempfile::NamedTempFile) -> &str {
-        file.path().to_str().unwrap()
-    }
-
-    fn cats_and_dogs() -> LabelMap {
-        LabelMap { kind: LabelKind::Text, names: vec!["cat".into(), "dog".into()] }
-    }
-
-    #[test]
-    fn counts_come_with_and_without_a_header() {
-        for text in ["class,count,name\n3,10,cat\n7,0,dog\n", "3,10\n7,0\n"] {
-            let (labels, counts) = read_counts_file(path(&file(text))).unwrap().unwrap();
-            assert_eq!((labels.kind, counts.rows), (LabelKind::Int, vec![10, 0]));
-            assert_eq!(labels.names, ["3", "7"]);
+    impl Folder {
+        fn new() -> Self {
+            Folder(tempfile::tempdir().unwrap())
         }
-        assert!(read_counts_file(path(&file("label,x1,x2\n0,1.5,2\n"))).unwrap().is_none());
+
+        fn write(&self, name: &str, text: &str) -> String {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        }
+    }
+
+    fn counts(text: &str) -> Result<(Vec<String>, Vec<u64>)> {
+        let folder = Folder::new();
+        let path = folder.write("c.csv", text);
+        read_counts(&path, &ReadOptions::default()).map(|(map, counts)| (map.names, counts.rows))
     }
 
     #[test]
-    fn bad_counts_are_named_with_their_line() {
-        for (text, code, says) in [
-            ("class,count\na,1.5\n", "E0317", "line 2"),
-            ("class,count\na,-1\n", "E0317", "-1"),
-            ("class,count\na,1\na,2\n", "E0314", "second time"),
-            ("class,count\na,x\n", "E0314", "\"x\""),
-            ("class,count\n", "E0301", "0 rows"),
+    fn counts_files_with_and_without_a_header() {
+        let expected = (vec!["a".to_string(), "b".to_string()], vec![3, 5]);
+        for text in
+            ["class,count\nb,5\na,3\n", "b,5\na,3\n", "count,x,label\n5,7,b\n3,7,a\n", "label;n\na;3\nb;5\n"]
+        {
+            assert_eq!(counts(text).unwrap(), expected, "{text}");
+        }
+        let (names, rows) = counts("class,count\n10,1\n9,0\n").unwrap();
+        assert_eq!((names, rows), (vec!["9".into(), "10".into()], vec![0, 1]));
+    }
+
+    #[test]
+    fn any_other_file_has_its_labels_counted() {
+        let (names, rows) = counts("x,label\n1,b\n2,a\n3,b\n").unwrap();
+        assert_eq!((names, rows), (vec!["a".into(), "b".into()], vec![1, 2]));
+        let folder = Folder::new();
+        let (data, labels) = (folder.write("x.csv", "x\n1\n2\n3\n"), folder.write("y.csv", "y\n7\n7\n8\n"));
+        let options = ReadOptions { label_file: Some(labels), ..ReadOptions::default() };
+        let (map, counts) = read_counts(&data, &options).unwrap();
+        assert_eq!((map.kind, counts.rows), (LabelKind::Int, vec![2, 1]));
+    }
+
+    #[test]
+    fn counts_that_cannot_be() {
+        for text in [
+            "class,count\na,-1\n",
+            "class,count\na,1.5\n",
+            "class,count\na,1\na,2\n",
+            "class,count\na,0\nb,0\n",
+            "class,count\na,many\n",
+            "class,count\na,\n",
         ] {
-            let error = read_counts_file(path(&file(text))).unwrap_err();
-            assert_eq!(error.code(), code, "{text}");
-            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!(counts(text).unwrap_err().code(), "E0317", "{text}");
         }
     }
 
     #[test]
-    fn weights_are_put_in_class_order_and_checked() {
-        let labels = cats_and_dogs();
-        let weights = read_class_weights(path(&file("class,weight\ndog,2\ncat,0.5\n")), &labels).unwrap();
-        assert_eq!(weights, [0.5, 2.0]);
-        for (text, says) in [
-            ("class,weight\ndog,2\n", "1 classes have no line: cat"),
-            ("class,weight\ndog,2\ncats,1\n", "did you mean \"cat\""),
-            ("class,weight\ndog,-2\ncat,1\n", "not positive"),
-            ("class,weight\ndog,nan\ncat,1\n", "not positive"),
-        ] {
-            let error = read_class_weights(path(&file(text)), &labels).unwrap_err();
-            assert_eq!(error.code(), "E0316", "{text}");
-            assert!(error.to_string().contains(says), "{error}");
+    fn weights_are_matched_by_name_and_complaints_list_classes() {
+        let map = LabelMap { kind: LabelKind::Int, names: ["3", "7", "9"].map(String::from).into() };
+        let folder = Folder::new();
+        let weights = |text: &str| read_class_weights(&folder.write("w.csv", text), &map);
+        assert_eq!(weights("class,weight\n9,0.5\n3,2\n7,1\n").unwrap(), [2.0, 1.0, 0.5]);
+        assert_eq!(weights("9,0.5\n3,2\n7,1\n").unwrap(), [2.0, 1.0, 0.5]);
+        let error = weights("class,weight\n3,0\n3,1\n9,nan\n8,1\n").unwrap_err();
+        let detail =
+            "no weight for: 7; unknown classes: 8; not finite and positive: 3 (0), 9 (NaN); listed twice: 3";
+        assert!(error.to_string().ends_with(detail), "{error}");
+        assert_eq!(weights("class\n3\n").unwrap_err().code(), "E0316");
+    }
+
+    #[test]
+    fn published_counts() {
+        let shared = std::env::var("CBFIT_SHARED_DATA")
+            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
+        let folder = Path::new(&shared).join("counts");
+        if !folder.is_dir() {
+            println!("skipped: no folder {}", folder.display());
+            return;
         }
-        assert_eq!(read_prior(path(&file("cat,0\ndog,1\n")), &labels).unwrap_err().code(), "E0321");
+        for (file, classes, largest, smallest) in [
+            ("cifar10_lt_if100.csv", 10, 5000, 50),
+            ("cifar100_lt_if100_formula.csv", 100, 500, 5),
+            ("inat2017_supercategory_train.csv", 13, 214_295, 308),
+            ("lvis_v1_image_count.csv", 1203, 1977, 1),
+            ("places_lt_train.csv", 365, 4980, 5),
+        ] {
+            let path = folder.join(file);
+            let (map, counts) = read_counts(path.to_str().unwrap(), &ReadOptions::default()).unwrap();
+            let found = (counts.rows.iter().max().copied(), counts.rows.iter().min().copied());
+            assert_eq!((map.classes(), found), (classes, (Some(largest), Some(smallest))), "{file}");
+        }
     }
 }

@@ -107,7 +107,7 @@ impl EncoderFit {
             let start = self.dense.rows();
             append_filled(&mut self.dense, block.first().map_or(0, ColumnBuffer::rows), &sources)?;
             let names = dense_names(&self.columns, &self.lengths);
-            self.check.scan(origin, &self.dense, start, |at| names(at));
+            self.check.scan(origin, &self.dense, start, names);
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ mod input;
 pub mod ipc;
 mod ipc_columns;
 mod ipc_messages;
+mod label_counts;
 mod labels_read;
 pub mod npy;
 mod npy_header;
