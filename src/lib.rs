@@ -4,6 +4,7 @@
 //! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`],
 //! [`metrics`] scores it, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
+pub mod cli;
 pub mod data;
 pub mod error;
 pub mod labels;

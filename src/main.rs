@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    cbfit::data::guard::silence_decoder_panics();
     let cli = cbfit::cli::args::Cli::parse();
     match cbfit::cli::run(cli) {
         Ok(status) => ExitCode::from(status),

@@ -9,6 +9,8 @@ pub mod predict;
 mod scoring;
 pub mod talk;
 pub mod train;
+mod train_data;
+mod train_save;
 pub mod weights;
 
 use std::io::Write;

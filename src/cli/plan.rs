@@ -5,9 +5,9 @@ use super::args::{
     TrainArgs, UnlabeledArg, WeightingArg,
 };
 use super::talk::{Progress, automatic_progress};
-use crate::data::encode::Scale;
 use crate::data::format::Format;
-use crate::data::roles::{Missing, ReadOptions, Unlabeled};
+use crate::data::options::{Missing, ReadOptions, Unlabeled};
+use crate::data::scale::Scale;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::solver::minibatch::Rule;
@@ -156,7 +156,11 @@ fn no_effect(given: bool, flag: &str, with: &str, help: &str) -> Result<()> {
 }
 
 fn finite(flag: &str, value: f64) -> Result<f64> {
-    if value.is_finite() { Ok(value) } else { Err(out_of_range(flag, value, "is not a number", "give a finite number")) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(out_of_range(flag, value, "is not a number", "give a finite number"))
+    }
 }
 
 fn out_of_range(flag: &str, value: impl ToString, why: &str, help: &str) -> Error {
@@ -183,10 +187,20 @@ fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
     if let Some(gamma) = gamma
         && !(gamma.is_finite() && gamma >= 0.0)
     {
-        return Err(out_of_range("--gamma", gamma, "is negative or not a number", "gamma is 0 or more; the paper tries .5, 1 and 2"));
+        return Err(out_of_range(
+            "--gamma",
+            gamma,
+            "is negative or not a number",
+            "gamma is 0 or more; the paper tries .5, 1 and 2",
+        ));
     }
     let plain = |name: &str| {
-        no_effect(gamma.is_some(), "--gamma", &format!("--loss {name}"), "add --loss focal, or leave --gamma out")
+        no_effect(
+            gamma.is_some(),
+            "--gamma",
+            &format!("--loss {name}"),
+            "add --loss focal, or leave --gamma out",
+        )
     };
     Ok(match loss {
         LossArg::Softmax => {
@@ -279,7 +293,10 @@ fn check_without_validation(args: &TrainArgs, l2: Option<f64>, weighting: &Weigh
         return needs("l2", "give --l2, or keep some rows for validation");
     }
     if *weighting == WeightingPlan::ChooseBeta {
-        return needs("beta", "give --beta, --ratio or another --weighting, or keep some rows for validation");
+        return needs(
+            "beta",
+            "give --beta, --ratio or another --weighting, or keep some rows for validation",
+        );
     }
     Ok(())
 }
@@ -377,16 +394,24 @@ fn default_out(train: &[String]) -> String {
 /// [`Error::BadValue`] for a format or separator that does not exist, [`Error::NoEffect`] for CSV flags with another
 /// format.
 pub fn read_options(data: &DataArgs, missing: MissingArg, split_col: Option<String>) -> Result<ReadOptions> {
-    let format = data.format.as_deref().map(Format::parse).transpose()?;
+    let format = data.format.as_deref().map(str::parse::<Format>).transpose()?;
     let delimiter = match data.delimiter.as_deref() {
         None => None,
         Some("\\t" | "tab") => Some(b'\t'),
         Some(text) => match *text.as_bytes() {
             [byte] if byte.is_ascii() => Some(byte),
-            _ => return Err(Error::bad_value("--delimiter", text, "is not one ASCII character", "give one such as ; or tab")),
+            _ => {
+                return Err(Error::bad_value(
+                    "--delimiter",
+                    text,
+                    "is not one ASCII character",
+                    "give one such as ; or tab",
+                ));
+            }
         },
     };
-    if let Some(name) = data.format.as_deref().filter(|_| format != Some(Format::Csv)) {
+    if let Some(name) = data.format.as_deref().filter(|_| !matches!(format, Some(Format::Csv | Format::Tsv)))
+    {
         let with = format!("--format {name}");
         no_effect(delimiter.is_some(), "--delimiter", &with, "it is for CSV files")?;
         no_effect(data.no_header, "--no-header", &with, "it is for CSV files")?;

@@ -5,11 +5,12 @@ use super::plan::{PriorPlan, prior_of, read_options};
 use super::scoring::{Scorer, most_probable};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
-use crate::data::dataset::{Dataset, DatasetReader, LabelNeed};
+use crate::data::dataset::Dataset;
+use crate::data::dataset_reader::DatasetReader;
+use crate::data::options::ReadOptions;
+use crate::data::roles::LabelNeed;
 use crate::report::format::thousands;
-use crate::report::predictions::{
-    PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter,
-};
+use crate::report::predictions::{PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter};
 use crate::{Error, Result};
 
 /// Runs the command.
@@ -30,18 +31,11 @@ pub fn run(args: PredictArgs) -> Result<u8> {
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
-        let labels = &scorer.saved.metadata.label_map;
-        let mut reader =
-            DatasetReader::open(&args.data, &options, &scorer.encoder, labels, LabelNeed::Ignored)?;
-        let mut first = match prior {
-            // The prior is a property of all rows together.
-            PriorPlan::Em => Some(reader.read_all()?),
-            _ => reader.next_block()?,
-        };
+        let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut correction = None;
         let mut rows = 0u64;
-        while let Some(mut block) = first.take() {
+        while let Some(mut block) = blocks.next()? {
             let mut values = scorer.logits(&mut block);
             let correction = match &correction {
                 Some(correction) => correction,
@@ -50,7 +44,11 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             correction.posteriors_in_place(&mut values);
             let writer = match &mut writer {
                 Some(writer) => writer,
-                None => writer.insert(PredictionWriter::create(&args.out, format, &schema(&args, &scorer, &block))?),
+                None => writer.insert(PredictionWriter::create(
+                    &args.out,
+                    format,
+                    &schema(&args, &scorer, &block),
+                )?),
             };
             writer.write_block(&PredictionBlock {
                 ids: block.ids.as_ref().map(|(_, ids)| ids),
@@ -59,7 +57,6 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             })?;
             rows += block.features.rows() as u64;
             talk.progress(&format!("{} rows", thousands(rows)));
-            first = if prior == PriorPlan::Em { None } else { reader.next_block()? };
         }
         talk.clear_progress();
         let Some(writer) = writer else {
@@ -74,6 +71,33 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         }
         Ok(0)
     })
+}
+
+/// The rows block by block; all at once where the prior is a property of all rows together.
+struct Blocks {
+    reader: Option<DatasetReader>,
+    at_once: bool,
+}
+
+impl Blocks {
+    fn open(args: &PredictArgs, options: &ReadOptions, scorer: &Scorer, prior: &PriorPlan) -> Result<Self> {
+        let metadata = &scorer.saved.metadata;
+        let reader = DatasetReader::open(
+            &args.data,
+            options,
+            &metadata.encoder,
+            &metadata.label_map,
+            LabelNeed::Ignored,
+        )?;
+        Ok(Blocks { reader: Some(reader), at_once: *prior == PriorPlan::Em })
+    }
+
+    fn next(&mut self) -> Result<Option<Dataset>> {
+        if self.at_once {
+            return self.reader.take().map(DatasetReader::read_all).transpose();
+        }
+        self.reader.as_mut().map_or(Ok(None), DatasetReader::next_block)
+    }
 }
 
 fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSchema {

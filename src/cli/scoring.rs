@@ -1,23 +1,18 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
 use super::plan::PriorPlan;
+use crate::Result;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
-use crate::data::encode::FeatureEncoder;
-use crate::data::encode::Scaler;
 use crate::model_file::{self, SavedModel};
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::prior_shift::estimate_prior;
-use crate::{Error, Result};
 
 /// A model ready to score.
 pub struct Scorer {
     /// The model with its metadata.
     pub saved: SavedModel,
-    /// Columns to features.
-    pub encoder: FeatureEncoder,
-    scaler: Scaler,
     kernels: &'static Kernels,
 }
 
@@ -25,22 +20,9 @@ impl Scorer {
     /// Reads the model file `path`.
     ///
     /// # Errors
-    /// Those of [`model_file::load`], and [`Error::BadModel`] for an encoder or scaler that does not fit.
+    /// Those of [`model_file::load`].
     pub fn load(path: &str, kernels: &'static Kernels) -> Result<Self> {
-        Self::new(model_file::load(path)?, path, kernels)
-    }
-
-    /// A model that is already in memory; `path` names it in errors.
-    pub fn new(saved: SavedModel, path: &str, kernels: &'static Kernels) -> Result<Self> {
-        let bad = |what: &str, error: serde_json::Error| Error::BadModel {
-            path: path.into(),
-            why: format!("its {what} cannot be read: {error}"),
-        };
-        let encoder: FeatureEncoder = serde_json::from_value(saved.metadata.encoder.clone())
-            .map_err(|error| bad("feature encoder", error))?;
-        let scaler: Scaler = serde_json::from_value(saved.metadata.scaler.clone())
-            .map_err(|error| bad("feature scaler", error))?;
-        Ok(Scorer { saved, encoder, scaler, kernels })
+        Ok(Scorer { saved: model_file::load(path)?, kernels })
     }
 
     /// Number of classes C.
@@ -50,7 +32,7 @@ impl Scorer {
 
     /// Logits of all rows of `data` (`rows x C`); scales its features on the way.
     pub fn logits(&self, data: &mut Dataset) -> Vec<f32> {
-        self.scaler.apply(&mut data.features);
+        self.saved.scaler.apply(&mut data.features);
         self.saved.model.logits(&data.features, self.kernels)
     }
 

@@ -34,7 +34,9 @@ impl Talk {
         } else {
             ProgressBar::hidden()
         };
-        bar.set_style(ProgressStyle::with_template("  {spinner} {msg}").unwrap_or(ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("  {spinner} {msg}").unwrap_or(ProgressStyle::default_spinner()),
+        );
         Talk { quiet, progress, bar, last_plain: Instant::now() }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::args::TrainArgs;
 use super::interrupt::Interrupt;
-use super::plan::{OptimizerPlan, TrainPlan, ValidationPlan, WeightingPlan};
+use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
 use super::talk::Talk;
 use super::train_data::TrainData;
 use super::train_save::{saved_model, test_scores};
@@ -78,8 +78,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         talk.phase("Chosen", &format!("{}  l2 {}  by {}", best.scheme, short(best.l2), plan.metric.name()));
         say_weights(talk, &weighted, sample.row_weights.as_deref());
     }
-    let summary =
-        WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
+    let summary = WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
 
     let finished = finish(plan, &weighted, &best, &recipe, refit, kernels, talk, interrupt)?;
     let chosen = Chosen {
@@ -103,7 +102,13 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let mut saved = saved_model(plan, &data, &weighted, &recipe, &best, &finished, &trials);
     let labels = &saved.metadata.label_map;
     if let Some(valid) = &best.evaluation {
-        say_scores(talk, "Valid", valid, labels, &format!("as trained, {} rows held out", thousands(valid.rows)));
+        say_scores(
+            talk,
+            "Valid",
+            valid,
+            labels,
+            &format!("as trained, {} rows held out", thousands(valid.rows)),
+        );
     }
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
@@ -127,7 +132,13 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let took = started.elapsed().as_secs_f64();
     talk.phase(
         "Saved",
-        &format!("{} ({}) after {}   next: cbfit eval {} DATA", plan.out, bytes(size), seconds(took), plan.out),
+        &format!(
+            "{} ({}) after {}   next: cbfit eval {} DATA",
+            plan.out,
+            bytes(size),
+            seconds(took),
+            plan.out
+        ),
     );
     if interrupted {
         talk.phase("Stopped", "interrupted: this is the best model so far, without a final fit");
@@ -241,7 +252,8 @@ fn finish(
 fn say_weights(talk: &Talk, weighted: &WeightedSample<'_>, row_weights: Option<&[f64]>) {
     let rows = row_weights.map(|weights| (weighted.sample.labels, weights));
     let summary = WeightSummary::new(&weighted.class_weights, &weighted.counts, rows);
-    for (number, line) in text::weight_lines(&summary, weighted.sample.labels.len() as u64).iter().enumerate() {
+    for (number, line) in text::weight_lines(&summary, weighted.sample.labels.len() as u64).iter().enumerate()
+    {
         talk.phase(if number == 0 { "Weights" } else { "" }, line);
     }
 }
@@ -272,7 +284,10 @@ fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
 fn solver_text(optimizer: &Optimizer) -> String {
     match optimizer {
         Optimizer::Lbfgs { tolerance, max_iterations } => {
-            format!("lbfgs   to a certified gap of {}, at most {max_iterations} iterations", short(*tolerance))
+            format!(
+                "lbfgs   to a certified gap of {}, at most {max_iterations} iterations",
+                short(*tolerance)
+            )
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, .. } => format!(
             "{}   {epochs} epochs, batch {batch}, rate {}, {} schedule, patience {patience}",
@@ -301,7 +316,8 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
             let mut betas = distinct_betas(n_max, n_min)?;
             // The middle one, by the ratio of weights, searches l2 for all.
             betas.sort_by(|a, b| {
-                let from_middle = |beta: &Beta| (ratio(*beta, n_max, n_min).ln() - 0.5 * (n_max / n_min).ln()).abs();
+                let from_middle =
+                    |beta: &Beta| (ratio(*beta, n_max, n_min).ln() - 0.5 * (n_max / n_min).ln()).abs();
                 from_middle(a).total_cmp(&from_middle(b))
             });
             betas.into_iter().map(Scheme::Effective).collect()
@@ -373,11 +389,6 @@ fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
 }
 
 impl TrainPlan {
-    /// Whether validation rows are a part of the training files.
-    pub(super) fn holds_out(&self) -> bool {
-        matches!(self.validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn)
-    }
-
     fn optimizer_rate(&self) -> String {
         match self.optimizer {
             OptimizerPlan::Given(Optimizer::Minibatch { rate: Some(rate), .. }) => short(rate),

@@ -30,6 +30,7 @@ pub struct TrainData {
     test: Held,
     /// The scaling, fitted on `train`.
     pub scaler: Scaler,
+    constant_columns: usize,
     kept_classes: Vec<String>,
 }
 
@@ -112,7 +113,7 @@ impl TrainData {
             test = Held::File(read_more(talk, "Test", &plan.test, &plan.read, &main)?);
         }
         let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
-        let scaler = Scaler::fit(scale, &main.features, &split.train);
+        let (scaler, constant_columns) = Scaler::fit(scale, &main.features, &split.train);
         scaler.apply(&mut main.features);
         for held in [&mut valid, &mut test] {
             if let Held::File(dataset) = held {
@@ -121,7 +122,8 @@ impl TrainData {
         }
         let names = &main.label_map.names;
         let kept_classes = split.kept_classes.iter().map(|&class| names[class as usize].clone()).collect();
-        let data = TrainData { train: split.train, valid, test, scaler, kept_classes, main };
+        let data =
+            TrainData { train: split.train, valid, test, scaler, constant_columns, kept_classes, main };
         data.say_split(plan, talk);
         Ok(data)
     }
@@ -139,10 +141,9 @@ impl TrainData {
     fn part<'a>(&'a self, held: &'a Held) -> Option<HeldPart<'a>> {
         match held {
             Held::None => None,
-            Held::Rows(rows) => Some(HeldPart {
-                rows: Rows::chosen(&self.main.features, rows),
-                labels: self.labels_of(rows),
-            }),
+            Held::Rows(rows) => {
+                Some(HeldPart { rows: Rows::chosen(&self.main.features, rows), labels: self.labels_of(rows) })
+            }
             Held::File(dataset) => Some(HeldPart {
                 rows: Rows::all(&dataset.features),
                 labels: dataset.labels.clone().unwrap_or_default(),
@@ -234,11 +235,15 @@ impl TrainData {
             );
         }
         if self.scaler.scale != Scale::None {
-            let constant = match self.scaler.constant {
+            let constant = match self.constant_columns {
                 0 => String::new(),
                 n => format!("   {n} constant columns stay at 0"),
             };
-            let how = if self.scaler.scale == Scale::L2 { "rows to length 1" } else { "columns to mean 0, deviation 1" };
+            let how = if self.scaler.scale == Scale::L2 {
+                "rows to length 1"
+            } else {
+                "columns to mean 0, deviation 1"
+            };
             talk.phase("Scale", &format!("{how}{constant}"));
         }
     }
@@ -306,8 +311,7 @@ fn read_more(
 ) -> Result<Box<Dataset>> {
     let begun = Instant::now();
     let options = ReadOptions { split_col: None, weight_col: None, label_file: None, ..options.clone() };
-    let reader =
-        DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
+    let reader = DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
     let dataset = reader.read_all()?;
     say_read(talk, name, &dataset, begun);
     if !dataset.unseen.is_empty() {

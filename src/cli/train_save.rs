@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::plan::TrainPlan;
 use super::train::Best;
 use super::train_data::TrainData;
+use crate::Result;
 use crate::linear::search::{Recipe, WeightedSample, model_of};
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate};
@@ -13,7 +14,6 @@ use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
-use crate::Result;
 
 /// The model of `fit` with everything its file records. Nothing of it depends on time, threads or paths, so that the
 /// same data and flags give the same bytes.
@@ -32,6 +32,7 @@ pub fn saved_model(
     };
     SavedModel {
         model: model_of(&fit.theta, data.main.features.cols(), recipe.loss),
+        scaler: data.scaler.clone(),
         metadata: ModelMetadata {
             format_version: FORMAT_VERSION,
             cbfit_version: env!("CARGO_PKG_VERSION").into(),
@@ -46,7 +47,7 @@ pub fn saved_model(
             },
             logit_adjust: recipe.logit_adjust,
             encoder: data.main.encoder.clone(),
-            scaler: data.scaler.clone(),
+            scale: data.scaler.scale,
             config: json!({
                 "l2": best.l2,
                 "decay": recipe.decay,

@@ -93,16 +93,36 @@ fn read_pairs(set: FileSet, class: usize, count: usize, path: &str) -> Result<(L
 /// [`Error::BadWeight`] listing the classes without a weight, unknown classes, classes listed twice, and weights that
 /// are not finite and positive; those of [`csv::open`].
 pub fn read_class_weights(path: &str, map: &LabelMap) -> Result<Vec<f64>> {
-    let bad = |detail: String| Error::BadWeight { place: path.to_owned(), detail };
+    let complaint = |detail| Error::BadWeight { place: path.to_owned(), detail };
+    read_class_values(path, map, "weight", &["weight", "w"], complaint)
+}
+
+/// Class shares from a file of lines class,share, in the order of `map`; only their ratios count.
+///
+/// # Errors
+/// [`Error::BadPrior`] where a class of `map` lacks a share or has two, is unknown, or a share is not finite and
+/// positive; [`Error::CsvSyntax`], [`Error::NotFound`].
+pub fn read_prior(path: &str, map: &LabelMap) -> Result<Vec<f64>> {
+    let complaint = |detail| Error::BadPrior { place: path.to_owned(), detail };
+    read_class_values(path, map, "share", &["share", "prior", "probability", "count"], complaint)
+}
+
+fn read_class_values(
+    path: &str,
+    map: &LabelMap,
+    what: &str,
+    value_names: &[&str],
+    bad: impl Fn(String) -> Error,
+) -> Result<Vec<f64>> {
     let mut reader = open_class_list(path)?;
     if reader.fields().len() < 2 {
-        return Err(bad("lines need two fields, class and weight".into()));
+        return Err(bad(format!("lines need two fields, class and {what}")));
     }
     let names: Vec<String> = reader.fields().iter().map(|field| field.name.to_lowercase()).collect();
-    let (class, weight) = named_pair(&names, &CLASS_NAMES, &["weight", "w"]).unwrap_or((0, 1));
+    let (class, weight) = named_pair(&names, &CLASS_NAMES, value_names).unwrap_or((0, 1));
     if reader.fields()[weight].kind == FieldKind::Text {
         return Err(bad(format!(
-            "column {:?} holds text where weights are due",
+            "column {:?} holds text where every line needs a {what}",
             reader.fields()[weight].name
         )));
     }
@@ -131,10 +151,10 @@ pub fn read_class_weights(path: &str, map: &LabelMap) -> Result<Vec<f64>> {
     let lacking: Vec<String> =
         map.names.iter().zip(&weights).filter(|(_, w)| w.is_none()).map(|(name, _)| name.clone()).collect();
     let complaints = [
-        ("no weight for", lacking),
-        ("unknown classes", unknown),
-        ("not finite and positive", wrong),
-        ("listed twice", twice),
+        (format!("no {what} for"), lacking),
+        ("unknown classes".into(), unknown),
+        ("not finite and positive".into(), wrong),
+        ("listed twice".into(), twice),
     ];
     let complaints: Vec<String> = complaints
         .into_iter()

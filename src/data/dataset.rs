@@ -12,7 +12,7 @@ use super::options::{ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles, find_features};
 use super::split::Part;
 use super::table::{ColumnBuffer, Field};
-use crate::labels::{ClassCounts, LabelMap};
+use crate::labels::{ClassCounts, LabelMap, UNSEEN};
 use crate::matrix::Matrix;
 use crate::{Error, Result};
 
@@ -80,6 +80,37 @@ impl Dataset {
                 let weights = weights.map(|w| rows.iter().map(|&row| w[row]).collect::<Vec<f64>>());
                 ClassCounts::of(&labels, weights.as_deref(), classes)
             }
+        }
+    }
+
+    /// Leaves the map only the classes that occur in `rows`; rows of the others become unseen ones.
+    ///
+    /// # Errors
+    /// [`Error::OneClass`] where only one class is left.
+    pub fn keep_classes_of(&mut self, rows: &[usize]) -> Result<()> {
+        let counts = self.counts(Some(rows));
+        if counts.rows.iter().all(|&n| n > 0) {
+            return Ok(());
+        }
+        let names = std::mem::take(&mut self.label_map.names);
+        let mut code_of = Vec::with_capacity(names.len());
+        for (name, &n) in names.into_iter().zip(&counts.rows) {
+            let kept = n > 0;
+            code_of.push(if kept { self.label_map.names.len() as u32 } else { UNSEEN });
+            if kept {
+                self.label_map.names.push(name);
+            }
+        }
+        for label in self.labels.iter_mut().flatten() {
+            *label = code_of.get(*label as usize).copied().unwrap_or(UNSEEN);
+        }
+        match &self.label_map.names[..] {
+            [class] => Err(Error::OneClass {
+                file: self.source.name.clone(),
+                class: class.clone(),
+                rows: rows.len() as u64,
+            }),
+            _ => Ok(()),
         }
     }
 

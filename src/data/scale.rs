@@ -31,7 +31,7 @@ impl Scale {
 }
 
 /// A fitted scale; part of the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scaler {
     /// How features are scaled.
     pub scale: Scale,
@@ -39,30 +39,30 @@ pub struct Scaler {
     pub mean: Vec<f32>,
     /// Standard deviation of every column, 1 where it is constant; empty unless standardising.
     pub deviation: Vec<f32>,
-    /// Number of columns constant over the training rows.
-    pub constant: usize,
 }
 
 impl Scaler {
     /// Fits `scale` to the rows `rows` of `features`: means and population standard deviations in f64, in two passes.
-    pub fn fit(scale: Scale, features: &Matrix, rows: &[usize]) -> Self {
-        let mut scaler = Scaler { scale, mean: Vec::new(), deviation: Vec::new(), constant: 0 };
+    /// Returns the scaler and the number of columns constant over these rows.
+    pub fn fit(scale: Scale, features: &Matrix, rows: &[usize]) -> (Self, usize) {
+        let mut scaler = Scaler { scale, mean: Vec::new(), deviation: Vec::new() };
+        let mut constant_columns = 0;
         if scale != Scale::Standard {
-            return scaler;
+            return (scaler, 0);
         }
         let cols = features.cols();
         let zeros = vec![0.0; cols];
         let mean = means_of(features, rows, &zeros, |x, _| x);
         let variance = means_of(features, rows, &mean, |x, mean| (x - mean) * (x - mean));
-        let constant = constant_columns(features, rows);
+        let constant = is_constant_column(features, rows);
         for col in 0..cols {
             let deviation = variance[col].sqrt() as f32;
             let is_constant = constant[col] || deviation == 0.0;
-            scaler.constant += usize::from(is_constant);
+            constant_columns += usize::from(is_constant);
             scaler.mean.push(mean[col] as f32);
             scaler.deviation.push(if is_constant { 1.0 } else { deviation });
         }
-        scaler
+        (scaler, constant_columns)
     }
 
     /// Scales all rows of `features`; f16 and bf16 become f32 unless nothing is to be done. For
@@ -83,6 +83,15 @@ impl Scaler {
                 }
             }
         });
+    }
+
+    /// Whether this can follow an encoder of `features` features: values for each of them where it standardises,
+    /// none otherwise, deviations positive.
+    pub fn fits(&self, features: usize) -> bool {
+        let expected = if self.scale == Scale::Standard { features } else { 0 };
+        self.mean.len() == expected
+            && self.deviation.len() == expected
+            && self.deviation.iter().all(|&deviation| deviation > 0.0)
     }
 }
 
@@ -126,7 +135,7 @@ fn means_of(
     sums
 }
 
-fn constant_columns(features: &Matrix, rows: &[usize]) -> Vec<bool> {
+fn is_constant_column(features: &Matrix, rows: &[usize]) -> Vec<bool> {
     let mut first = vec![0.0; features.cols()];
     let mut constant = vec![true; features.cols()];
     if let Some(&row) = rows.first() {
@@ -155,9 +164,9 @@ mod tests {
     #[test]
     fn only_the_given_rows_count() {
         let mut features = Matrix::from_f32(vec![1.0, 5.0, 3.0, 5.0, 100.0, 9.0], 2);
-        let scaler = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        let (scaler, constant) = Scaler::fit(Scale::Standard, &features, &[0, 1]);
         assert_eq!((scaler.mean.as_slice(), scaler.deviation.as_slice()), (&[2.0, 5.0][..], &[1.0, 1.0][..]));
-        assert_eq!(scaler.constant, 1);
+        assert_eq!(constant, 1);
         scaler.apply(&mut features);
         assert_eq!(features, Matrix::from_f32(vec![-1.0, 0.0, 1.0, 0.0, 98.0, 4.0], 2));
     }
@@ -166,17 +175,17 @@ mod tests {
     fn half_precision_widens_and_zero_rows_stay() {
         let half = [3.0, 4.0, 0.0, 0.0].map(half::f16::from_f32).to_vec();
         let mut features = Matrix::from_storage(Storage::F16(half), 2);
-        let untouched = Scaler::fit(Scale::None, &features, &[0]);
+        let (untouched, _) = Scaler::fit(Scale::None, &features, &[0]);
         untouched.apply(&mut features);
         assert_eq!(features.dtype(), Dtype::F16);
-        Scaler::fit(Scale::L2, &features, &[0]).apply(&mut features);
+        Scaler::fit(Scale::L2, &features, &[0]).0.apply(&mut features);
         assert_eq!(features, Matrix::from_f32(vec![0.6, 0.8, 0.0, 0.0], 2));
     }
 
     #[test]
     fn huge_means_and_values_do_not_overflow() {
         let mut features = Matrix::from_f32(vec![3e38, -3e38, 1e-40, 2e-40], 1);
-        let scaler = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        let (scaler, _) = Scaler::fit(Scale::Standard, &features, &[0, 1]);
         scaler.apply(&mut features);
         assert_eq!([features.get(0, 0), features.get(1, 0)], [1.0, -1.0]);
     }
@@ -190,7 +199,7 @@ mod tests {
             let shifted: Vec<f32> = values[..rows * 3].iter().map(|x| x + shift).collect();
             let mut features = Matrix::from_f32(shifted, 3);
             let all: Vec<usize> = (0..rows).collect();
-            let scaler = Scaler::fit(Scale::Standard, &features, &all);
+            let (scaler, _) = Scaler::fit(Scale::Standard, &features, &all);
             scaler.apply(&mut features);
             for col in 0..3 {
                 let column: Vec<f64> = (0..rows).map(|row| f64::from(features.get(row, col))).collect();

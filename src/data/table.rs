@@ -117,6 +117,19 @@ pub enum ColumnBuffer {
 }
 
 impl ColumnBuffer {
+    /// What the column holds.
+    pub fn kind(&self) -> FieldKind {
+        match self {
+            ColumnBuffer::Int { .. } => FieldKind::Int,
+            ColumnBuffer::Float(_) => FieldKind::Float,
+            ColumnBuffer::Bool { .. } => FieldKind::Bool,
+            ColumnBuffer::Text(_) => FieldKind::Text,
+            ColumnBuffer::Vector(matrix) => {
+                FieldKind::Vector { len: Some(matrix.cols()), dtype: matrix.dtype() }
+            }
+        }
+    }
+
     /// Number of rows held.
     pub fn rows(&self) -> usize {
         match self {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::data::encode::FeatureEncoder;
+use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 
@@ -13,12 +15,6 @@ pub const FORMAT_VERSION: u64 = 1;
 pub const MAX_CLASSES: usize = 10_000_000;
 
 const MAX_NAME_BYTES: usize = 64 * 1024;
-
-/// State of the feature encoder, owned by `data::encode`.
-pub type EncoderState = Value;
-
-/// State of the feature scaler, owned by `data::encode`; null where features are used as they are.
-pub type ScalerState = Value;
 
 /// How the class weights came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,9 +49,9 @@ pub struct ModelMetadata {
     /// tau of the logit-adjusted loss; 0 without adjustment.
     pub logit_adjust: f64,
     /// How columns became features.
-    pub encoder: EncoderState,
-    /// How features were scaled.
-    pub scaler: ScalerState,
+    pub encoder: FeatureEncoder,
+    /// How features were scaled; means and deviations are tensors.
+    pub scale: Scale,
     /// The effective configuration of the run.
     pub config: Value,
     /// Identifies the training data.

@@ -11,33 +11,25 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::data::scale::{Scale, Scaler};
 use crate::linear::model::LinearModel;
 use crate::output::AtomicFile;
 use crate::{Error, Result};
 use container::{Container, NamedTensor, TensorReader, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{EncoderState, FORMAT_VERSION, MAX_CLASSES, ModelMetadata, ScalerState, WeightingRecord};
+pub use metadata::{FORMAT_VERSION, MAX_CLASSES, ModelMetadata, WeightingRecord};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
-
-/// Scaling of the features before the linear map: (x - mean) / scale, D values each.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScalerVectors {
-    /// Subtracted.
-    pub mean: Vec<f32>,
-    /// Divided by; finite and positive.
-    pub scale: Vec<f32>,
-}
 
 /// A model with everything its file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedModel {
     /// Weights and biases.
     pub model: LinearModel,
-    /// Scaling in front of the model, if any.
-    pub scaler: Option<ScalerVectors>,
+    /// Scaling in front of the model.
+    pub scaler: Scaler,
     /// The rest.
     pub metadata: ModelMetadata,
 }
@@ -49,13 +41,15 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     saved.metadata.validate().map_err(|why| bad(&shown, why))?;
     let model = &saved.model;
+    check_fit(&saved.metadata, &saved.scaler, model.features).map_err(|why| bad(&shown, why))?;
     let mut tensors = vec![
         NamedTensor { name: "weight", shape: vec![model.classes(), model.features], values: &model.weight },
         NamedTensor { name: "bias", shape: vec![model.classes()], values: &model.bias },
     ];
-    if let Some(ScalerVectors { mean, scale }) = &saved.scaler {
+    let Scaler { mean, deviation, .. } = &saved.scaler;
+    if saved.scaler.scale == Scale::Standard {
         tensors.push(NamedTensor { name: "scaler.mean", shape: vec![mean.len()], values: mean });
-        tensors.push(NamedTensor { name: "scaler.scale", shape: vec![scale.len()], values: scale });
+        tensors.push(NamedTensor { name: "scaler.scale", shape: vec![deviation.len()], values: deviation });
     }
     let shapes = tensors.iter().map(|tensor| (tensor.name, tensor.shape.as_slice()));
     let features =
@@ -83,13 +77,12 @@ pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
     let mut take = |name: &str| values.remove(name);
     let weight = take("weight").unwrap_or_default();
     let bias = take("bias").unwrap_or_default();
-    let scaler = match (take("scaler.mean"), take("scaler.scale")) {
-        (Some(mean), Some(scale)) => Some(ScalerVectors { mean, scale }),
-        _ => None,
+    let scaler = Scaler {
+        scale: metadata.scale,
+        mean: take("scaler.mean").unwrap_or_default(),
+        deviation: take("scaler.scale").unwrap_or_default(),
     };
-    if let Some(scale) = scaler.as_ref().and_then(|scaler| scaler.scale.iter().find(|scale| **scale <= 0.0)) {
-        return Err(bad(&shown, format!("a feature is scaled by {scale}")));
-    }
+    check_fit(&metadata, &scaler, features).map_err(|why| bad(&shown, why))?;
     let model = LinearModel { weight, bias, features, loss: metadata.loss };
     Ok(SavedModel { model, scaler, metadata })
 }
@@ -149,6 +142,20 @@ fn check_shapes<'a>(
         return Err("it has one of scaler.mean and scaler.scale without the other".into());
     }
     Ok(features)
+}
+
+/// Encoder, scaler and weights have to agree on the features.
+fn check_fit(metadata: &ModelMetadata, scaler: &Scaler, features: usize) -> Result<(), String> {
+    if metadata.encoder.width() != features {
+        return Err(format!(
+            "its columns make {} features, its weight has {features}",
+            metadata.encoder.width()
+        ));
+    }
+    if metadata.scale != scaler.scale || !scaler.fits(features) {
+        return Err("its scaling does not fit its features".into());
+    }
+    Ok(())
 }
 
 fn shape_text(shape: Option<&&[usize]>) -> String {

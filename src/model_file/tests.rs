@@ -12,7 +12,7 @@ pub(super) fn example() -> SavedModel {
     let mut model = LinearModel::new(3, 2, loss);
     model.weight = vec![0.5, -1.25, f32::MIN_POSITIVE, 3e38, -0.0, 1.0 / 3.0];
     model.bias = vec![-0.75, 0.0, 2.0];
-    let scaler = Some(ScalerVectors { mean: vec![1.0, -2.0], scale: vec![0.5, 4.0] });
+    let scaler = Scaler { scale: Scale::Standard, mean: vec![1.0, -2.0], deviation: vec![0.5, 4.0] };
     let metadata = ModelMetadata {
         format_version: FORMAT_VERSION,
         cbfit_version: "0.1.0".into(),
@@ -29,8 +29,8 @@ pub(super) fn example() -> SavedModel {
             normalisation: "samples".into(),
         },
         logit_adjust: 0.0,
-        encoder: json!({"vector": "embedding"}),
-        scaler: json!({"kind": "standard"}),
+        encoder: vector_encoder(2),
+        scale: Scale::Standard,
         config: json!({"l2": 1e-3, "seed": 0}),
         data_fingerprint: "8f3a".into(),
         metrics: json!({"macro_recall": 0.5}),

@@ -70,7 +70,10 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([0, 999, 1000, 1_281_167].map(thousands), ["0", "999", "1,000", "1,281,167"]);
         assert_eq!([12, 999_600, 25_100_000].map(bytes), ["12 B", "1.0 MB", "25.1 MB"]);
-        assert_eq!([0.04, 99.0, 1668.0, 7500.0].map(seconds), ["0.0 s", "99.0 s", "27 min 48 s", "2 h 5 min"]);
+        assert_eq!(
+            [0.04, 99.0, 1668.0, 7500.0].map(seconds),
+            ["0.0 s", "99.0 s", "27 min 48 s", "2 h 5 min"]
+        );
         assert_eq!([0.4567, f64::NAN].map(score), ["0.457", "-"]);
         assert_eq!(
             [79.04, 2.5, 0.01234, 1e-7, 476.0, 12_345.0, 0.0, 3e9].map(short),

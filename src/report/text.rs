@@ -40,9 +40,8 @@ pub fn weight_lines(summary: &WeightSummary, rows: u64) -> Vec<String> {
         lines.push("all weights are within 1 %: this equals --weighting none on these counts".into());
     }
     if summary.saturated {
-        let milder = summary
-            .suggestion
-            .map_or(String::new(), |beta| format!("; --beta {beta} would be milder"));
+        let milder =
+            summary.suggestion.map_or(String::new(), |beta| format!("; --beta {beta} would be milder"));
         lines.push(format!("within 5 % of inverse frequency for every class{milder}"));
     }
     if summary.capped > 0 {

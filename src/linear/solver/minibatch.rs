@@ -34,6 +34,17 @@ pub enum Rule {
     AdamW,
 }
 
+impl Rule {
+    /// `sgd`, `nesterov` or `adamw`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Sgd { nesterov: false, .. } => "sgd",
+            Rule::Sgd { nesterov: true, .. } => "nesterov",
+            Rule::AdamW => "adamw",
+        }
+    }
+}
+
 /// Settings of a minibatch fit.
 #[derive(Debug, Clone, Copy)]
 pub struct MinibatchOptions {

@@ -15,6 +15,15 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// `cosine`, `step` or `constant`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Schedule::Cosine => "cosine",
+            Schedule::Step => "step",
+            Schedule::Constant => "constant",
+        }
+    }
+
     /// Factor of the base learning rate at `step` (from 0) of `steps`, of which the first `warmup` rise linearly.
     pub fn factor(self, step: usize, steps: usize, warmup: usize) -> f64 {
         if step < warmup {

@@ -1,0 +1,261 @@
+//! `cbfit inspect`: what a data file or a model holds.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::args::{InspectArgs, MissingArg};
+use super::plan::read_options;
+use super::{print, print_json, with_threads};
+use crate::Result;
+use crate::data::dataset::Dataset;
+use crate::data::dataset::read_training;
+use crate::data::options::{Missing, ReadOptions};
+use crate::labels::ClassCounts;
+use crate::matrix::Matrix;
+use crate::model_file::{self, ModelMetadata};
+use crate::report::format::{bytes, score, short, thousands};
+use crate::report::text;
+
+/// Runs the command.
+///
+/// # Errors
+/// Those of reading the model or the data.
+pub fn run(args: InspectArgs) -> Result<u8> {
+    if looks_like_a_model(&args.input) {
+        let (metadata, features) = model_file::read_metadata(&args.input)?;
+        if args.run.json {
+            print_json(
+                &json!({ "schema": "cbfit.inspect-model/1", "features": features, "metadata": metadata }),
+            )?;
+        } else {
+            print(&model_text(&metadata, features))?;
+        }
+        return Ok(0);
+    }
+    // Inspecting is for finding trouble, so missing values are counted rather than refused.
+    let options =
+        ReadOptions { missing: Missing::Zero, ..read_options(&args.data_args, MissingArg::Error, None)? };
+    with_threads(&args.run, || {
+        let data = read_training(std::slice::from_ref(&args.input), &options)?;
+        let facts = Facts::of(&data);
+        if args.run.json {
+            print_json(&facts.json(&data))?;
+        } else {
+            print(&facts.text(&data))?;
+        }
+        Ok(0)
+    })
+}
+
+/// A safetensors header starts with its length and an opening brace.
+fn looks_like_a_model(path: &str) -> bool {
+    let mut head = [0u8; 9];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    path.ends_with(".cbfit") || (read.is_ok() && head[8] == b'{')
+}
+
+fn model_text(metadata: &ModelMetadata, features: usize) -> String {
+    let mut lines = vec![
+        format!(
+            "cbfit model, format {}, written by cbfit {}",
+            metadata.format_version, metadata.cbfit_version
+        ),
+        format!(
+            "Model     linear/{}, {} classes x {features} features",
+            metadata.loss.name(),
+            metadata.label_map.classes()
+        ),
+        format!("Labels    {}", text::labels_line(&metadata.counts)),
+        format!(
+            "Weights   {}{}   max/min {}",
+            metadata.weighting.scheme,
+            metadata.weighting.beta.as_ref().map_or(String::new(), |beta| format!(" {beta}")),
+            short(ratio(&metadata.class_weights))
+        ),
+        format!("Columns   {}", columns_text(metadata)),
+        format!("Config    {}", metadata.config),
+        format!("Fitted    {}", metadata.certificate),
+        format!("Data      {}", metadata.data_fingerprint),
+    ];
+    for part in ["valid", "test"] {
+        let scores = &metadata.metrics[part];
+        if let Some(recall) = scores["macro_recall"].as_f64() {
+            let top1 = scores["top1"].as_f64().unwrap_or(f64::NAN);
+            lines.push(format!("Scores    {part}: macro recall {}   top-1 {}", score(recall), score(top1)));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn ratio(weights: &[f64]) -> f64 {
+    let present = || weights.iter().copied().filter(|&w| w > 0.0);
+    present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
+}
+
+fn columns_text(metadata: &ModelMetadata) -> String {
+    const SHOWN: usize = 6;
+    let inputs = &metadata.encoder.inputs;
+    let shown: Vec<String> =
+        inputs.iter().take(SHOWN).map(|input| format!("{} ({})", input.name(), input.width())).collect();
+    let more =
+        if inputs.len() > SHOWN { format!(" and {} more", inputs.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// What the rows of a data set tell without a model.
+struct Facts {
+    counts: ClassCounts,
+    gini: f64,
+    duplicate_rows: u64,
+    constant_features: usize,
+    norms: [f64; 3],
+}
+
+impl Facts {
+    fn of(data: &Dataset) -> Self {
+        let counts = data.counts(None);
+        Facts {
+            gini: gini(&counts.rows),
+            counts,
+            duplicate_rows: duplicate_rows(&data.features),
+            constant_features: constant_features(&data.features),
+            norms: norms(&data.features),
+        }
+    }
+
+    fn text(&self, data: &Dataset) -> String {
+        let matrix = &data.features;
+        let mut lines = vec![
+            format!(
+                "Data      {}   {} rows x {} {} features in memory {}   fingerprint {}",
+                data.source.name,
+                thousands(data.source.rows),
+                thousands(matrix.cols() as u64),
+                matrix.dtype().name(),
+                bytes(matrix.bytes()),
+                data.source.fingerprint
+            ),
+            format!("Labels    {}   Gini {}", text::labels_line(&self.counts), score(self.gini)),
+            format!(
+                "Rows      {} exact duplicates of an earlier row   norm min {} median {} max {}",
+                thousands(self.duplicate_rows),
+                short(self.norms[0]),
+                short(self.norms[1]),
+                short(self.norms[2])
+            ),
+            format!("Features  {} constant", thousands(self.constant_features as u64)),
+        ];
+        lines.extend(data.notes.iter().map(|note| format!("Note      {note}")));
+        lines.push(String::new());
+        lines.extend(self.histogram(data));
+        lines.join("\n") + "\n"
+    }
+
+    /// The largest and the smallest classes with bars.
+    fn histogram(&self, data: &Dataset) -> Vec<String> {
+        const EACH: usize = 10;
+        let mut order: Vec<usize> = (0..self.counts.rows.len()).collect();
+        order.sort_by_key(|&class| (std::cmp::Reverse(self.counts.rows[class]), class));
+        let largest = self.counts.rows.iter().copied().max().unwrap_or(1).max(1);
+        let line = |&class: &usize| {
+            let n = self.counts.rows[class];
+            let bar = "#".repeat((40.0 * n as f64 / largest as f64).ceil() as usize);
+            format!("{:>10}  {:<24} {bar}", thousands(n), data.label_map.names[class])
+        };
+        if order.len() <= 2 * EACH {
+            return order.iter().map(line).collect();
+        }
+        let mut lines: Vec<String> = order[..EACH].iter().map(line).collect();
+        lines.push(format!("{:>10}  {} more classes", "...", order.len() - 2 * EACH));
+        lines.extend(order[order.len() - EACH..].iter().map(line));
+        lines
+    }
+
+    fn json(&self, data: &Dataset) -> Value {
+        json!({
+            "schema": "cbfit.inspect-data/1",
+            "source": data.source.name,
+            "rows": data.source.rows,
+            "features": data.features.cols(),
+            "dtype": data.features.dtype().name(),
+            "bytes": data.features.bytes(),
+            "fingerprint": data.source.fingerprint,
+            "label_column": data.label_column,
+            "classes": data.label_map.names,
+            "counts": self.counts.rows,
+            "imbalance_factor": self.counts.imbalance_factor(),
+            "gini": self.gini,
+            "duplicate_rows": self.duplicate_rows,
+            "constant_features": self.constant_features,
+            "norm": { "min": self.norms[0], "median": self.norms[1], "max": self.norms[2] },
+            "columns": data.encoder,
+            "notes": data.notes,
+        })
+    }
+}
+
+/// Gini coefficient of the class counts: 0 for balanced classes, towards 1 where one class holds all rows.
+fn gini(rows: &[u64]) -> f64 {
+    let mut sorted: Vec<u64> = rows.to_vec();
+    sorted.sort_unstable();
+    let (n, total) = (sorted.len() as f64, sorted.iter().sum::<u64>() as f64);
+    let weighted: f64 = sorted.iter().enumerate().map(|(rank, &rows)| (rank + 1) as f64 * rows as f64).sum();
+    2.0 * weighted / (n * total) - (n + 1.0) / n
+}
+
+fn row_values(matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> + '_ {
+    (0..matrix.cols()).map(move |col| matrix.get(row, col))
+}
+
+fn duplicate_rows(matrix: &Matrix) -> u64 {
+    let mut first_of = std::collections::HashMap::new();
+    let mut duplicates = 0;
+    for row in 0..matrix.rows() {
+        let key = row_values(matrix, row).fold(0u64, |hash, value| {
+            (hash ^ u64::from(value.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        });
+        match first_of.entry(key) {
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(row);
+            }
+            // Equal hashes are compared: a count of duplicates must not rest on chance.
+            std::collections::hash_map::Entry::Occupied(first) => {
+                duplicates += u64::from(row_values(matrix, *first.get()).eq(row_values(matrix, row)));
+            }
+        }
+    }
+    duplicates
+}
+
+fn constant_features(matrix: &Matrix) -> usize {
+    let is_constant = |&col: &usize| (1..matrix.rows()).all(|row| matrix.get(row, col) == matrix.get(0, col));
+    (0..matrix.cols()).filter(is_constant).count()
+}
+
+/// Smallest, median and largest Euclidean norm of the rows.
+fn norms(matrix: &Matrix) -> [f64; 3] {
+    let norm = |row| row_values(matrix, row).map(|x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let mut norms: Vec<f64> = (0..matrix.rows()).map(norm).collect();
+    norms.sort_by(f64::total_cmp);
+    let at = |place: usize| norms.get(place).copied().unwrap_or(f64::NAN);
+    [at(0), at(norms.len() / 2), at(norms.len().saturating_sub(1))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gini_is_zero_for_balance_and_high_for_a_tail() {
+        assert!(gini(&[5, 5, 5]).abs() < 1e-12);
+        assert!((gini(&[0, 0, 9]) - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn duplicates_are_rows_equal_to_an_earlier_one() {
+        let matrix = Matrix::from_f32(vec![1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0], 2);
+        assert_eq!(duplicate_rows(&matrix), 2);
+        assert_eq!(constant_features(&Matrix::from_f32(vec![1.0, 2.0, 1.0, 3.0], 2)), 1);
+    }
+}
