@@ -41,7 +41,6 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     saved.metadata.validate().map_err(|why| bad(&shown, why))?;
     let model = &saved.model;
-    check_fit(&saved.metadata, &saved.scaler, model.features).map_err(|why| bad(&shown, why))?;
     let mut tensors = vec![
         NamedTensor { name: "weight", shape: vec![model.classes(), model.features], values: &model.weight },
         NamedTensor { name: "bias", shape: vec![model.classes()], values: &model.bias },
@@ -61,6 +60,7 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
         return Err(bad(&shown, "model and metadata name different losses"));
     }
     let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(&shown, error.to_string()))?;
+    check_fit(&saved.metadata, &saved.scaler, model.features).map_err(|why| bad(&shown, why))?;
     let mut file = AtomicFile::create(path)?;
     let bytes = container::write(&mut file, &shown, &json, &tensors)?;
     file.commit()?;

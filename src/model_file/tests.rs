@@ -1,6 +1,8 @@
 //! Round trips and hostile files.
 
 use super::*;
+use crate::data::encode::{FeatureEncoder, InputColumn};
+use crate::data::options::Missing;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 use proptest::prelude::*;
@@ -9,9 +11,12 @@ use serde_json::json;
 /// Three classes, two features.
 pub(super) fn example() -> SavedModel {
     let loss = Loss::Focal { gamma: 0.5 };
-    let mut model = LinearModel::new(3, 2, loss);
-    model.weight = vec![0.5, -1.25, f32::MIN_POSITIVE, 3e38, -0.0, 1.0 / 3.0];
-    model.bias = vec![-0.75, 0.0, 2.0];
+    let model = LinearModel {
+        weight: vec![0.5, -1.25, f32::MIN_POSITIVE, 3e38, -0.0, 1.0 / 3.0],
+        bias: vec![-0.75, 0.0, 2.0],
+        features: 2,
+        loss,
+    };
     let scaler = Scaler { scale: Scale::Standard, mean: vec![1.0, -2.0], deviation: vec![0.5, 4.0] };
     let metadata = ModelMetadata {
         format_version: FORMAT_VERSION,
@@ -29,7 +34,10 @@ pub(super) fn example() -> SavedModel {
             normalisation: "samples".into(),
         },
         logit_adjust: 0.0,
-        encoder: vector_encoder(2),
+        encoder: FeatureEncoder {
+            inputs: vec![InputColumn::Vector { name: "embedding".into(), len: 2, means: None }],
+            missing: Missing::Error,
+        },
         scale: Scale::Standard,
         config: json!({"l2": 1e-3, "seed": 0}),
         data_fingerprint: "8f3a".into(),
@@ -38,6 +46,10 @@ pub(super) fn example() -> SavedModel {
         history: json!([]),
     };
     SavedModel { model, scaler, metadata }
+}
+
+fn unscaled_scaler() -> Scaler {
+    Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() }
 }
 
 fn in_folder<T>(test: impl FnOnce(&Path) -> T) -> T {
@@ -80,8 +92,10 @@ fn header_of(bytes: &[u8]) -> serde_json::Value {
 
 #[test]
 fn a_model_comes_back_bit_for_bit() {
-    for scaler in [example().scaler, None] {
-        let saved = SavedModel { scaler, ..example() };
+    let mut unscaled = example();
+    unscaled.scaler = unscaled_scaler();
+    unscaled.metadata.scale = Scale::None;
+    for saved in [example(), unscaled] {
         let bytes = bytes_of(&saved);
         let loaded = load_bytes(&bytes).unwrap();
         assert_eq!(loaded, saved);
@@ -188,13 +202,15 @@ fn a_sparse_file_of_absurd_size_is_refused() {
 #[test]
 fn nonsense_is_not_saved_and_an_old_model_survives() {
     type Spoil = fn(&mut SavedModel);
-    let spoilers: [(Spoil, &str); 7] = [
+    let spoilers: [(Spoil, &str); 9] = [
         (|s| s.model.weight[3] = f32::NAN, "row 1, feature 1 is NaN"),
         (|s| s.model.bias[0] = f32::INFINITY, "is inf"),
-        (|s| (s.model.features, s.scaler) = (3, None), "6 values of weight for shape [3, 3]"),
+        (|s| (s.model.features, s.scaler) = (3, unscaled_scaler()), "6 values of weight for shape [3, 3]"),
         (|s| s.model.bias.truncate(2), "3 classes"),
-        (|s| s.scaler.as_mut().unwrap().scale[0] = 0.0, "scaled by 0"),
-        (|s| s.scaler.as_mut().unwrap().mean.truncate(1), "scaler.mean is ["),
+        (|s| s.scaler.deviation[0] = 0.0, "scaled by 0"),
+        (|s| s.scaler.mean.truncate(1), "scaler.mean is ["),
+        (|s| s.metadata.scale = Scale::None, "scaling does not fit"),
+        (|s| s.metadata.encoder.inputs.clear(), "its columns make 0 features"),
         (|s| s.metadata.loss = Loss::Softmax, "different losses"),
     ];
     in_folder(|path| {
