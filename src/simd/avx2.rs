@@ -150,4 +150,4 @@ unsafe fn power_of_two(n: __m256) -> __m256 {
     }
 }
 
-super::kernel_table!(Isa::Avx2, Avx2, rows 4, vectors 3, features "avx2,fma,f16c");
+super::kernel_table!(Isa::Avx2, Avx2, rows 6, vectors 2, features "avx2,fma,f16c");

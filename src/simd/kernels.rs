@@ -127,7 +127,10 @@ impl Kernels {
         z: &mut [f32],
         stride: usize,
     ) {
-        assert_eq!(packed.lanes(), self.0.lanes, "weights packed for another instruction set");
+        assert!(
+            packed.is_laid_out_for(self.0.lanes, self.0.vectors),
+            "weights packed for another instruction set"
+        );
         assert_eq!(packed.features(), features, "features of x and of the weights");
         assert_eq!(packed.classes(), bias.len(), "one bias a class");
         assert!(stride >= bias.len() && stride > 0, "{} classes in rows of {stride}", bias.len());

@@ -35,9 +35,9 @@ impl PackedWeights {
         self.features
     }
 
-    /// Lanes of the instruction set it was packed for.
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes
+    /// Whether it was packed for vectors of `lanes` lanes, `vectors` of them in a wide panel.
+    pub(super) fn is_laid_out_for(&self, lanes: usize, vectors: usize) -> bool {
+        self.lanes == lanes && self.wide_width == lanes * vectors
     }
 
     /// Classes that lie in panels; the others follow in [`PackedWeights::remaining`].

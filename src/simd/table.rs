@@ -96,7 +96,6 @@ macro_rules! compiled {
         $($rest:tt)*
     ) => {
         $($attributes)*
-        #[allow(clippy::allow_attributes, unused_unsafe)]
         unsafe fn $name($($argument: $type),*) $(-> $result)? {
             // SAFETY: the public methods of `Kernels` check the shapes, and hand out a table only where the machine
             // has its instruction set.

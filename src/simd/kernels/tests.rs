@@ -327,6 +327,16 @@ fn rows_give_the_same_bytes_wherever_they_stand() {
 }
 
 #[test]
+fn weights_packed_for_another_instruction_set_are_refused() {
+    for (one, other) in available().zip(available().skip(1)) {
+        let mut packed = PackedWeights::new();
+        one.pack_weights(&[0.0; 6], 2, 3, &mut packed);
+        let call = || other.logits(&[0.0; 6], 3, &packed, &[0.0; 2], &mut [0.0; 4], 2);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err());
+    }
+}
+
+#[test]
 fn contradicting_lengths_are_refused() {
     for kernels in available() {
         let refused = |call: &dyn Fn()| {
