@@ -68,8 +68,9 @@ fn band(
     total_weight: f64,
 ) -> Band {
     let present = || members.iter().map(|&c| &tallies[c]).filter(|t| t.is_present());
+    // From 0.0, because an empty `sum` is -0.0, which would be printed.
     let share =
-        |f: fn(&ClassTally) -> f64| members.iter().map(|&c| f(&tallies[c])).sum::<f64>() / total_weight;
+        |f: fn(&ClassTally) -> f64| members.iter().fold(0.0, |sum, &c| sum + f(&tallies[c])) / total_weight;
     Band {
         name,
         min_train_rows: members.iter().map(|&c| train_rows[c]).min(),
@@ -105,6 +106,7 @@ mod tests {
     fn an_empty_band_has_no_recall() {
         let bands = bands(&[class(4, 4.0)], &[500], 4.0);
         assert!(bands[1].recall.is_nan() && bands[1].min_train_rows.is_none());
+        assert!(bands[1].true_share.is_sign_positive());
         assert!(serde_json::to_string(&bands[2]).unwrap().contains("\"recall\":null"));
     }
 

@@ -29,8 +29,8 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Confusion of `truths` and `predicted` (codes, equal lengths, truths at or above `classes` count as [`UNSEEN`]), weighted where weights
-    /// are given.
+    /// Confusion of `truths` and `predicted` (codes of equal number; truths at or above `classes` count as
+    /// [`UNSEEN`]), weighted where weights are given.
     pub fn of(truths: &[u32], predicted: &[u32], row_weights: Option<&[f64]>, classes: usize) -> Self {
         let known = |truth: u32| if (truth as usize) < classes { truth } else { UNSEEN };
         let mut order: Vec<(u32, u32, usize)> =

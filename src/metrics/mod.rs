@@ -238,7 +238,12 @@ fn evaluate_with(
         .collect();
 
     let weight_where = |holds: &dyn Fn(&rows::RowScore) -> bool| -> f64 {
-        scores.iter().enumerate().filter(|(_, s)| holds(s)).map(|(row, _)| scored.weight(row)).sum()
+        // From 0.0, because an empty `sum` is -0.0, which would be printed.
+        scores
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| holds(s))
+            .fold(0.0, |sum, (row, _)| sum + scored.weight(row))
     };
     let brier_sum: f64 = (0..scores.len())
         .filter(|&row| scored.label(row).is_some())

@@ -105,19 +105,18 @@ pub(super) fn geometric_mean_recall(tallies: &[ClassTally]) -> f64 {
 /// Multiclass Matthews correlation (Gorodkin 2004); unseen labels are one more class that is never predicted.
 /// 0 where all rows have one label or one prediction.
 pub(super) fn matthews_correlation(tallies: &[ClassTally], unseen: f64) -> f64 {
-    let sum = |f: fn(&ClassTally) -> f64| tallies.iter().map(f).sum::<f64>();
-    let total = sum(|t| t.truth) + unseen;
-    // As shares of the total, so that large weights do not overflow.
-    let agreement = sum(|t| t.hits) / total;
-    let chance: f64 = tallies.iter().map(|t| (t.truth / total) * (t.predicted / total)).sum();
-    let truth_spread =
-        1.0 - tallies.iter().map(|t| (t.truth / total).powi(2)).sum::<f64>() - (unseen / total).powi(2);
-    let predicted_spread = 1.0 - tallies.iter().map(|t| (t.predicted / total).powi(2)).sum::<f64>();
-    // A spread of rounding errors is no spread.
-    if truth_spread <= 1e-15 || predicted_spread <= 1e-15 {
+    // Counted, because the differences below leave rounding errors of weights where they should leave 0.
+    let labels = tallies.iter().filter(|t| t.is_present()).count() + usize::from(unseen > 0.0);
+    let predictions = tallies.iter().filter(|t| t.predicted > 0.0).count();
+    if labels < 2 || predictions < 2 {
         return 0.0;
     }
-    (agreement - chance) / (truth_spread * predicted_spread).sqrt()
+    let sum = |f: &dyn Fn(&ClassTally) -> f64| tallies.iter().map(f).sum::<f64>();
+    let total = sum(&|t| t.truth) + unseen;
+    let covariance = sum(&|t| t.hits) * total - sum(&|t| t.truth * t.predicted);
+    let truth_variance = sum(&|t| t.truth * (total - t.truth)) + unseen * (total - unseen);
+    let predicted_variance = sum(&|t| t.predicted * (total - t.predicted));
+    covariance / (truth_variance.sqrt() * predicted_variance.sqrt())
 }
 
 #[cfg(test)]
@@ -162,5 +161,8 @@ mod tests {
         assert_eq!(matthews_correlation(&[class(3, 2.0, 2.0), class(0, 1.0, 0.0)], 0.0), 0.0);
         assert_eq!(matthews_correlation(&[class(2, 3.0, 2.0), class(1, 0.0, 0.0)], 0.0), 0.0);
         assert!((matthews_correlation(&[class(2, 2.0, 2.0), class(1, 1.0, 1.0)], 0.0) - 1.0).abs() < 1e-15);
+        // Weights that do not add up to the same float in two orders.
+        let uneven = ClassTally { truth: 1.0 - 1e-14, ..class(3, 1.0, 0.5) };
+        assert_eq!(matthews_correlation(&[uneven], 0.1), 0.0);
     }
 }

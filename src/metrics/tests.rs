@@ -174,6 +174,7 @@ proptest! {
             };
             let inside = (low - tolerance..=high + tolerance).contains(&value);
             prop_assert!(value.is_nan() || inside, "{}: {}", name, value);
+            prop_assert!(value != 0.0 || value.is_sign_positive(), "{} is a negative zero", name);
         }
         prop_assert!(seen.worst_class_recall.is_nan() || seen.worst_class_recall <= seen.macro_recall + tolerance);
         prop_assert!(seen.g_mean.is_nan() || seen.g_mean <= seen.macro_recall + tolerance);

@@ -57,8 +57,8 @@ impl Scheme {
     }
 
     /// Raw weight of each class from the (weighted) counts, before any normalisation; 0 for a class without rows.
-    /// [`Error::BadCounts`] where no class has rows or a count is not finite, [`Error::BadWeight`] where custom weights are not one positive
-    /// finite number for every class with rows.
+    /// [`Error::BadCounts`] where no class has rows or a count is not finite, [`Error::BadWeight`] where custom
+    /// weights are not one positive finite number for every class with rows.
     pub fn class_weights(&self, counts: &ClassCounts) -> Result<Vec<f64>> {
         check_counts(counts)?;
         let weight = |class: usize, n: f64| match self {
