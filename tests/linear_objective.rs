@@ -1,4 +1,5 @@
 //! The objective, its gradient and the certificate of linear fits.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may panic like the tests themselves.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The optimum of the objective against scikit-learn's and an independent Newton method: tests/golden/optima.json.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may panic like the tests themselves.
 
 mod common;
 

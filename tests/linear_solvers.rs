@@ -1,4 +1,5 @@
 //! Solvers: they reach the optimum, and threads change nothing.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may panic like the tests themselves.
 
 mod common;
 

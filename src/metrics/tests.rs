@@ -89,7 +89,7 @@ fn bad_input_is_refused() {
     assert_eq!(code(&[0.5; 2], &[0], Some(&[0.0])), "E0316");
     for bad in [f32::NAN, f32::INFINITY, -0.5] {
         let error = evaluate(&[0.5, 0.5, bad, 0.5], &[0, 0], &counts, None).unwrap_err();
-        assert_eq!(error.code(), "E0322");
+        assert_eq!(error.code(), "E0323");
         assert!(error.to_string().contains("1 of 2 rows") && error.to_string().contains("row 2"), "{error}");
     }
 }
