@@ -272,10 +272,10 @@ pub struct TrainArgs {
     /// Optimizer
     #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Learner")]
     pub optimizer: OptimizerArg,
-    /// Passes of a minibatch optimizer [20], iterations of lbfgs [1000]
+    /// Passes of a minibatch optimizer [20], iterations of lbfgs [1000, a fifth of them while it searches]
     #[arg(long, value_name = "N", help_heading = "Learner")]
     pub epochs: Option<usize>,
-    /// Relative gap of the objective at which lbfgs stops [1e-4]
+    /// Relative gap of the objective at which lbfgs stops [1e-3, ten times that while it searches]
     #[arg(long, value_name = "GAP", help_heading = "Learner")]
     pub tolerance: Option<f64>,
     /// Rows a step of a minibatch optimizer [1024]

@@ -344,7 +344,7 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
     }
     let epochs = at_least_one("--epochs", args.epochs)?;
     let lbfgs = Optimizer::Lbfgs {
-        tolerance: positive("--tolerance", args.tolerance)?.unwrap_or(1e-4),
+        tolerance: positive("--tolerance", args.tolerance)?.unwrap_or(1e-3),
         max_iterations: epochs.unwrap_or(1000),
     };
     let minibatch = Optimizer::Minibatch {

@@ -64,9 +64,12 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     if let [scheme] = &schemes[..] {
         let sample = data.train_sample();
         let weighted = WeightedSample::new(sample.view(), scheme, &recipe)?;
-        say_weights(talk, &weighted, sample.row_weights.as_deref());
+        let summary =
+            WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
+        say_weights(talk, &summary, sample.labels.len());
     }
 
+    let several_schemes = schemes.len() > 1;
     let mut trials = Trials::new(talk, interrupt);
     let best = choose(plan, &data, schemes, &recipe, kernels, &mut trials)?;
     let trials = trials.summaries;
@@ -74,11 +77,16 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let refit = plan.refit && data.has_rows_to_add() && !interrupted;
     let sample = if refit { data.all_sample() } else { data.train_sample() };
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &recipe)?;
+    let mut summary =
+        WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
     if trials.len() > 1 {
         talk.phase("Chosen", &format!("{}  l2 {}  by {}", best.scheme, short(best.l2), plan.metric.name()));
-        say_weights(talk, &weighted, sample.row_weights.as_deref());
     }
-    let summary = WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
+    if several_schemes {
+        // A milder beta was among those tried.
+        summary.suggestion = None;
+        say_weights(talk, &summary, sample.labels.len());
+    }
 
     let finished = finish(plan, &weighted, &best, &recipe, refit, kernels, talk, interrupt)?;
     let chosen = Chosen {
@@ -196,11 +204,11 @@ fn choose(
     Ok(Best { scheme, l2, fit: Some(fit), evaluation: Some(evaluation) })
 }
 
-/// A tenth of the final precision is enough to tell settings apart.
+/// A tenth of the final precision in a fifth of the iterations is enough to tell settings apart.
 fn search_optimizer(optimizer: &Optimizer) -> Optimizer {
     match *optimizer {
         Optimizer::Lbfgs { tolerance, max_iterations } => {
-            Optimizer::Lbfgs { tolerance: 10.0 * tolerance, max_iterations }
+            Optimizer::Lbfgs { tolerance: 10.0 * tolerance, max_iterations: max_iterations.div_ceil(5) }
         }
         minibatch => minibatch,
     }
@@ -249,11 +257,8 @@ fn finish(
     Ok(fitted)
 }
 
-fn say_weights(talk: &Talk, weighted: &WeightedSample<'_>, row_weights: Option<&[f64]>) {
-    let rows = row_weights.map(|weights| (weighted.sample.labels, weights));
-    let summary = WeightSummary::new(&weighted.class_weights, &weighted.counts, rows);
-    for (number, line) in text::weight_lines(&summary, weighted.sample.labels.len() as u64).iter().enumerate()
-    {
+fn say_weights(talk: &Talk, summary: &WeightSummary, rows: usize) {
+    for (number, line) in text::weight_lines(summary, rows as u64).iter().enumerate() {
         talk.phase(if number == 0 { "Weights" } else { "" }, line);
     }
 }

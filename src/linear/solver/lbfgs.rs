@@ -47,7 +47,7 @@ pub fn minimise(
     }
     let mut history = History::new(inverse_metric(objective));
     let mut steps = 0;
-    let mut converged = is_done(&walk.certificate(objective), options.tolerance, None);
+    let mut converged = is_done(&walk.certificate(objective), options.tolerance, f64::INFINITY);
     let mut stalled = false;
     let mut record = Record::default();
 
@@ -69,7 +69,8 @@ pub fn minimise(
         history.push(objective.kernels(), step.change, step.gradient_change);
         let certificate = walk.certificate(objective);
         record.see(steps, &certificate);
-        converged = is_done(&certificate, options.tolerance, Some(-0.5 * slope));
+        let estimate = (-0.5 * slope).max(history.decrement(&walk.gradient));
+        converged = is_done(&certificate, options.tolerance, estimate);
         let report = Step {
             number: steps,
             objective: walk.value.objective(),
@@ -89,11 +90,11 @@ pub fn minimise(
     })
 }
 
-/// `predicted` is the decrease that the quadratic model expected of the last step.
-fn is_done(certificate: &Certificate, tolerance: f64, predicted: Option<f64>) -> bool {
+/// Whether the gap is within the tolerance; where no bound exists, a tenth of it is asked of the estimated gap.
+fn is_done(certificate: &Certificate, tolerance: f64, estimate: f64) -> bool {
     match certificate.relative_gap {
         Some(gap) => gap <= tolerance,
-        None => predicted.is_some_and(|p| p <= 0.1 * tolerance * certificate.objective.abs()),
+        None => estimate <= 0.1 * tolerance * certificate.objective.abs(),
     }
 }
 
@@ -271,6 +272,12 @@ impl History {
             self.pairs.pop_front();
         }
         self.pairs.push_back(Pair { change, gradient_change, inverse_curvature: 1.0 / curvature });
+    }
+
+    /// `g' M^-1 g / 2` in the metric M: the gap that the diagonal model of the Hessian expects.
+    fn decrement(&self, gradient: &[f32]) -> f64 {
+        let square = |(&g, &m): (&f32, &f32)| f64::from(g) * f64::from(g) * f64::from(m);
+        0.5 * gradient.iter().zip(&self.inverse_metric).map(square).sum::<f64>()
     }
 
     /// The quasi-Newton direction `-H gradient` by the two-loop recursion.
