@@ -3,12 +3,13 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Class-balanced classifiers for long-tailed data.
-///
-/// Without a command cbfit trains: `cbfit --train embeddings.parquet --beta 0.9999 --loss sigmoid`.
 #[derive(Debug, Parser)]
 #[command(
     name = "cbfit",
     version,
+    after_help = "Without a command cbfit trains: cbfit --train embeddings.parquet --beta 0.9999 --loss sigmoid",
+    // One help, not a short and a long one that differ.
+    disable_help_flag = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true
@@ -20,6 +21,9 @@ pub struct Cli {
     /// Flags of training.
     #[command(flatten)]
     pub train: TrainArgs,
+    /// Print help
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort, help_heading = "Run")]
+    pub help: Option<bool>,
 }
 
 /// The commands.
@@ -37,29 +41,11 @@ pub enum Command {
     Inspect(InspectArgs),
 }
 
-/// How files are read; shared by every command that reads data.
+/// How files are read.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
-pub struct DataArgs {
-    /// Column of the labels [the one named label, labels, target, y, class, class_id, category_id or species]
-    #[arg(long, value_name = "COLUMN")]
-    pub label: Option<String>,
-    /// Labels in a file of their own: labels.npy or meta.parquet:COLUMN
-    #[arg(long, value_name = "FILE", conflicts_with = "label")]
-    pub label_file: Option<String>,
-    /// Feature columns: a,b,c*,!d [the only vector column, else every column without another role]
-    #[arg(long, value_name = "SELECTOR")]
-    pub features: Option<String>,
-    /// Column of row weights
-    #[arg(long, value_name = "COLUMN")]
-    pub weight_col: Option<String>,
-    /// Column that names the rows [id, image_id, uuid, file_name or key]
-    #[arg(long, value_name = "COLUMN")]
-    pub id_col: Option<String>,
-    /// Names of the classes 0, 1, 2, ...: one a line
-    #[arg(long, value_name = "FILE")]
-    pub class_names: Option<String>,
-    /// csv, parquet, arrow or npy [from the content]
+pub struct FileArgs {
+    /// csv, tsv, parquet, arrow or npy [from the content]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Separator of CSV files [from the content]
@@ -68,9 +54,39 @@ pub struct DataArgs {
     /// CSV files start with data; columns are called 0, 1, 2, ...
     #[arg(long)]
     pub no_header: bool,
+}
+
+/// Where labels and row weights are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct LabelArgs {
+    /// Column of the labels [the one named label, labels, target, y, class, class_id, category_id or species]
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Labels in a file of their own: labels.npy or meta.parquet:COLUMN
+    #[arg(long, value_name = "FILE", conflicts_with = "label")]
+    pub label_file: Option<String>,
+    /// Names of the classes 0, 1, 2, ...: one a line
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<String>,
     /// Rows without a label
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub unlabeled: UnlabeledArg,
+    /// Column of row weights
+    #[arg(long, value_name = "COLUMN")]
+    pub weight_col: Option<String>,
+}
+
+/// Which columns are features, and which names the rows.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct ColumnArgs {
+    /// Feature columns: a,b,c*,!d [the only vector column, else every column without another role]
+    #[arg(long, value_name = "SELECTOR")]
+    pub features: Option<String>,
+    /// Column that names the rows [id, image_id, uuid, file_name or key]
+    #[arg(long, value_name = "COLUMN")]
+    pub id_col: Option<String>,
 }
 
 /// What to do with rows without a label.
@@ -224,7 +240,13 @@ pub struct TrainArgs {
     pub split_col: Option<String>,
     /// How files are read.
     #[command(flatten)]
-    pub data: DataArgs,
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+    /// Which columns are features.
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Missing feature values
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Data")]
     pub missing: MissingArg,
@@ -338,9 +360,12 @@ pub struct PredictArgs {
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,
+    /// Column that names the rows [id, image_id, uuid, file_name or key]
+    #[arg(long, value_name = "COLUMN", help_heading = "Data")]
+    pub id_col: Option<String>,
     /// How files are read.
     #[command(flatten)]
-    pub data_args: DataArgs,
+    pub file: FileArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,
@@ -380,7 +405,10 @@ pub struct EvalArgs {
     pub prior: PriorArgs,
     /// How files are read.
     #[command(flatten)]
-    pub data_args: DataArgs,
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,
@@ -429,7 +457,10 @@ pub struct WeightsArgs {
     pub form: TableFormat,
     /// How files are read.
     #[command(flatten)]
-    pub data_args: DataArgs,
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
 }
 
 /// Flags of `inspect`.
@@ -439,7 +470,13 @@ pub struct InspectArgs {
     pub input: String,
     /// How files are read.
     #[command(flatten)]
-    pub data_args: DataArgs,
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+    /// Which columns are features.
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::{EvalArgs, MissingArg, UnseenArg};
+use super::args::{EvalArgs, UnseenArg};
 use super::plan::{PriorPlan, prior_of, read_options};
 use super::scoring::Scorer;
 use super::talk::{Progress, Talk};
@@ -41,7 +41,7 @@ struct UnseenClass<'a> {
 /// Those of the model and the data; [`Error::Gate`] where a `--min` is not met.
 pub fn run(args: EvalArgs) -> Result<u8> {
     let gates = args.min.iter().map(|text| Gate::parse(text)).collect::<Result<Vec<_>>>()?;
-    let options = read_options(&args.data_args, MissingArg::Error, None)?;
+    let options = read_options(&args.file, &args.labels)?;
     let prior = prior_of(&args.prior);
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {

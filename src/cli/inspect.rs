@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-use super::args::{InspectArgs, MissingArg};
+use super::args::InspectArgs;
 use super::plan::read_options;
 use super::{print, print_json, with_threads};
 use crate::Result;
@@ -34,8 +34,12 @@ pub fn run(args: InspectArgs) -> Result<u8> {
         return Ok(0);
     }
     // Inspecting is for finding trouble, so missing values are counted rather than refused.
-    let options =
-        ReadOptions { missing: Missing::Zero, ..read_options(&args.data_args, MissingArg::Error, None)? };
+    let options = ReadOptions {
+        features: args.columns.features.clone(),
+        id_col: args.columns.id_col.clone(),
+        missing: Missing::Zero,
+        ..read_options(&args.file, &args.labels)?
+    };
     with_threads(&args.run, || {
         let data = read_training(std::slice::from_ref(&args.input), &options)?;
         let facts = Facts::of(&data);

@@ -1,8 +1,8 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    DataArgs, DecayArg, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg, ScaleArg, ScheduleArg,
-    TrainArgs, UnlabeledArg, WeightingArg,
+    DecayArg, FileArgs, LabelArgs, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg, ScaleArg,
+    ScheduleArg, TrainArgs, UnlabeledArg, WeightingArg,
 };
 use super::talk::{Progress, automatic_progress};
 use crate::data::format::Format;
@@ -124,7 +124,17 @@ impl TrainPlan {
         }
         Ok(TrainPlan {
             out: args.out.clone().unwrap_or_else(|| default_out(&args.train)),
-            read: read_options(&args.data, args.missing, args.split_col.clone())?,
+            read: ReadOptions {
+                features: args.columns.features.clone(),
+                id_col: args.columns.id_col.clone(),
+                split_col: args.split_col.clone(),
+                missing: match args.missing {
+                    MissingArg::Error => Missing::Error,
+                    MissingArg::Mean => Missing::Mean,
+                    MissingArg::Zero => Missing::Zero,
+                },
+                ..read_options(&args.file, &args.labels)?
+            },
             scale: scale_of(args.scale),
             max_weight: args.max_weight,
             logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
@@ -388,14 +398,15 @@ fn default_out(train: &[String]) -> String {
     if stem.is_empty() || path == "-" { "model.cbfit".into() } else { format!("{stem}.cbfit") }
 }
 
-/// How files are read, from the flags shared by all commands.
+/// How files are read, from the flags that commands share; features, ids, missing values and split are left at their
+/// defaults.
 ///
 /// # Errors
 /// [`Error::BadValue`] for a format or separator that does not exist, [`Error::NoEffect`] for CSV flags with another
 /// format.
-pub fn read_options(data: &DataArgs, missing: MissingArg, split_col: Option<String>) -> Result<ReadOptions> {
-    let format = data.format.as_deref().map(str::parse::<Format>).transpose()?;
-    let delimiter = match data.delimiter.as_deref() {
+pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> {
+    let format = file.format.as_deref().map(str::parse::<Format>).transpose()?;
+    let delimiter = match file.delimiter.as_deref() {
         None => None,
         Some("\\t" | "tab") => Some(b'\t'),
         Some(text) => match *text.as_bytes() {
@@ -410,32 +421,25 @@ pub fn read_options(data: &DataArgs, missing: MissingArg, split_col: Option<Stri
             }
         },
     };
-    if let Some(name) = data.format.as_deref().filter(|_| !matches!(format, Some(Format::Csv | Format::Tsv)))
+    if let Some(name) = file.format.as_deref().filter(|_| !matches!(format, Some(Format::Csv | Format::Tsv)))
     {
         let with = format!("--format {name}");
         no_effect(delimiter.is_some(), "--delimiter", &with, "it is for CSV files")?;
-        no_effect(data.no_header, "--no-header", &with, "it is for CSV files")?;
+        no_effect(file.no_header, "--no-header", &with, "it is for CSV files")?;
     }
     Ok(ReadOptions {
-        label: data.label.clone(),
-        features: data.features.clone(),
-        label_file: data.label_file.clone(),
-        weight_col: data.weight_col.clone(),
-        id_col: data.id_col.clone(),
-        split_col,
-        class_names: data.class_names.clone(),
-        format,
-        delimiter,
-        has_header: !data.no_header,
-        missing: match missing {
-            MissingArg::Error => Missing::Error,
-            MissingArg::Mean => Missing::Mean,
-            MissingArg::Zero => Missing::Zero,
-        },
-        unlabeled: match data.unlabeled {
+        label: labels.label.clone(),
+        label_file: labels.label_file.clone(),
+        class_names: labels.class_names.clone(),
+        weight_col: labels.weight_col.clone(),
+        unlabeled: match labels.unlabeled {
             UnlabeledArg::Error => Unlabeled::Error,
             UnlabeledArg::Drop => Unlabeled::Drop,
         },
+        format,
+        delimiter,
+        has_header: !file.no_header,
+        ..ReadOptions::default()
     })
 }
 

@@ -1,6 +1,6 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
-use super::args::{MissingArg, PredictArgs};
+use super::args::{LabelArgs, PredictArgs};
 use super::plan::{PriorPlan, prior_of, read_options};
 use super::scoring::{Scorer, most_probable};
 use super::talk::{Talk, automatic_progress};
@@ -27,7 +27,8 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         });
     }
     let prior = prior_of(&args.prior);
-    let options = read_options(&args.data_args, MissingArg::Error, None)?;
+    let options =
+        ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
@@ -102,7 +103,7 @@ impl Blocks {
 
 fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSchema {
     // npy has no columns: an id that nobody asked for is left out rather than refused.
-    let wanted = args.data_args.id_col.is_some() || !args.out.ends_with(".npy");
+    let wanted = args.id_col.is_some() || !args.out.ends_with(".npy");
     PredictionSchema {
         id: block.ids.as_ref().filter(|_| wanted).map(|(name, ids)| (name.clone(), ids.kind())),
         labels: scorer.saved.metadata.label_map.clone(),

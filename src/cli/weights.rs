@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::args::{MissingArg, NormArg, TableFormat, WeightsArgs};
+use super::args::{NormArg, TableFormat, WeightsArgs};
 use super::plan::read_options;
 use super::{print, print_json};
 use crate::data::counts::read_counts;
@@ -26,7 +26,7 @@ struct Table {
 /// Those of the counts and of the betas.
 pub fn run(args: WeightsArgs) -> Result<u8> {
     let mut betas = args.beta.iter().map(|text| Beta::parse(text)).collect::<Result<Vec<_>>>()?;
-    let options = read_options(&args.data_args, MissingArg::Error, None)?;
+    let options = read_options(&args.file, &args.labels)?;
     let (labels, counts) = read_counts(&args.input, &options)?;
     if let Some(ratio) = args.ratio {
         let present = || counts.weighted.iter().copied().filter(|&n| n > 0.0);
