@@ -20,3 +20,7 @@ pub mod simd;
 pub mod weighting;
 
 pub use error::{Error, Result};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

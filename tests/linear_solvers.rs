@@ -5,6 +5,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
+use cbfit::labels::ClassCounts;
 use cbfit::linear::fit::{Optimizer, fit};
 use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
@@ -15,6 +16,7 @@ use cbfit::linear::solver::schedule::Schedule;
 use cbfit::loss::Loss;
 use cbfit::matrix::Matrix;
 use cbfit::simd::Kernels;
+use cbfit::weighting::{ClassWeights, Normalisation, Scheme};
 
 const LBFGS: Optimizer = Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 1000 };
 
@@ -173,4 +175,35 @@ fn a_batch_pulls_in_proportion_to_its_weights() {
     assert!((pull / 19.0 - 1.0).abs() < 1e-2, "heavy rows pull {pull} times as much, not 19 times");
     // Two heavy rows, each half the gradient, over the mean weight 1.
     assert!((f64::from(theta[0]) / (2.0 * 1.9 * 0.5 * 1e-3) - 1.0).abs() < 1e-2, "{theta:?}");
+}
+
+/// A known wrong port counts the classes of each batch: a class the batch lacks then weighs 1/0, and the others change
+/// from batch to batch. Here weights come from all rows, and batches without a class stay finite.
+#[test]
+fn batches_that_lack_a_class_use_the_weights_of_all_rows() {
+    let (features, labels) = common::long_tail(3, 4, 60, 5);
+    let inverse = |labels: &[u32]| {
+        let counts = ClassCounts::of(labels, None, 3);
+        ClassWeights::new(&Scheme::Inverse, &counts, Normalisation::Samples, None).unwrap()
+    };
+    let of_all = inverse(&labels);
+    let of_batch = inverse(&labels[..8]);
+    assert!(labels[..8].iter().all(|&label| label == 0), "the first rows lack two classes");
+    assert_eq!(of_batch.alpha[1..], [0.0, 0.0]);
+    assert!(of_all.alpha[2] > 5.0 * of_all.alpha[0] && (of_batch.alpha[0] - of_all.alpha[0]).abs() > 0.1);
+
+    let weights = of_all.row_weights(&labels, None);
+    let data = Data { features, labels, weights, classes: 3 };
+    let optimizer = Optimizer::Minibatch {
+        rule: SGD,
+        epochs: 40,
+        batch: 4,
+        rate: Some(0.02),
+        schedule: Schedule::Cosine,
+        patience: 5,
+        seed: 1,
+    };
+    let optimum = data.fit(Loss::Sigmoid, 1e-2, &LBFGS).certificate.objective;
+    let reached = data.fit(Loss::Sigmoid, 1e-2, &optimizer).certificate.objective;
+    assert!(reached / optimum - 1.0 < 0.02, "batches of four reach {reached}, the optimum is {optimum}");
 }

@@ -1,4 +1,5 @@
 //! The raw command line: one table of flags. [`super::plan`] turns it into what a run does.
+#![allow(rustdoc::broken_intra_doc_links)] // Brackets in help texts are defaults, not links.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
