@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub enum Progress {
     /// One line that moves.
     Moving,
-    /// A plain line every [`PLAIN_EVERY`].
+    /// A plain line every ten seconds.
     Plain,
     /// Nothing.
     Off,
