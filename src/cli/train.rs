@@ -238,12 +238,17 @@ fn finish(
         Some(found) if !is_minibatch => found.theta.clone(),
         _ => objective.problem().start(),
     };
-    let last_epoch = best.fit.as_ref().filter(|_| is_minibatch).map(|found| found.steps);
+    let optimizer = match (recipe.optimizer, &best.fit) {
+        // The best number of epochs again, with the whole schedule of the learning rate in them.
+        (Optimizer::Minibatch { rule, batch, rate, schedule, patience, seed, .. }, Some(found)) => {
+            Optimizer::Minibatch { rule, epochs: found.steps, batch, rate, schedule, patience, seed }
+        }
+        (given, _) => given,
+    };
     let begun = Instant::now();
-    let fitted = fit(&mut objective, &start, &recipe.optimizer, None, &mut |progress| {
+    let fitted = fit(&mut objective, &start, &optimizer, None, &mut |progress| {
         talk.progress(&progress_text("final fit", progress, &begun));
-        let enough = last_epoch.is_some_and(|last| progress.step >= last);
-        if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     talk.clear_progress();
     let fitted = fitted?;

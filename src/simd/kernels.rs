@@ -26,8 +26,9 @@ pub struct SgdStep {
 }
 
 /// Settings of one AdamW step (Loshchilov and Hutter 2019): `m = beta1 m + (1 - beta1) g`,
-/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr (m / correction1 + decay w) / (sqrt(v / correction2) + eps)`: the decay stays
-/// out of the moments but is measured in their metric, so the fixed point is that of the penalised objective.
+/// `v = beta2 v + (1 - beta2) g^2`, `w = (w s - lr m / correction1) / (s + lr decay)` with `s = sqrt(v / correction2) + eps`: the
+/// decay stays out of the moments, but is taken in their metric and at the new weight, so that the fixed point is that of
+/// the penalised objective and no decay is too strong to be stable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// Step length.
