@@ -24,7 +24,7 @@ fn minibatch(rule: Rule, epochs: usize) -> Optimizer {
     Optimizer::Minibatch {
         rule,
         epochs,
-        batch: 96,
+        batch: Some(96),
         rate: None,
         schedule: Schedule::Cosine,
         patience: 5,
@@ -138,7 +138,7 @@ fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    assert_eq!(seen.len(), 2 + 5 + 1);
+    assert_eq!(seen.len(), 2 + 5);
     assert_eq!(fit.theta, seen[1]);
     assert_eq!(fit.steps, 2);
 }
@@ -162,7 +162,7 @@ fn a_batch_pulls_in_proportion_to_its_weights() {
     let optimizer = Optimizer::Minibatch {
         rule: Rule::Sgd { momentum: 0.0, nesterov: false },
         epochs: 1,
-        batch: 1,
+        batch: Some(1),
         rate: Some(1e-3),
         schedule: Schedule::Constant,
         patience: 1,
@@ -197,7 +197,7 @@ fn batches_that_lack_a_class_use_the_weights_of_all_rows() {
     let optimizer = Optimizer::Minibatch {
         rule: SGD,
         epochs: 40,
-        batch: 4,
+        batch: Some(4),
         rate: Some(0.02),
         schedule: Schedule::Cosine,
         patience: 5,

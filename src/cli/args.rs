@@ -233,9 +233,15 @@ pub struct TrainArgs {
     /// Share of each class held out for validation [0.1]; 0 holds out nothing
     #[arg(long, value_name = "SHARE", help_heading = "Data", conflicts_with = "valid")]
     pub valid_fraction: Option<f64>,
+    /// Labels of --valid in a file of their own
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "valid")]
+    pub valid_label_file: Option<String>,
     /// Score the finished model on these files
     #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
     pub test: Vec<String>,
+    /// Labels of --test in a file of their own
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "test")]
+    pub test_label_file: Option<String>,
     /// Column that says train, valid or test for each row
     #[arg(long, value_name = "COLUMN", help_heading = "Data", conflicts_with_all = ["valid", "valid_fraction"])]
     pub split_col: Option<String>,
@@ -286,7 +292,8 @@ pub struct TrainArgs {
     /// What the penalty falls on
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Learner")]
     pub decay: DecayArg,
-    /// Metric by which l2, beta and the epoch are chosen [macro_recall]
+    /// Metric by which l2 and beta are chosen: macro_recall, macro_f1, top1, worst_class, g_mean, mcc, log_loss, ...
+    /// [macro_recall]
     #[arg(long, value_name = "METRIC", help_heading = "Learner")]
     pub metric: Option<String>,
     /// Keep the model fitted without the validation rows
@@ -301,7 +308,7 @@ pub struct TrainArgs {
     /// Relative gap of the objective at which lbfgs stops [1e-3, ten times that while it searches]
     #[arg(long, value_name = "GAP", help_heading = "Learner")]
     pub tolerance: Option<f64>,
-    /// Rows a step of a minibatch optimizer [1024]
+    /// Rows a step of a minibatch optimizer [32 to 1024, by the number of rows]
     #[arg(long, value_name = "ROWS", help_heading = "Learner")]
     pub batch: Option<usize>,
     /// Learning rate of a minibatch optimizer [from the scale of the features]
@@ -313,7 +320,7 @@ pub struct TrainArgs {
     /// Schedule of the learning rate [cosine]
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Learner")]
     pub schedule: Option<ScheduleArg>,
-    /// Epochs without a better validation score before a minibatch fit stops [5]
+    /// Epochs without a lower balanced log-loss of the validation rows before a minibatch fit stops [5]
     #[arg(long, value_name = "N", help_heading = "Learner")]
     pub patience: Option<usize>,
 
@@ -445,7 +452,7 @@ pub struct WeightsArgs {
     /// A file of lines class,count, or data with a label column
     pub input: String,
     /// Values of beta: 0.9999, 1-1e-7, N=10000
-    #[arg(long, value_name = "BETA", num_args = 1.., default_values = ["0.9", "0.99", "0.999", "0.9999"])]
+    #[arg(long, value_name = "BETA,..", value_delimiter = ',', default_values = ["0.9", "0.99", "0.999", "0.9999"])]
     pub beta: Vec<String>,
     /// Add the beta at which the rarest class weighs RATIO times the most frequent one
     #[arg(long, value_name = "RATIO")]

@@ -4,9 +4,8 @@ use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
 use super::plan::{PriorPlan, prior_of, read_options};
-use super::scoring::Scorer;
+use super::scoring::{Scorer, say_left_out, unseen_text};
 use super::talk::{Progress, Talk};
-use super::train_data::unseen_text;
 use super::{kernels, print, print_json, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
@@ -51,6 +50,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let reader =
             DatasetReader::open(&args.data, &options, &metadata.encoder, labels, LabelNeed::Required)?;
         let mut data = reader.read_all()?;
+        say_left_out(&talk, &data);
         let mut probabilities = scorer.logits(&mut data);
         let correction = scorer.correction(&prior, &probabilities)?;
         correction.posteriors_in_place(&mut probabilities);
@@ -106,7 +106,7 @@ fn handle_unseen(
     }
     let rows: u64 = data.unseen.iter().map(|(_, rows)| rows).sum();
     match args.unseen {
-        UnseenArg::Wrong => talk.phase("Unseen", &unseen_text(&data.unseen, rows, data.rows() as u64)),
+        UnseenArg::Wrong => talk.phase("Unseen", &unseen_text(&data.unseen, data.rows() as u64)),
         UnseenArg::Error => {
             let classes = data.unseen.iter().map(|(name, _)| name.clone()).collect();
             return Err(Error::UnseenLabels { file: data.source.name.clone(), rows, classes });

@@ -24,8 +24,12 @@ pub struct TrainPlan {
     pub train: Vec<String>,
     /// Where validation rows come from.
     pub validation: ValidationPlan,
+    /// File of the labels of the validation files.
+    pub valid_label_file: Option<String>,
     /// Test files; empty for none.
     pub test: Vec<String>,
+    /// File of the labels of the test files.
+    pub test_label_file: Option<String>,
     /// How files are read.
     pub read: ReadOptions,
     /// Scaling of the features; `None` decides by their kind.
@@ -114,16 +118,22 @@ impl TrainPlan {
         let choosing = l2.is_none() || weighting == WeightingPlan::ChooseBeta;
         if validation == ValidationPlan::None {
             check_without_validation(&args, l2, &weighting)?;
-        } else if !choosing && matches!(optimizer, OptimizerPlan::Given(Optimizer::Lbfgs { .. })) {
-            let with = "a given l2 and weighting under --optimizer lbfgs";
+        } else if !choosing {
+            let with = "a given l2 and weighting";
             no_effect(args.metric.is_some(), "--metric", with, "nothing is left to choose: leave it out")?;
+        }
+        if matches!(validation, ValidationPlan::Files(_)) {
+            let help = "rows of --valid files are never fitted on: leave it out";
+            no_effect(args.no_refit, "--no-refit", "--valid", help)?;
         }
         let metric = Metric::parse(args.metric.as_deref().unwrap_or("macro_recall"))?;
         if args.run.quiet {
             no_effect(args.progress != ProgressArg::Auto, "--progress", "--quiet", "leave one of them out")?;
         }
+        let out = args.out.clone().unwrap_or_else(|| default_out(&args.train));
+        refuse_overwriting(&out, args.train.iter().chain(&args.valid).chain(&args.test))?;
         Ok(TrainPlan {
-            out: args.out.clone().unwrap_or_else(|| default_out(&args.train)),
+            out,
             read: ReadOptions {
                 features: args.columns.features.clone(),
                 id_col: args.columns.id_col.clone(),
@@ -138,7 +148,8 @@ impl TrainPlan {
             scale: scale_of(args.scale),
             max_weight: args.max_weight,
             logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
-            refit: !args.no_refit && validation != ValidationPlan::None,
+            refit: !args.no_refit
+                && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
             seed: args.seed,
             progress: match args.progress {
                 ProgressArg::Auto => automatic_progress(),
@@ -146,7 +157,9 @@ impl TrainPlan {
                 ProgressArg::Never => Progress::Off,
             },
             train: args.train,
+            valid_label_file: args.valid_label_file,
             test: args.test,
+            test_label_file: args.test_label_file,
             validation,
             weighting,
             loss,
@@ -187,8 +200,11 @@ fn positive(flag: &str, value: Option<f64>) -> Result<Option<f64>> {
 }
 
 fn at_least_one(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
+    const MOST: usize = 1_000_000_000;
     match value {
-        Some(0) => Err(out_of_range(flag, 0, "is not positive", "give a whole number from 1")),
+        Some(n) if !(1..=MOST).contains(&n) => {
+            Err(out_of_range(flag, n, "is outside 1 to 1e9", "give a whole number from 1"))
+        }
         value => Ok(value),
     }
 }
@@ -363,7 +379,7 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
             other => Rule::Sgd { momentum, nesterov: other == OptimizerArg::Nesterov },
         },
         epochs: epochs.unwrap_or(20),
-        batch: at_least_one("--batch", args.batch)?.unwrap_or(1024),
+        batch: at_least_one("--batch", args.batch)?,
         rate: positive("--lr", args.lr)?,
         schedule: match args.schedule {
             None | Some(ScheduleArg::Cosine) => Schedule::Cosine,
@@ -387,6 +403,18 @@ fn scale_of(scale: ScaleArg) -> Option<Scale> {
         ScaleArg::L2 => Some(Scale::L2),
         ScaleArg::Standard => Some(Scale::Standard),
     }
+}
+
+/// Refuses an output that is one of the inputs, however it is spelt.
+pub fn refuse_overwriting<'a>(out: &str, inputs: impl Iterator<Item = &'a String>) -> Result<()> {
+    let Ok(target) = std::fs::canonicalize(out) else { return Ok(()) };
+    for input in inputs {
+        if std::fs::canonicalize(input).is_ok_and(|input| input == target) {
+            let help = "name another file with --out";
+            return Err(Error::bad_value("--out", out, "is an input of the same run", help));
+        }
+    }
+    Ok(())
 }
 
 /// Model file in the current folder, named after the first training path.
@@ -460,11 +488,11 @@ pub enum PriorPlan {
 
 /// Reads `--prior`; anything that is no keyword is a file.
 pub fn prior_of(args: &PriorArgs) -> PriorPlan {
-    match args.prior.as_str() {
+    match args.prior.to_ascii_lowercase().as_str() {
         "trained" => PriorPlan::Trained,
         "natural" => PriorPlan::Natural,
         "uniform" => PriorPlan::Uniform,
         "em" => PriorPlan::Em,
-        path => PriorPlan::File(path.into()),
+        _ => PriorPlan::File(args.prior.clone()),
     }
 }

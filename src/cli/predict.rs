@@ -1,7 +1,7 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{LabelArgs, PredictArgs};
-use super::plan::{PriorPlan, prior_of, read_options};
+use super::plan::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::scoring::{Scorer, most_probable};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
@@ -9,6 +9,7 @@ use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
+use crate::metrics::check_probabilities;
 use crate::report::format::thousands;
 use crate::report::predictions::{PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter};
 use crate::{Error, Result};
@@ -26,6 +27,9 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             help: "write the predictions to a file with --out".into(),
         });
     }
+    if args.out != "-" {
+        refuse_overwriting(&args.out, args.data.iter().chain([&args.model]))?;
+    }
     let prior = prior_of(&args.prior);
     let options =
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
@@ -35,7 +39,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut correction = None;
-        let mut rows = 0u64;
+        let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             let mut values = scorer.logits(&mut block);
             let correction = match &correction {
@@ -43,6 +47,8 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 None => correction.insert(scorer.correction(&prior, &values)?),
             };
             correction.posteriors_in_place(&mut values);
+            check_probabilities(&values, scorer.classes())?;
+            unseen_levels += block.unseen_levels;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(PredictionWriter::create(
@@ -64,6 +70,10 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             return Err(Error::NoRows { file: args.data.join(", "), why: String::new() });
         };
         writer.finish()?;
+        if unseen_levels > 0 {
+            let cells = thousands(unseen_levels);
+            talk.phase("", &format!("{cells} text cells hold values unseen in training"));
+        }
         if args.out != "-" {
             talk.phase("Saved", &format!("{} predictions in {}", thousands(rows), args.out));
         }

@@ -1,10 +1,13 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
 use super::plan::PriorPlan;
+use super::talk::Talk;
 use crate::Result;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
 use crate::model_file::{self, SavedModel};
+use crate::report::format::thousands;
+use crate::report::text;
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::prior_shift::estimate_prior;
@@ -58,6 +61,41 @@ impl Scorer {
         let shares = training_shares(&metadata.counts);
         PriorCorrection::new(metadata.loss, &metadata.class_weights, &shares, metadata.logit_adjust, prior)
     }
+}
+
+/// Says which cells and rows of `data` could not be used as they are.
+pub fn say_left_out(talk: &Talk, data: &Dataset) {
+    if data.dropped_unlabeled > 0 {
+        talk.phase("", &format!("{} rows without a label left out", thousands(data.dropped_unlabeled)));
+    }
+    if data.unseen_levels > 0 {
+        let cells = thousands(data.unseen_levels);
+        talk.phase(
+            "",
+            &format!("{cells} text cells hold values unseen in training; they count as none of the known"),
+        );
+    }
+}
+
+/// Names of classes the model does not know, with their rows.
+pub fn unseen_text(unseen: &[(String, u64)], all: u64) -> String {
+    const SHOWN: usize = 6;
+    let rows: u64 = unseen.iter().map(|(_, rows)| rows).sum();
+    let mut names: Vec<String> = unseen
+        .iter()
+        .take(SHOWN)
+        .map(|(name, rows)| format!("{} {}", text::printable(name), thousands(*rows)))
+        .collect();
+    if unseen.len() > SHOWN {
+        names.push(format!("{} more", unseen.len() - SHOWN));
+    }
+    format!(
+        "{} of {} rows are of {} classes unseen in training and count as wrong: {}",
+        thousands(rows),
+        thousands(all),
+        unseen.len(),
+        names.join(", ")
+    )
 }
 
 /// The most probable class of each row, the first among equals.

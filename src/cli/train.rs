@@ -8,8 +8,9 @@ use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
 use super::talk::Talk;
 use super::train_data::TrainData;
-use super::train_save::{saved_model, test_scores};
+use super::train_save::{saved_model, scores_record, test_scores};
 use super::{kernels, print_json, with_threads};
+use crate::Result;
 use crate::data::counts::read_class_weights;
 use crate::labels::ClassCounts;
 use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
@@ -18,12 +19,12 @@ use crate::linear::search::{Grid, Recipe, SearchWatch, Trial, WeightedSample, se
 use crate::linear::solver::Fit;
 use crate::metrics::Evaluation;
 use crate::model_file;
+use crate::output::AtomicFile;
 use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::{Beta, Scheme, WeightSummary};
-use crate::{Error, Result};
 
 /// Runs the command.
 ///
@@ -56,29 +57,30 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         if threads == 1 { "" } else { "s" },
         kernels.isa().name()
     ));
+    // A folder that cannot be written to is found before the work, not after it.
+    drop(AtomicFile::create(&plan.out)?);
     let data = TrainData::read(plan, talk)?;
     let counts = data.main.counts(Some(&data.train));
     let schemes = schemes(plan, &data, &counts)?;
+    let several_schemes = schemes.len() > 1;
     let recipe = recipe(plan, &data);
     talk.phase("Solver", &solver_text(&recipe.optimizer));
+    let searched = data.train_sample();
     if let [scheme] = &schemes[..] {
-        let sample = data.train_sample();
-        let weighted = WeightedSample::new(sample.view(), scheme, &recipe)?;
-        let summary =
-            WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
-        say_weights(talk, &summary, sample.labels.len());
+        let weighted = WeightedSample::new(searched.view(), scheme, &recipe)?;
+        say_weights(talk, &searched.weight_summary(&weighted), searched.labels.len());
+    }
+    if plan.logit_adjust != 0.0 && plan.weighting != WeightingPlan::Scheme(Scheme::None) {
+        talk.phase("Note", "class weights and --logit-adjust both correct for the imbalance here");
     }
 
-    let several_schemes = schemes.len() > 1;
     let mut trials = Trials::new(talk, interrupt);
     let best = choose(plan, &data, schemes, &recipe, kernels, &mut trials)?;
     let trials = trials.summaries;
-    let interrupted = interrupt.is_set();
-    let refit = plan.refit && data.has_rows_to_add() && !interrupted;
-    let sample = if refit { data.all_sample() } else { data.train_sample() };
+    let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
+    let sample = if refit { data.all_sample() } else { searched };
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &recipe)?;
-    let mut summary =
-        WeightSummary::new(&weighted.class_weights, &weighted.counts, sample.labels_and_weights());
+    let mut summary = sample.weight_summary(&weighted);
     if trials.len() > 1 {
         talk.phase("Chosen", &format!("{}  l2 {}  by {}", best.scheme, short(best.l2), plan.metric.name()));
     }
@@ -87,55 +89,29 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         summary.suggestion = None;
         say_weights(talk, &summary, sample.labels.len());
     }
+    let labels = &data.main.label_map;
+    if let Some(valid) = &best.evaluation {
+        let prior = format!("as trained, {} rows held out", thousands(valid.rows));
+        say_scores(talk, "Valid", valid, labels, &prior);
+    }
 
-    let finished = finish(plan, &weighted, &best, &recipe, refit, kernels, talk, interrupt)?;
-    let chosen = Chosen {
-        scheme: best.scheme.to_string(),
-        l2: best.l2,
-        metric: (trials.len() > 1).then(|| plan.metric.name()),
-    };
+    let finished = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels }
+        .run(talk, interrupt)?;
     let fit = FitSummary::of(&finished, sample.labels.len(), refit);
-    talk.phase(
-        "Fitted",
-        &format!(
-            "{}{} rows, {} {}; {}",
-            if refit { "training and validation rows together: " } else { "" },
-            thousands(fit.rows as u64),
-            fit.steps,
-            if matches!(recipe.optimizer, Optimizer::Lbfgs { .. }) { "iterations" } else { "epochs" },
-            text::certificate_text(&fit.certificate, fit.converged)
-        ),
-    );
+    talk.phase("Fitted", &fitted_text(&fit, &recipe.optimizer));
 
     let mut saved = saved_model(plan, &data, &weighted, &recipe, &best, &finished, &trials);
-    let labels = &saved.metadata.label_map;
-    if let Some(valid) = &best.evaluation {
-        say_scores(
-            talk,
-            "Valid",
-            valid,
-            labels,
-            &format!("as trained, {} rows held out", thousands(valid.rows)),
-        );
-    }
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
         say_scores(talk, "Test", &test.trained, labels, "as trained");
-        talk.phase(
-            "",
-            &format!(
-                "probabilities with --prior natural: log-loss {:.4}   ECE {:.4}",
-                test.natural_log_loss, test.natural_ece
-            ),
-        );
+        let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
+        talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
     }
     if !summary.does_nothing || plan.logit_adjust != 0.0 {
-        talk.phase(
-            "Note",
-            "probabilities are tilted by the weights; predict and eval take --prior natural to put them right",
-        );
+        let tilted = "probabilities are tilted towards the rare classes";
+        talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
     }
-    saved.record_scores(best.evaluation.as_ref(), test.as_ref());
+    saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
     let took = started.elapsed().as_secs_f64();
     talk.phase(
@@ -148,9 +124,14 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
             plan.out
         ),
     );
-    if interrupted {
-        talk.phase("Stopped", "interrupted: this is the best model so far, without a final fit");
+    if interrupt.is_set() {
+        talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
     }
+    let chosen = Chosen {
+        scheme: best.scheme.to_string(),
+        l2: best.l2,
+        metric: (trials.len() > 1).then(|| plan.metric.name()),
+    };
     Ok(TrainReport {
         schema: "cbfit.train/1",
         cbfit: env!("CARGO_PKG_VERSION"),
@@ -199,8 +180,8 @@ fn choose(
     let Some(Trial { scheme, l2, fit, .. }) = best else {
         return Ok(Best { scheme: Scheme::None, l2: 0.0, fit: None, evaluation: None });
     };
-    let counts = ClassCounts::of(&sample.labels, sample.row_weights.as_deref(), sample.classes);
-    let evaluation = validation.evaluate(&fit.theta, recipe.loss, &counts, kernels, true)?;
+    let weighted = WeightedSample::new(sample.view(), &scheme, recipe)?;
+    let evaluation = validation.evaluate(&fit.theta, &weighted, recipe, kernels, true)?;
     Ok(Best { scheme, l2, fit: Some(fit), evaluation: Some(evaluation) })
 }
 
@@ -214,52 +195,58 @@ fn search_optimizer(optimizer: &Optimizer) -> Optimizer {
     }
 }
 
-#[allow(clippy::too_many_arguments)] // The final fit is where all strands of the run meet.
-fn finish(
-    plan: &TrainPlan,
-    weighted: &WeightedSample<'_>,
-    best: &Best,
-    recipe: &Recipe,
-    refit_more_rows: bool,
+/// The fit of the chosen setting on all its rows.
+struct FinalFit<'f> {
+    weighted: &'f WeightedSample<'f>,
+    best: &'f Best,
+    recipe: &'f Recipe,
+    /// Whether rows are fitted that the search held out.
+    refit: bool,
     kernels: &'static Kernels,
-    talk: &mut Talk,
-    interrupt: &Interrupt,
-) -> Result<Fit> {
-    let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
-    if let Some(found) = &best.fit
-        && !refit_more_rows
-        && (is_minibatch || interrupt.is_set())
-    {
-        // Minibatches keep their best epoch: fitting on would undo the early stop.
-        return Ok(found.clone());
-    }
-    let mut objective = Objective::new(weighted.problem(recipe, best.l2), kernels);
-    let start = match &best.fit {
-        Some(found) if !is_minibatch => found.theta.clone(),
-        _ => objective.problem().start(),
-    };
-    let optimizer = match (recipe.optimizer, &best.fit) {
-        // The best number of epochs again, with the whole schedule of the learning rate in them.
-        (Optimizer::Minibatch { rule, batch, rate, schedule, patience, seed, .. }, Some(found)) => {
-            Optimizer::Minibatch { rule, epochs: found.steps, batch, rate, schedule, patience, seed }
+}
+
+impl FinalFit<'_> {
+    fn run(&self, talk: &mut Talk, interrupt: &Interrupt) -> Result<Fit> {
+        let is_minibatch = matches!(self.recipe.optimizer, Optimizer::Minibatch { .. });
+        if let Some(found) = &self.best.fit
+            && !self.refit
+            && (is_minibatch || interrupt.is_set())
+        {
+            // Minibatches have kept their best epoch: fitting on would undo the early stop.
+            return Ok(found.clone());
         }
-        (given, _) => given,
-    };
-    let begun = Instant::now();
-    let fitted = fit(&mut objective, &start, &optimizer, None, &mut |progress| {
-        talk.progress(&progress_text("final fit", progress, &begun));
-        if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    talk.clear_progress();
-    let fitted = fitted?;
-    if !fitted.certificate.objective.is_finite() {
-        return Err(Error::Diverged {
-            value: fitted.certificate.objective,
-            place: "the final fit".into(),
-            lr: plan.optimizer_rate(),
+        let mut objective = Objective::new(self.weighted.problem(self.recipe, self.best.l2), self.kernels);
+        let start = match &self.best.fit {
+            Some(found) if !is_minibatch => found.theta.clone(),
+            _ => objective.problem().start(),
+        };
+        // The best epoch of the trial, which had the same cold start and the same schedule.
+        let last_epoch = self.best.fit.as_ref().filter(|_| is_minibatch).map(|found| found.steps);
+        let begun = Instant::now();
+        let fitted = fit(&mut objective, &start, &self.recipe.optimizer, None, &mut |progress| {
+            talk.progress(&progress_text("final fit", progress, &begun));
+            let enough = last_epoch.is_some_and(|last| progress.step >= last);
+            if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        talk.clear_progress();
+        fitted
     }
-    Ok(fitted)
+}
+
+fn fitted_text(fit: &FitSummary, optimizer: &Optimizer) -> String {
+    let (unit, reached) = match optimizer {
+        Optimizer::Lbfgs { .. } if fit.converged => ("iterations", ""),
+        Optimizer::Lbfgs { .. } => ("iterations", ", NOT converged"),
+        // Minibatches end by their epochs, not by a tolerance.
+        Optimizer::Minibatch { .. } => ("epochs", ""),
+    };
+    format!(
+        "{}{} rows, {} {unit}; {}{reached}",
+        if fit.refitted { "training and validation rows together: " } else { "" },
+        thousands(fit.rows as u64),
+        fit.steps,
+        text::certificate_text(&fit.certificate),
+    )
 }
 
 fn say_weights(talk: &Talk, summary: &WeightSummary, rows: usize) {
@@ -300,8 +287,9 @@ fn solver_text(optimizer: &Optimizer) -> String {
             )
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, .. } => format!(
-            "{}   {epochs} epochs, batch {batch}, rate {}, {} schedule, patience {patience}",
+            "{}   {epochs} epochs, batch {}, rate {}, {} schedule, patience {patience}",
             rule.name(),
+            batch.map_or("by the rows".into(), |batch| batch.to_string()),
             rate.map_or("from the features".into(), short),
             schedule.name()
         ),
@@ -396,13 +384,4 @@ fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
         progress.objective,
         seconds(begun.elapsed().as_secs_f64())
     )
-}
-
-impl TrainPlan {
-    fn optimizer_rate(&self) -> String {
-        match self.optimizer {
-            OptimizerPlan::Given(Optimizer::Minibatch { rate: Some(rate), .. }) => short(rate),
-            _ => "chosen by cbfit".into(),
-        }
-    }
 }

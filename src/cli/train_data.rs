@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::plan::{TrainPlan, ValidationPlan};
+use super::scoring::{say_left_out, unseen_text};
 use super::talk::Talk;
 use crate::data::dataset::{Dataset, read_training};
 use crate::data::dataset_reader::DatasetReader;
@@ -12,12 +13,13 @@ use crate::data::scale::{Scale, Scaler};
 use crate::data::split::{Part, StratifiedSplit};
 use crate::labels::ClassCounts;
 use crate::linear::rows::Rows;
-use crate::linear::search::{Sample, Validation};
+use crate::linear::search::{Sample, Validation, WeightedSample};
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::report::format::{bytes, seconds, thousands};
 use crate::report::text;
 use crate::report::train::{DataSummary, SplitSummary};
+use crate::weighting::WeightSummary;
 use crate::{Error, Result};
 
 /// Rows by part, scaled.
@@ -81,9 +83,10 @@ impl OwnedSample<'_> {
         }
     }
 
-    /// Labels and weights, where rows have weights.
-    pub fn labels_and_weights(&self) -> Option<(&[u32], &[f64])> {
-        self.row_weights.as_deref().map(|weights| (self.labels.as_slice(), weights))
+    /// What the class weights of `weighted`, made of this sample, amount to.
+    pub fn weight_summary(&self, weighted: &WeightedSample<'_>) -> WeightSummary {
+        let rows = self.row_weights.as_deref().map(|weights| (self.labels.as_slice(), weights));
+        WeightSummary::new(&weighted.class_weights, &weighted.counts, rows)
     }
 }
 
@@ -101,16 +104,20 @@ impl TrainData {
         }
         let split = split(plan, &mut main)?;
         talk.phase("Labels", &text::labels_line(&main.counts(Some(&split.train))));
-        if main.dropped_unlabeled > 0 {
-            talk.phase("", &format!("{} rows without a label left out", thousands(main.dropped_unlabeled)));
-        }
         let mut valid = split.valid;
         if let ValidationPlan::Files(paths) = &plan.validation {
-            valid = Held::File(read_more(talk, "Valid", paths, &plan.read, &main)?);
+            valid = Held::File(read_more(talk, "Valid", paths, &plan.valid_label_file, plan, &main)?);
         }
         let mut test = split.test;
         if !plan.test.is_empty() {
-            test = Held::File(read_more(talk, "Test", &plan.test, &plan.read, &main)?);
+            if test.len() > 0 {
+                let rows = thousands(test.len() as u64);
+                talk.phase(
+                    "",
+                    &format!("{rows} test rows of the split column are left out: --test names others"),
+                );
+            }
+            test = Held::File(read_more(talk, "Test", &plan.test, &plan.test_label_file, plan, &main)?);
         }
         let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
         let (scaler, constant_columns) = Scaler::fit(scale, &main.features, &split.train);
@@ -306,36 +313,24 @@ fn read_more(
     talk: &Talk,
     name: &str,
     paths: &[String],
-    options: &ReadOptions,
+    label_file: &Option<String>,
+    plan: &TrainPlan,
     main: &Dataset,
 ) -> Result<Box<Dataset>> {
     let begun = Instant::now();
-    let options = ReadOptions { split_col: None, weight_col: None, label_file: None, ..options.clone() };
+    let options = ReadOptions {
+        split_col: None,
+        weight_col: None,
+        label_file: label_file.clone(),
+        ..plan.read.clone()
+    };
     let reader = DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
     let dataset = reader.read_all()?;
     say_read(talk, name, &dataset, begun);
     if !dataset.unseen.is_empty() {
-        let rows: u64 = dataset.unseen.iter().map(|(_, rows)| rows).sum();
-        talk.phase("", &unseen_text(&dataset.unseen, rows, dataset.rows() as u64));
+        talk.phase("", &unseen_text(&dataset.unseen, dataset.rows() as u64));
     }
     Ok(Box::new(dataset))
-}
-
-/// Names of classes the model does not know, with their rows.
-pub(super) fn unseen_text(unseen: &[(String, u64)], rows: u64, all: u64) -> String {
-    const SHOWN: usize = 6;
-    let mut names: Vec<String> =
-        unseen.iter().take(SHOWN).map(|(name, rows)| format!("{name} {}", thousands(*rows))).collect();
-    if unseen.len() > SHOWN {
-        names.push(format!("{} more", unseen.len() - SHOWN));
-    }
-    format!(
-        "{} of {} rows are of {} classes unseen in training and count as wrong: {}",
-        thousands(rows),
-        thousands(all),
-        unseen.len(),
-        names.join(", ")
-    )
 }
 
 fn say_read(talk: &Talk, name: &str, dataset: &Dataset, begun: Instant) {
@@ -356,4 +351,5 @@ fn say_read(talk: &Talk, name: &str, dataset: &Dataset, begun: Instant) {
             seconds(took)
         ),
     );
+    say_left_out(talk, dataset);
 }

@@ -65,20 +65,17 @@ pub fn saved_model(
     }
 }
 
-impl SavedModel {
-    /// Records scores in the metadata, without their tables by class.
-    pub(super) fn record_scores(&mut self, valid: Option<&Evaluation>, test: Option<&TestScores>) {
-        let brief = |evaluation: &Evaluation| {
-            let mut value = json!(evaluation);
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("per_class");
-                fields.remove("most_confused");
-            }
-            value
-        };
-        self.metadata.metrics =
-            json!({ "valid": valid.map(brief), "test": test.map(|test| brief(&test.trained)) });
-    }
+/// Scores as the model file records them: without their tables by class.
+pub fn scores_record(valid: Option<&Evaluation>, test: Option<&TestScores>) -> Value {
+    let brief = |evaluation: &Evaluation| {
+        let mut value = json!(evaluation);
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("per_class");
+            fields.remove("most_confused");
+        }
+        value
+    };
+    json!({ "valid": valid.map(brief), "test": test.map(|test| brief(&test.trained)) })
 }
 
 /// Scores the model on the test rows, as trained and under the natural prior.

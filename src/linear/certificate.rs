@@ -26,8 +26,11 @@ pub struct Certificate {
 pub fn certify(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: &[f32]) -> Certificate {
     let kernels = objective.kernels();
     let total = value.objective();
-    let relative_gap =
-        dual_value(objective, theta, value, gradient).map(|dual| ((total - dual) / total.abs()).max(0.0));
+    // A gap that is no number proves nothing; `max` alone would turn it into 0.
+    let relative_gap = dual_value(objective, theta, value, gradient)
+        .map(|dual| (total - dual) / total.abs())
+        .filter(|gap| !gap.is_nan())
+        .map(|gap| gap.max(0.0));
     Certificate { objective: total, gradient_norm: kernels.dot(gradient, gradient).sqrt(), relative_gap }
 }
 

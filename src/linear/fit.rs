@@ -29,8 +29,8 @@ pub enum Optimizer {
         rule: Rule,
         /// Passes over the rows at most.
         epochs: usize,
-        /// Rows a step.
-        batch: usize,
+        /// Rows a step; `None`: by the number of rows.
+        batch: Option<usize>,
         /// Base learning rate; `None`: from the scale of the features.
         rate: Option<f64>,
         /// Decay of the rate.
@@ -98,9 +98,11 @@ pub fn fit(
                     stop => stop,
                 })?;
             if let Some(theta) = best.theta.take().filter(|theta| *theta != fit.theta) {
-                let mut gradient = vec![0.0; theta.len()];
-                let value = objective.evaluate(&theta, &mut gradient);
-                fit.certificate = certify(objective, &theta, value, &gradient);
+                let mut entered = theta.clone();
+                objective.enter(&mut entered);
+                let mut gradient = vec![0.0; entered.len()];
+                let value = objective.evaluate(&entered, &mut gradient);
+                fit.certificate = certify(objective, &entered, value, &gradient);
                 fit.theta = theta;
                 fit.steps = best.epoch;
             }
@@ -139,6 +141,6 @@ impl<'b, 's> Best<'b, 's> {
         } else {
             self.waited += 1;
         }
-        if self.waited > self.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.waited >= self.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

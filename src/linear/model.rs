@@ -45,7 +45,7 @@ impl LinearModel {
             Vec::new,
             |buffer, (block, z)| {
                 let start = block * BLOCK_ROWS;
-                let x = rows.block(kernels, start, start + z.len() / classes, buffer);
+                let x = rows.block(kernels, None, start, start + z.len() / classes, buffer);
                 kernels.logits(x, self.features, &packed, &self.bias, z, classes);
             },
         );

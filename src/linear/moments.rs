@@ -59,6 +59,18 @@ impl Moments {
         Moments { total_weight, class_share, class_sums, mean, variance }
     }
 
+    /// Moves the origin of the features to `centre` (D values).
+    pub fn recentre(&mut self, centre: &[f32]) {
+        for (sums, share) in self.class_sums.chunks_exact_mut(centre.len().max(1)).zip(&self.class_share) {
+            for (sum, &c) in sums.iter_mut().zip(centre) {
+                *sum = (f64::from(*sum) - share * f64::from(c)) as f32;
+            }
+        }
+        for (mean, &c) in self.mean.iter_mut().zip(centre) {
+            *mean -= f64::from(c);
+        }
+    }
+
     /// Sum of the variances: the trace of the weighted covariance, the natural scale of l2.
     pub fn total_variance(&self) -> f64 {
         self.variance.iter().sum()
@@ -89,7 +101,7 @@ impl Partial {
         let mut class_weight = 0.0;
         for &row in rows {
             let weight = f64::from(problem.weights[row]);
-            problem.rows.gather_into(kernels, &[row], x);
+            problem.rows.gather_into(kernels, None, &[row], x);
             class_weight += weight;
             for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x.iter()) {
                 let value = f64::from(value);

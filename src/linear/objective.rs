@@ -24,12 +24,18 @@ impl Value {
 
 /// Evaluates J for a [`Problem`]. Parameters are one vector: `C x D` weights, row-major, then C biases.
 ///
+/// Where the bias carries no penalty, features are centred on their weighted mean: `z = W (x - mean) + b'` and
+/// `b = b' - W mean` describe the same functions under the same penalty, but without the mean neither rounding nor the
+/// largest eigenvalue of features that are never negative (after a ReLU) stands in the way. All parameters and gradients
+/// here are in these coordinates; [`Objective::enter`] and [`Objective::leave`] translate.
+///
 /// Rows are cut into segments by the shape of the data alone. Each segment sums its blocks in order, the segments are
 /// added in order: threads only decide who computes what.
 pub struct Objective<'a> {
     problem: Problem<'a>,
     kernels: &'static Kernels,
     moments: Moments,
+    centre: Option<Vec<f32>>,
     plan: Plan,
     packed: PackedWeights,
     segments: Vec<Segment>,
@@ -77,13 +83,19 @@ struct Scratch {
 impl<'a> Objective<'a> {
     /// Prepares `problem`: one pass over the rows for their moments.
     pub fn new(problem: Problem<'a>, kernels: &'static Kernels) -> Self {
-        let moments = Moments::of(&problem, kernels);
+        let mut moments = Moments::of(&problem, kernels);
+        let centre = (!problem.decay.on_bias())
+            .then(|| moments.mean.iter().map(|&mean| mean as f32).collect::<Vec<f32>>());
+        if let Some(centre) = &centre {
+            moments.recentre(centre);
+        }
         let plan = Plan::new(problem.rows.len(), problem.classes, problem.parameters());
         let segments = problem.rows.len().div_ceil(plan.segment_rows);
         Objective {
             problem,
             kernels,
             moments,
+            centre,
             plan,
             packed: PackedWeights::default(),
             segments: (0..segments).map(|_| Segment::default()).collect(),
@@ -101,7 +113,32 @@ impl<'a> Objective<'a> {
         self.kernels
     }
 
-    /// Weighted moments of the rows.
+    /// What is subtracted from every row, if anything.
+    pub fn centre(&self) -> Option<&[f32]> {
+        self.centre.as_deref()
+    }
+
+    /// Parameters over the features as they are, in the coordinates of this objective.
+    pub fn enter(&self, theta: &mut [f32]) {
+        self.shift_bias(theta, 1.0);
+    }
+
+    /// Parameters in the coordinates of this objective, over the features as they are.
+    pub fn leave(&self, theta: &mut [f32]) {
+        self.shift_bias(theta, -1.0);
+    }
+
+    fn shift_bias(&self, theta: &mut [f32], sign: f64) {
+        let Some(centre) = &self.centre else { return };
+        let (weight, bias) = theta.split_at_mut(self.problem.classes * centre.len());
+        for (class, b) in bias.iter_mut().enumerate() {
+            let w = &weight[class * centre.len()..(class + 1) * centre.len()];
+            let shift: f64 = w.iter().zip(centre).map(|(&w, &m)| f64::from(w) * f64::from(m)).sum();
+            *b = (f64::from(*b) + sign * shift) as f32;
+        }
+    }
+
+    /// Weighted moments of the rows, in the coordinates of this objective.
     pub fn moments(&self) -> &Moments {
         &self.moments
     }
@@ -128,12 +165,13 @@ impl<'a> Objective<'a> {
         };
 
         let (problem, kernels, plan, packed) = (&self.problem, self.kernels, self.plan, &self.packed);
+        let pass = Pass { problem, kernels, packed, bias: &shifted, centre: self.centre.as_deref() };
         self.segments.par_iter_mut().enumerate().for_each_init(
             Scratch::default,
             |scratch, (number, segment)| {
                 let start = number * plan.segment_rows;
                 let end = (start + plan.segment_rows).min(problem.rows.len());
-                segment.run(problem, kernels, packed, &shifted, plan.block_rows, start..end, scratch);
+                segment.run(&pass, plan.block_rows, start..end, scratch);
             },
         );
 
@@ -172,18 +210,25 @@ impl<'a> Objective<'a> {
     }
 }
 
+/// What all segments of one evaluation share.
+struct Pass<'p> {
+    problem: &'p Problem<'p>,
+    kernels: &'static Kernels,
+    packed: &'p PackedWeights,
+    /// Biases plus offsets.
+    bias: &'p [f32],
+    centre: Option<&'p [f32]>,
+}
+
 impl Segment {
-    #[allow(clippy::too_many_arguments)] // The loop body of `evaluate`; a struct for one call would only rename them.
     fn run(
         &mut self,
-        problem: &Problem<'_>,
-        kernels: &Kernels,
-        packed: &PackedWeights,
-        bias: &[f32],
+        pass: &Pass<'_>,
         block_rows: usize,
         rows: std::ops::Range<usize>,
         scratch: &mut Scratch,
     ) {
+        let (problem, kernels) = (pass.problem, pass.kernels);
         let (classes, features) = (problem.classes, problem.rows.features());
         self.loss = 0.0;
         self.gradient.clear();
@@ -193,10 +238,10 @@ impl Segment {
         let mut unflushed = 0;
         for start in rows.clone().step_by(block_rows) {
             let end = (start + block_rows).min(rows.end);
-            let x = problem.rows.block(kernels, start, end, &mut scratch.rows);
+            let x = problem.rows.block(kernels, pass.centre, start, end, &mut scratch.rows);
             scratch.logits.resize((end - start) * classes, 0.0);
             let z = scratch.logits.as_mut_slice();
-            kernels.logits(x, features, packed, bias, z, classes);
+            kernels.logits(x, features, pass.packed, pass.bias, z, classes);
             let (labels, weights) = (&problem.labels[start..end], &problem.weights[start..end]);
             self.loss += problem.loss.residuals(kernels, z, classes, classes, labels, weights);
             kernels.accumulate_gradient(z, classes, classes, x, features, &mut self.recent);

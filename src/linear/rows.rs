@@ -1,6 +1,6 @@
 //! Rows of a feature matrix as f32 blocks, the form in which kernels take them.
 
-use crate::matrix::{MatRef, Matrix, Storage};
+use crate::matrix::{MatRef, Matrix};
 use crate::simd::Kernels;
 
 /// All rows of a matrix, or a chosen list of them, without a copy of the matrix.
@@ -36,11 +36,12 @@ impl<'a> Rows<'a> {
         self.matrix.cols()
     }
 
-    /// Rows `start..end` of this view as `(end - start) x D` f32 values: borrowed where they lie so in memory,
-    /// otherwise gathered and widened into `buffer`.
+    /// Rows `start..end` of this view minus `centre` (D values), as `(end - start) x D` f32 values: borrowed where they
+    /// lie so in memory, otherwise gathered, widened and centred in `buffer`.
     pub fn block<'b>(
         &self,
         kernels: &Kernels,
+        centre: Option<&[f32]>,
         start: usize,
         end: usize,
         buffer: &'b mut Vec<f32>,
@@ -48,54 +49,43 @@ impl<'a> Rows<'a> {
     where
         'a: 'b,
     {
-        match self.index {
-            None => match self.matrix.row_range(start, end) {
-                MatRef::F32(values) => values,
-                narrow => {
-                    buffer.resize((end - start) * self.features(), 0.0);
-                    widen(kernels, narrow, buffer);
-                    buffer
-                }
-            },
-            Some(index) => {
-                self.gather(kernels, &index[start..end], buffer);
-                buffer
-            }
+        if centre.is_none()
+            && self.index.is_none()
+            && let MatRef::F32(values) = self.matrix.row_range(start, end)
+        {
+            return values;
         }
-    }
-
-    /// The rows at `positions` of this view, in that order, as `positions.len() x D` f32 values in `out`.
-    pub fn gather_into(&self, kernels: &Kernels, positions: &[usize], out: &mut [f32]) {
-        for (&position, row) in positions.iter().zip(out.chunks_exact_mut(self.features())) {
-            self.copy_row(kernels, self.index.map_or(position, |index| index[position]), row);
-        }
-    }
-
-    fn gather(&self, kernels: &Kernels, matrix_rows: &[usize], buffer: &mut Vec<f32>) {
         let features = self.features();
-        buffer.resize(matrix_rows.len() * features, 0.0);
-        for (&row, out) in matrix_rows.iter().zip(buffer.chunks_exact_mut(features)) {
-            self.copy_row(kernels, row, out);
+        buffer.resize((end - start) * features, 0.0);
+        for (position, row) in (start..end).zip(buffer.chunks_exact_mut(features.max(1))) {
+            self.copy_row(kernels, centre, position, row);
+        }
+        buffer
+    }
+
+    /// The rows at `positions` of this view minus `centre` (D values), in that order, as `positions.len() x D` f32 values
+    /// in `out`.
+    pub fn gather_into(
+        &self,
+        kernels: &Kernels,
+        centre: Option<&[f32]>,
+        positions: &[usize],
+        out: &mut [f32],
+    ) {
+        for (&position, row) in positions.iter().zip(out.chunks_exact_mut(self.features().max(1))) {
+            self.copy_row(kernels, centre, position, row);
         }
     }
 
-    fn copy_row(&self, kernels: &Kernels, row: usize, out: &mut [f32]) {
+    fn copy_row(&self, kernels: &Kernels, centre: Option<&[f32]>, position: usize, out: &mut [f32]) {
+        let row = self.index.map_or(position, |index| index[position]);
         match self.matrix.row_range(row, row + 1) {
             MatRef::F32(values) => out.copy_from_slice(values),
-            narrow => widen(kernels, narrow, out),
+            MatRef::F16(values) => kernels.widen_f16(values, out),
+            MatRef::Bf16(values) => kernels.widen_bf16(values, out),
         }
-    }
-
-    /// Whether the values are stored as f32.
-    pub fn is_f32(&self) -> bool {
-        matches!(self.matrix.storage(), Storage::F32(_))
-    }
-}
-
-fn widen(kernels: &Kernels, values: MatRef<'_>, out: &mut [f32]) {
-    match values {
-        MatRef::F32(values) => out.copy_from_slice(values),
-        MatRef::F16(values) => kernels.widen_f16(values, out),
-        MatRef::Bf16(values) => kernels.widen_bf16(values, out),
+        if let Some(centre) = centre {
+            kernels.axpy(-1.0, centre, out);
+        }
     }
 }

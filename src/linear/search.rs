@@ -8,13 +8,13 @@ use super::objective::Objective;
 use super::problem::{Decay, Problem};
 use super::rows::Rows;
 use super::solver::Fit;
-use crate::Result;
 use crate::labels::ClassCounts;
 use crate::loss::{Loss, logit_adjustment};
 use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::{ClassWeights, Normalisation, Scheme};
+use crate::{Error, Result};
 
 /// Rows to fit on, with their labels and weights in the order of the rows.
 #[derive(Debug, Clone, Copy)]
@@ -105,31 +105,107 @@ impl Validation<'_> {
     pub fn evaluate(
         &self,
         theta: &[f32],
-        loss: Loss,
-        counts: &ClassCounts,
+        weighted: &WeightedSample<'_>,
+        recipe: &Recipe,
         kernels: &Kernels,
         full: bool,
     ) -> Result<Evaluation> {
-        let model = model_of(theta, self.rows.features(), loss);
-        let mut probabilities = model.logits_of(self.rows, kernels);
-        let level = vec![1.0; counts.classes()];
-        PriorCorrection::new(loss, &level, &training_shares(counts), 0.0, &Prior::AsTrained)?
-            .posteriors_in_place(&mut probabilities);
+        let probabilities = self.probabilities(theta, weighted, recipe, &Prior::AsTrained, kernels)?;
         if full || self.metric.needs_curves() {
-            evaluate(&probabilities, self.labels, counts, None)
+            evaluate(&probabilities, self.labels, &weighted.counts, None)
         } else {
-            evaluate_quick(&probabilities, self.labels, counts, None)
+            evaluate_quick(&probabilities, self.labels, &weighted.counts, None)
         }
     }
 
-    /// The metric with its sign turned so that more is better; NaN counts as worst.
-    fn score(&self, evaluation: &Evaluation) -> f64 {
+    /// Mean log-loss over classes with probabilities put under the uniform prior: a smooth measure of balanced
+    /// performance that means the same for every loss and weighting. Infinite where it cannot be had.
+    fn balanced_log_loss(
+        &self,
+        theta: &[f32],
+        weighted: &WeightedSample<'_>,
+        recipe: &Recipe,
+        kernels: &Kernels,
+    ) -> f64 {
+        let scored = self
+            .probabilities(theta, weighted, recipe, &Prior::Uniform, kernels)
+            .and_then(|probabilities| evaluate_quick(&probabilities, self.labels, &weighted.counts, None));
+        let loss = scored.map_or(f64::INFINITY, |scores| scores.balanced_log_loss);
+        if loss.is_nan() { f64::INFINITY } else { loss }
+    }
+
+    fn probabilities(
+        &self,
+        theta: &[f32],
+        weighted: &WeightedSample<'_>,
+        recipe: &Recipe,
+        prior: &Prior,
+        kernels: &Kernels,
+    ) -> Result<Vec<f32>> {
+        let mut values = model_of(theta, self.rows.features(), recipe.loss).logits_of(self.rows, kernels);
+        let shares = training_shares(&weighted.counts);
+        let alpha = &weighted.class_weights.alpha;
+        PriorCorrection::new(recipe.loss, alpha, &shares, recipe.logit_adjust, prior)?
+            .posteriors_in_place(&mut values);
+        Ok(values)
+    }
+
+    /// How a trial stands: the metric signed so that more is better (NaN counts as worst), the differences of it that
+    /// are noise, and the measure that decides within the noise.
+    fn standing(&self, evaluation: &Evaluation, balanced_log_loss: f64) -> Standing {
         let value = self.metric.value(evaluation);
-        match (value.is_nan(), self.metric.higher_is_better()) {
+        let metric = match (value.is_nan(), self.metric.higher_is_better()) {
             (true, _) => f64::NEG_INFINITY,
             (_, true) => value,
             (_, false) => -value,
+        };
+        let noise = match self.metric {
+            Metric::MacroRecall => NOISE * evaluation.macro_recall_error,
+            _ => 0.0,
+        };
+        Standing { metric, noise: if noise.is_finite() { noise } else { 0.0 }, balanced_log_loss }
+    }
+}
+
+/// Standard errors of macro recall within which trials count as equal, so that the smoother measure decides.
+const NOISE: f64 = 0.5;
+
+/// How a trial stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// The choosing metric, signed so that more is better.
+    pub metric: f64,
+    noise: f64,
+    /// Mean log-loss over classes under the uniform prior.
+    pub balanced_log_loss: f64,
+}
+
+/// The trials that may still be chosen: those within the noise of the highest metric, the best few of them.
+#[derive(Default)]
+struct Contenders {
+    trials: Vec<Trial>,
+}
+
+impl Contenders {
+    /// Parameters of so many trials are kept.
+    const KEPT: usize = 3;
+
+    fn add(&mut self, trial: Trial) {
+        self.trials.push(trial);
+        let top = self.trials.iter().map(|t| t.standing).fold(None, |top: Option<Standing>, s| match top {
+            Some(top) if top.metric >= s.metric => Some(top),
+            _ => Some(s),
+        });
+        if let Some(top) = top {
+            self.trials.retain(|t| t.standing.metric >= top.metric - top.noise);
         }
+        // Stable, so that among equals the earlier trial, with the stronger penalty, stays ahead.
+        self.trials.sort_by(|a, b| a.standing.balanced_log_loss.total_cmp(&b.standing.balanced_log_loss));
+        self.trials.truncate(Self::KEPT);
+    }
+
+    fn best(&self) -> Option<&Trial> {
+        self.trials.first()
     }
 }
 
@@ -149,8 +225,8 @@ pub struct Trial {
     pub l2: f64,
     /// Scores on the validation rows.
     pub valid: Evaluation,
-    /// The choosing metric, signed so that more is better.
-    pub score: f64,
+    /// How it stands among the others.
+    pub standing: Standing,
     /// The fit, its parameters included.
     pub fit: Fit,
 }
@@ -174,17 +250,17 @@ pub struct Grid {
     pub l2: Option<f64>,
 }
 
-/// A path ends after this many values of l2 in a row that did not improve on its best.
+/// A path ends after this many values of l2 in a row that improved neither the metric nor the balanced log-loss.
 const PATIENCE: usize = 3;
 
-/// l2 from strong to weak: 1 and 3 times powers of ten, over five decades below a hundredth of the total variance of
-/// the features (on embeddings and standardised tables the best value lay 3 to 6 decades below it).
+/// l2 from strong to weak: 3 and 1 times powers of ten, from a hundredth of the total variance of the features down. On
+/// embeddings and standardised tables the best value lay 3 to 6 decades below the variance; a path ends by patience.
 pub fn l2_path(total_variance: f64) -> Vec<f64> {
-    const DECADES: i32 = 5;
+    const DECADES: i32 = 9;
     let scale = if total_variance > 0.0 && total_variance.is_finite() { total_variance } else { 1.0 };
     let top = scale.log10().floor() as i32 - 2;
     let mut path = Vec::new();
-    for decade in 0..=DECADES {
+    for decade in 0..DECADES {
         for mantissa in [3.0, 1.0] {
             path.push(format!("{mantissa}e{}", top - decade).parse().unwrap_or(f64::MIN_POSITIVE));
         }
@@ -198,12 +274,13 @@ fn neighbours(path: &[f64], l2: f64) -> Vec<f64> {
     path[at.saturating_sub(1)..(at + 2).min(path.len())].to_vec()
 }
 
-/// Tries the settings of `grid` on `sample` and returns the best trial by the metric of `validation`, among equals
-/// the stronger penalty and the earlier scheme; `None` where the grid holds no scheme. When `watch` breaks, the best
-/// so far is returned.
+/// Tries the settings of `grid` on `sample` and returns the best trial: the highest metric of `validation`, where macro
+/// recall is within half a standard error of the highest the lowest balanced log-loss, among equals the stronger penalty.
+/// `None` where the grid holds no scheme. When `watch` breaks, the best so far is returned.
 ///
 /// # Errors
-/// Those of the weighting, and [`crate::Error::Diverged`] of a fit.
+/// Those of the weighting, [`Error::Diverged`] of a fit, and [`Error::BadValue`] where the metric is undefined on the
+/// validation rows.
 pub fn search(
     sample: Sample<'_>,
     recipe: &Recipe,
@@ -212,7 +289,8 @@ pub fn search(
     kernels: &'static Kernels,
     watch: &mut dyn SearchWatch,
 ) -> Result<Option<Trial>> {
-    let mut search = Search { recipe, validation, kernels, watch, best: None, stopped: false };
+    let contenders = Contenders::default();
+    let mut search = Search { recipe, validation, kernels, watch, contenders, stopped: false };
     let mut around = None;
     for scheme in &grid.schemes {
         let weighted = WeightedSample::new(sample, scheme, recipe)?;
@@ -226,11 +304,20 @@ pub fn search(
         if search.stopped {
             break;
         }
-        if let (None, Some(best)) = (&around, &search.best) {
+        if let (None, Some(best)) = (&around, search.contenders.best()) {
             around = Some(neighbours(&path, best.l2));
         }
     }
-    Ok(search.best)
+    let best = search.contenders.trials.into_iter().next();
+    match &best {
+        Some(trial) if trial.standing.metric == f64::NEG_INFINITY => Err(Error::bad_value(
+            "--metric",
+            validation.metric.name(),
+            "is undefined on the validation rows",
+            "choose another metric, such as macro_recall, or other validation rows",
+        )),
+        _ => Ok(best),
+    }
 }
 
 struct Search<'s> {
@@ -238,7 +325,7 @@ struct Search<'s> {
     validation: &'s Validation<'s>,
     kernels: &'static Kernels,
     watch: &'s mut dyn SearchWatch,
-    best: Option<Trial>,
+    contenders: Contenders,
     stopped: bool,
 }
 
@@ -249,21 +336,27 @@ impl Search<'_> {
         objective: &mut Objective<'_>,
         path: &[f64],
     ) -> Result<()> {
-        let mut start = match &self.best {
-            Some(best) => best.fit.theta.clone(),
-            None => objective.problem().start(),
+        let cold = objective.problem().start();
+        // Epochs of minibatches only count from a cold start; L-BFGS goes on from its neighbour on the path.
+        let is_minibatch = matches!(self.recipe.optimizer, Optimizer::Minibatch { .. });
+        let mut start = match self.contenders.best() {
+            Some(best) if !is_minibatch => best.fit.theta.clone(),
+            _ => cold,
         };
-        let (mut leader, mut waited) = (f64::NEG_INFINITY, 0);
+        let (mut metric, mut loss, mut waited) = (f64::NEG_INFINITY, f64::INFINITY, 0);
         for &l2 in path {
             let trial = self.run_trial(weighted, objective, &start, l2)?;
-            start.clone_from(&trial.fit.theta);
-            waited = if trial.score > leader { 0 } else { waited + 1 };
-            leader = leader.max(trial.score);
-            let best = self.best.as_ref().is_none_or(|best| trial.score > best.score);
-            self.watch.trial(&trial, best);
-            if best {
-                self.best = Some(trial);
+            if !is_minibatch {
+                start.clone_from(&trial.fit.theta);
             }
+            let standing = trial.standing;
+            let better = standing.metric > metric || standing.balanced_log_loss < loss;
+            waited = if better { 0 } else { waited + 1 };
+            metric = metric.max(standing.metric);
+            loss = loss.min(standing.balanced_log_loss);
+            self.contenders.add(trial.clone());
+            let best = self.contenders.best().is_some_and(|b| b.l2 == l2 && b.scheme == trial.scheme);
+            self.watch.trial(&trial, best);
             if self.stopped || waited >= PATIENCE {
                 break;
             }
@@ -281,21 +374,18 @@ impl Search<'_> {
         let scheme = &weighted.class_weights.scheme;
         self.watch.begin(scheme, l2);
         objective.set_l2(l2);
-        let (loss, counts) = (self.recipe.loss, &weighted.counts);
-        let evaluate = |theta: &[f32]| self.validation.evaluate(theta, loss, counts, self.kernels, false);
-        // An epoch that cannot be scored (a logit that is not finite) is the worst; the fit itself reports it.
-        let mut score = |theta: &[f32]| match evaluate(theta) {
-            Ok(evaluation) => self.validation.score(&evaluation),
-            Err(_) => f64::NEG_INFINITY,
-        };
+        let (validation, recipe, kernels) = (self.validation, self.recipe, self.kernels);
+        let loss = |theta: &[f32]| validation.balanced_log_loss(theta, weighted, recipe, kernels);
+        let mut score = |theta: &[f32]| -loss(theta);
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
-        let fit = fit(objective, start, &self.recipe.optimizer, Some(&mut score), &mut |progress| {
+        let fit = fit(objective, start, &recipe.optimizer, Some(&mut score), &mut |progress| {
             let flow = watch.progress(progress);
             *stopped |= flow.is_break();
             flow
         })?;
-        let valid = evaluate(&fit.theta)?;
-        Ok(Trial { scheme: scheme.clone(), l2, score: self.validation.score(&valid), valid, fit })
+        let valid = validation.evaluate(&fit.theta, weighted, recipe, kernels, false)?;
+        let standing = validation.standing(&valid, loss(&fit.theta));
+        Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })
     }
 }
 
@@ -304,11 +394,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn l2_falls_over_five_decades_below_the_variance() {
+    fn l2_falls_over_nine_decades_below_the_variance() {
         let path = l2_path(512.0);
         assert_eq!(path[..4], [3.0, 1.0, 0.3, 0.1]);
-        assert_eq!(path.len(), 12);
-        assert_eq!(path[11], 1e-5);
+        assert_eq!(path.len(), 18);
+        assert_eq!(path[17], 1e-8);
         assert!(l2_path(0.0).iter().all(|l2| *l2 > 0.0));
     }
 

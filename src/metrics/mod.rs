@@ -172,7 +172,11 @@ impl<'a> Scored<'a> {
     }
 }
 
-fn check_probabilities(probabilities: &[f32], classes: usize) -> Result<()> {
+/// Refuses probabilities (row-major, rows x C) that are not finite numbers of at least 0.
+///
+/// # Errors
+/// [`Error::BadProbabilities`] with the number of such rows and the first of them, from 1.
+pub fn check_probabilities(probabilities: &[f32], classes: usize) -> Result<()> {
     let usable = |p: &f32| p.is_finite() && *p >= 0.0;
     let bad_rows = || {
         let rows = probabilities.chunks_exact(classes).enumerate();

@@ -79,13 +79,16 @@ pub fn trial_line(trial: &TrialSummary, seconds: f64) -> String {
 }
 
 /// How near the fit came to the optimum.
-pub fn certificate_text(certificate: &Certificate, converged: bool) -> String {
+pub fn certificate_text(certificate: &Certificate) -> String {
     let gap = match certificate.relative_gap {
-        Some(gap) => format!("certified within {} of the optimum", short(gap)),
+        Some(gap) => format!("at most {} above the optimum (certified)", percent(gap)),
         None => "no bound on the gap (non-convex or unpenalised)".into(),
     };
-    let met = if converged { "" } else { ", NOT converged" };
-    format!("J {:.6}, {gap}, gradient norm {}{met}", certificate.objective, short(certificate.gradient_norm))
+    format!("J {:.6}, {gap}, gradient norm {}", certificate.objective, short(certificate.gradient_norm))
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", short(100.0 * share))
 }
 
 /// The scores of an evaluation as aligned lines. `prior` names what its probabilities are stated for.
@@ -93,9 +96,18 @@ pub fn evaluation_lines(evaluation: &Evaluation, labels: &LabelMap, prior: &str)
     let e = evaluation;
     let mut lines = vec![
         format!(
-            "macro recall {} +- {}   top-1 {}   top-5 {}   macro F1 {}   G-mean {}   MCC {}",
+            "macro recall {} +- {}{}   top-1 {}   top-5 {}   macro F1 {}   G-mean {}   MCC {}",
             score(e.macro_recall),
             score(e.macro_recall_error),
+            if e.classes_present < e.classes {
+                format!(
+                    " over {} of {} classes",
+                    thousands(e.classes_present as u64),
+                    thousands(e.classes as u64)
+                )
+            } else {
+                String::new()
+            },
             score(e.top1),
             score(e.top5),
             score(e.macro_f1),
@@ -108,7 +120,7 @@ pub fn evaluation_lines(evaluation: &Evaluation, labels: &LabelMap, prior: &str)
             score(e.worst_class_recall),
             e.worst_class
                 .and_then(|class| labels.names.get(class))
-                .map_or(String::new(), |name| format!(" ({name})")),
+                .map_or(String::new(), |name| format!(" ({})", printable(name))),
             score(e.worst_decile_recall)
         ),
         format!(
@@ -141,5 +153,21 @@ fn bands_text(evaluation: &Evaluation) -> String {
     match &evaluation.terciles {
         None => format!("recall {}", text(&evaluation.bands)),
         Some(terciles) => format!("recall {}   by third: {}", text(&evaluation.bands), text(terciles)),
+    }
+}
+
+/// A name from a file as it may go to a terminal: control characters are escaped.
+pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
+    if name.chars().any(char::is_control) { name.escape_debug().to_string().into() } else { name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(printable("L\u{f6}we"), "L\u{f6}we");
+        assert_eq!(printable("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::space::Space;
 use super::vector::{axpy, difference, dot};
 use super::{Fit, Monitor, Step};
 use crate::linear::certificate::{Certificate, certify};
@@ -26,7 +25,8 @@ const NOISE: f64 = 2e-7;
 /// Iterations without a lower J (beyond rounding) or a tighter gap after which nothing more is to be had.
 const STAGNATION: usize = 30;
 
-/// Minimises the objective from `start` (raw coordinates, `C x D + C`).
+/// Minimises the objective from `start` (over the features as they are, `C x D + C`). At least one iteration is made
+/// unless the gradient vanishes.
 ///
 /// # Errors
 /// [`Error::Diverged`] when J or its gradient is not finite at the start.
@@ -47,7 +47,7 @@ pub fn minimise(
     }
     let mut history = History::new(inverse_metric(objective));
     let mut steps = 0;
-    let mut converged = is_done(&walk.certificate(objective), options.tolerance, f64::INFINITY);
+    let mut converged = walk.gradient.iter().all(|&g| g == 0.0);
     let mut stalled = false;
     let mut record = Record::default();
 
@@ -71,19 +71,16 @@ pub fn minimise(
         record.see(steps, &certificate);
         let estimate = (-0.5 * slope).max(history.decrement(&walk.gradient));
         converged = is_done(&certificate, options.tolerance, estimate);
-        let report = Step {
-            number: steps,
-            objective: walk.value.objective(),
-            step_size: step.length,
-            theta: walk.space.raw(),
-        };
+        let raw = walk.raw(objective);
+        let report =
+            Step { number: steps, objective: walk.value.objective(), step_size: step.length, theta: &raw };
         if let ControlFlow::Break(()) = monitor(&report) {
             break;
         }
     }
     Ok(Fit {
         certificate: walk.certificate(objective),
-        theta: walk.space.raw().to_vec(),
+        theta: walk.raw(objective),
         converged,
         steps,
         passes: objective.evaluations() - passes_before,
@@ -126,13 +123,11 @@ impl Record {
     }
 }
 
-/// The current point with value and gradient. The raw parameters of the point are in `space`.
+/// The current point with value and gradient, in the coordinates of the objective.
 struct Walk {
-    space: Space,
     theta: Vec<f32>,
     value: Value,
     gradient: Vec<f32>,
-    raw_gradient: Vec<f32>,
 }
 
 struct Accepted {
@@ -143,16 +138,21 @@ struct Accepted {
 
 impl Walk {
     fn start(objective: &mut Objective<'_>, start: &[f32]) -> Self {
-        let mut space = Space::of(objective);
         let mut theta = start.to_vec();
-        space.enter(&mut theta);
-        let (mut gradient, mut raw_gradient) = (Vec::new(), Vec::new());
-        let value = space.evaluate(objective, &theta, &mut raw_gradient, &mut gradient);
-        Walk { space, theta, value, gradient, raw_gradient }
+        objective.enter(&mut theta);
+        let mut gradient = vec![0.0; theta.len()];
+        let value = objective.evaluate(&theta, &mut gradient);
+        Walk { theta, value, gradient }
     }
 
     fn certificate(&self, objective: &Objective<'_>) -> Certificate {
-        certify(objective, self.space.raw(), self.value, &self.raw_gradient)
+        certify(objective, &self.theta, self.value, &self.gradient)
+    }
+
+    fn raw(&self, objective: &Objective<'_>) -> Vec<f32> {
+        let mut raw = self.theta.clone();
+        objective.leave(&mut raw);
+        raw
     }
 
     /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by bisection and doubling
@@ -167,12 +167,12 @@ impl Walk {
         let noise = NOISE * start_value.abs();
         let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
         let mut trial = Vec::with_capacity(self.theta.len());
-        let (mut gradient, mut raw_gradient) = (Vec::new(), Vec::new());
+        let mut gradient = vec![0.0; self.theta.len()];
         for _ in 0..TRIALS {
             trial.clear();
             trial.extend_from_slice(&self.theta);
             axpy(kernels, length, direction, &mut trial);
-            let value = self.space.evaluate(objective, &trial, &mut raw_gradient, &mut gradient);
+            let value = objective.evaluate(&trial, &mut gradient);
             let slope_here = dot(kernels, direction, &gradient);
             let change = value.objective() - start_value;
             // Where the change of J drowns in rounding, the slope still tells whether the minimum was passed
@@ -184,32 +184,20 @@ impl Walk {
             } else if slope_here < CURVATURE * slope {
                 low = length;
             } else {
-                return Some(self.accept(length, value, trial, gradient, raw_gradient));
+                return Some(self.accept(length, value, trial, gradient));
             }
             length = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * length };
         }
-        // Leave the raw parameters of the point we stay at behind.
-        let theta = std::mem::take(&mut self.theta);
-        self.value = self.space.evaluate(objective, &theta, &mut self.raw_gradient, &mut self.gradient);
-        self.theta = theta;
         None
     }
 
-    fn accept(
-        &mut self,
-        length: f64,
-        value: Value,
-        theta: Vec<f32>,
-        gradient: Vec<f32>,
-        raw_gradient: Vec<f32>,
-    ) -> Accepted {
+    fn accept(&mut self, length: f64, value: Value, theta: Vec<f32>, gradient: Vec<f32>) -> Accepted {
         let (mut change, mut gradient_change) = (Vec::new(), Vec::new());
         difference(&theta, &self.theta, &mut change);
         difference(&gradient, &self.gradient, &mut gradient_change);
         self.value = value;
         self.theta = theta;
         self.gradient = gradient;
-        self.raw_gradient = raw_gradient;
         Accepted { length, change, gradient_change }
     }
 }
@@ -225,13 +213,14 @@ fn inverse_metric(objective: &Objective<'_>) -> Vec<f32> {
     let floor =
         1e-6 * (moments.total_variance() / moments.variance.len().max(1) as f64).max(f64::MIN_POSITIVE);
     let classes = moments.class_share.len();
+    // Finite in f32 even where a feature is constant and nothing is penalised.
+    let invert = |curvature: f64| (1.0 / curvature.max(1e-30)) as f32;
     let mut inverse = Vec::with_capacity(objective.problem().parameters());
     for class in 0..classes {
         let curvature = curvature(class);
-        inverse
-            .extend(moments.variance.iter().map(|v| (1.0 / (curvature * v.max(floor) + on_weights)) as f32));
+        inverse.extend(moments.variance.iter().map(|v| invert(curvature * v.max(floor) + on_weights)));
     }
-    inverse.extend((0..classes).map(|class| (1.0 / (curvature(class).max(1e-12) + on_bias)) as f32));
+    inverse.extend((0..classes).map(|class| invert(curvature(class).max(1e-12) + on_bias)));
     inverse
 }
 

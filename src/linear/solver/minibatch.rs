@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
-use super::space::Space;
 use super::{Fit, Monitor, Step};
 use crate::linear::certificate::certify;
 use crate::linear::objective::Objective;
@@ -52,8 +51,8 @@ pub struct MinibatchOptions {
     pub rule: Rule,
     /// Passes over the rows.
     pub epochs: usize,
-    /// Rows a step.
-    pub batch: usize,
+    /// Rows a step; `None` takes [`automatic_batch`].
+    pub batch: Option<usize>,
     /// Base learning rate; `None` takes [`automatic_rate`].
     pub rate: Option<f64>,
     /// Decay of the rate.
@@ -70,10 +69,10 @@ const ADAM_BETA1: f64 = 0.9;
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
 
-/// Runs the epochs from `start` (raw coordinates, `C x D + C`); `monitor` sees the parameters after each.
+/// Runs the epochs from `start` (over the features as they are, `C x D + C`); `monitor` sees the parameters after each.
 ///
 /// # Errors
-/// [`Error::Diverged`] when the objective of an epoch is not finite.
+/// [`Error::Diverged`] when the objective of an epoch is not finite, or ends above its start.
 pub fn minimise(
     objective: &mut Objective<'_>,
     start: &[f32],
@@ -81,38 +80,42 @@ pub fn minimise(
     monitor: &mut Monitor<'_>,
 ) -> Result<Fit> {
     let rate = options.rate.unwrap_or_else(|| automatic_rate(objective, options.rule));
-    let space = Space::of(objective);
-    let kernels = objective.kernels();
     let problem = *objective.problem();
     let rows = problem.rows.len();
-    let batch = options.batch.clamp(1, rows);
+    let batch = options.batch.unwrap_or_else(|| automatic_batch(rows)).clamp(1, rows.max(1));
     let steps_per_epoch = rows.div_ceil(batch);
-    let steps = steps_per_epoch * options.epochs;
+    let steps = steps_per_epoch.saturating_mul(options.epochs);
     let warmup = (steps as f64 * WARMUP) as usize;
 
-    let mut trainer = Trainer::new(&problem, kernels, &space, options.rule, objective.decays(), batch, start);
+    let mut theta = start.to_vec();
+    objective.enter(&mut theta);
+    let mut gradient = vec![0.0; theta.len()];
+    let start_value = objective.evaluate(&theta, &mut gradient).objective();
+    let mut trainer = Trainer::new(objective, &problem, options.rule, batch, theta);
     let mean_weight = objective.moments().total_weight / rows as f64;
-    let mut order: Vec<usize> = (0..rows).collect();
-    let (mut raw, mut done) = (start.to_vec(), 0);
+    let mut raw = start.to_vec();
+    let mut done = 0;
+    let diverged = |value: f64, epoch: usize| Error::Diverged {
+        value,
+        place: format!("epoch {epoch}"),
+        lr: format!("{rate:.3e}"),
+    };
     for epoch in 1..=options.epochs {
+        // From the plain order each time: the order of an epoch depends on the seed and the epoch alone.
+        let mut order: Vec<usize> = (0..rows).collect();
         CounterRng::new(options.seed, epoch as u64).shuffle(&mut order);
         let mut loss = 0.0;
         let mut factor = 0.0;
         for (number, positions) in order.chunks(batch).enumerate() {
-            let step = (epoch - 1) * steps_per_epoch + number;
-            factor = options.schedule.factor(step, steps, warmup);
+            factor = options.schedule.factor((epoch - 1) * steps_per_epoch + number, steps, warmup);
             loss +=
                 trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
         }
         done = epoch;
         raw.copy_from_slice(&trainer.theta);
-        space.leave(&mut raw);
+        objective.leave(&mut raw);
         if !loss.is_finite() || raw.iter().any(|w| !w.is_finite()) {
-            return Err(Error::Diverged {
-                value: loss,
-                place: format!("epoch {epoch}"),
-                lr: format!("{:.3e}", rate * factor),
-            });
+            return Err(diverged(loss, epoch));
         }
         let report = Step {
             number: epoch,
@@ -124,10 +127,18 @@ pub fn minimise(
             break;
         }
     }
-    let mut gradient = vec![0.0; raw.len()];
-    let value = objective.evaluate(&raw, &mut gradient);
-    let certificate = certify(objective, &raw, value, &gradient);
-    Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 1 })
+    let value = objective.evaluate(&trainer.theta, &mut gradient);
+    // Written so that a value that is no number fails as well.
+    if !(value.objective() <= start_value * (1.0 + 1e-6)) {
+        return Err(diverged(value.objective(), done));
+    }
+    let certificate = certify(objective, &trainer.theta, value, &gradient);
+    Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 2 })
+}
+
+/// Rows a step where the user names none: 64 steps an epoch or more, in batches of 32 to 1,024.
+pub fn automatic_batch(rows: usize) -> usize {
+    (rows / 64).next_power_of_two().clamp(32, 1024)
 }
 
 /// A learning rate from the scale of the features: for SGD the inverse of the largest curvature of J, for AdamW the
@@ -140,14 +151,15 @@ pub fn automatic_rate(objective: &Objective<'_>, rule: Rule) -> f64 {
             1.0 / (curvature + objective.problem().l2).max(f64::MIN_POSITIVE)
         }
         Rule::AdamW => {
-            let spread: f64 = moments.variance.iter().map(|v| v.sqrt()).sum();
+            let spread: f64 =
+                moments.variance.iter().zip(&moments.mean).map(|(v, m)| (v + m * m).sqrt()).sum();
             0.5 / (1.0 + spread)
         }
     }
 }
 
-/// Largest eigenvalue of the weighted covariance of the features (with a constant feature of 1 for the bias),
-/// by power iteration on a sample of rows.
+/// Largest eigenvalue of the weighted second moments of the features as they enter the objective, at least the 1 of the
+/// bias, by power iteration on a sample of rows.
 fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     const SAMPLE: usize = 4096;
     const ITERATIONS: usize = 20;
@@ -156,13 +168,11 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     let stride = rows.div_ceil(SAMPLE);
     let sample: Vec<usize> = (0..rows).step_by(stride).collect();
     let mut x = vec![0.0; sample.len() * features];
-    problem.rows.gather_into(kernels, &sample, &mut x);
-    let centre: Vec<f32> = objective.moments().mean.iter().map(|&m| m as f32).collect();
-    for row in x.chunks_exact_mut(features) {
-        row.iter_mut().zip(&centre).for_each(|(x, m)| *x -= m);
-    }
+    problem.rows.gather_into(kernels, objective.centre(), &sample, &mut x);
     let total: f64 = sample.iter().map(|&row| f64::from(problem.weights[row])).sum();
-    let mut vector: Vec<f32> = objective.moments().variance.iter().map(|v| v.sqrt() as f32).collect();
+    let moments = objective.moments();
+    let second_moments = moments.variance.iter().zip(&moments.mean).map(|(v, m)| (v + m * m).sqrt() as f32);
+    let mut vector: Vec<f32> = second_moments.collect();
     let mut eigenvalue = 0.0;
     for _ in 0..ITERATIONS {
         let norm = kernels.dot(&vector, &vector).sqrt();
@@ -181,11 +191,11 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     eigenvalue.max(1.0)
 }
 
-/// Parameters, their velocities and the buffers of one batch, in centred coordinates.
+/// Parameters, their velocities and the buffers of one batch, in the coordinates of the objective.
 struct Trainer<'p> {
     problem: &'p Problem<'p>,
     kernels: &'static Kernels,
-    space: &'p Space,
+    centre: Option<Vec<f32>>,
     rule: Rule,
     decays: (f64, f64),
     theta: Vec<f32>,
@@ -202,16 +212,12 @@ struct Trainer<'p> {
 
 impl<'p> Trainer<'p> {
     fn new(
+        objective: &Objective<'_>,
         problem: &'p Problem<'p>,
-        kernels: &'static Kernels,
-        space: &'p Space,
         rule: Rule,
-        decays: (f64, f64),
         batch: usize,
-        start: &[f32],
+        theta: Vec<f32>,
     ) -> Self {
-        let mut theta = start.to_vec();
-        space.enter(&mut theta);
         let second = if rule == Rule::AdamW { vec![0.0; theta.len()] } else { Vec::new() };
         Trainer {
             gradient: vec![0.0; theta.len()],
@@ -224,10 +230,10 @@ impl<'p> Trainer<'p> {
             labels: Vec::with_capacity(batch),
             weights: Vec::with_capacity(batch),
             problem,
-            kernels,
-            space,
+            kernels: objective.kernels(),
+            centre: objective.centre().map(<[f32]>::to_vec),
             rule,
-            decays,
+            decays: objective.decays(),
             theta,
         }
     }
@@ -251,15 +257,10 @@ impl<'p> Trainer<'p> {
         let (weight, bias) = self.theta.split_at(classes * features);
         kernels.pack_weights(weight, classes, features, &mut self.packed);
         let mut shifted = bias.to_vec();
-        if let Some(mean) = self.space.mean() {
-            for (b, w) in shifted.iter_mut().zip(weight.chunks_exact(features)) {
-                *b -= kernels.dot(w, mean) as f32;
-            }
-        }
         if let Some(offsets) = problem.offsets {
             shifted.iter_mut().zip(offsets).for_each(|(b, o)| *b += o);
         }
-        let packed = &self.packed;
+        let (packed, centre) = (&self.packed, self.centre.as_deref());
         let losses: Vec<f64> = positions
             .par_chunks(TASK_ROWS)
             .zip(self.x.par_chunks_mut(TASK_ROWS * features))
@@ -268,7 +269,7 @@ impl<'p> Trainer<'p> {
             .map(|(((positions, x), z), (labels, weights))| {
                 let x = &mut x[..positions.len() * features];
                 let z = &mut z[..positions.len() * classes];
-                problem.rows.gather_into(kernels, positions, x);
+                problem.rows.gather_into(kernels, centre, positions, x);
                 kernels.logits(x, features, packed, &shifted, z, classes);
                 problem.loss.residuals(kernels, z, classes, classes, labels, weights)
             })
@@ -280,7 +281,7 @@ impl<'p> Trainer<'p> {
     fn gradient_by_class(&mut self, rows: usize) {
         let (classes, features) = (self.problem.classes, self.problem.rows.features());
         let tile = if classes < 64 { 8 } else { 32 };
-        let (kernels, space) = (self.kernels, self.space);
+        let kernels = self.kernels;
         let (x, z) = (&self.x[..rows * features], &self.z[..rows * classes]);
         let (weight_gradient, bias_gradient) = self.gradient.split_at_mut(classes * features);
         weight_gradient
@@ -301,11 +302,6 @@ impl<'p> Trainer<'p> {
                 for (offset, out) in bias_gradient.iter_mut().enumerate() {
                     let column = z[first + offset..].iter().step_by(classes);
                     *out = column.map(|&r| f64::from(r)).sum::<f64>() as f32;
-                }
-                if let Some(mean) = space.mean() {
-                    for (g, &b) in weight_gradient.chunks_exact_mut(features).zip(bias_gradient.iter()) {
-                        kernels.axpy(-b, mean, g);
-                    }
                 }
             });
     }

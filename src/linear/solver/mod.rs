@@ -3,7 +3,6 @@
 pub mod lbfgs;
 pub mod minibatch;
 pub mod schedule;
-mod space;
 mod vector;
 
 use std::ops::ControlFlow;
@@ -19,7 +18,7 @@ pub struct Step<'a> {
     pub objective: f64,
     /// Learning rate or accepted step length.
     pub step_size: f64,
-    /// Parameters: `C x D` weights, then C biases.
+    /// Parameters over the features as they are: `C x D` weights, then C biases.
     pub theta: &'a [f32],
 }
 
@@ -29,7 +28,7 @@ pub type Monitor<'m> = dyn FnMut(&Step<'_>) -> ControlFlow<()> + 'm;
 /// What a solver returns.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// Parameters: `C x D` weights, then C biases.
+    /// Parameters over the features as they are: `C x D` weights, then C biases.
     pub theta: Vec<f32>,
     /// Objective, gradient norm and gap at `theta`.
     pub certificate: Certificate,
