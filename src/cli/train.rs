@@ -18,6 +18,7 @@ use crate::linear::search::{Grid, Recipe, SearchWatch, Trial, WeightedSample, se
 use crate::linear::solver::Fit;
 use crate::metrics::Evaluation;
 use crate::model_file;
+use crate::output::AtomicFile;
 use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
@@ -46,6 +47,7 @@ pub fn run(args: TrainArgs) -> Result<u8> {
 fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
+    AtomicFile::check(&plan.out)?;
     let threads = rayon::current_num_threads();
     talk.line(&format!(
         "cbfit {}  linear/{}  seed {}  {} thread{}  {}",
