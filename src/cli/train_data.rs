@@ -317,6 +317,10 @@ fn read_more(
     if !dataset.unseen.is_empty() {
         let rows: u64 = dataset.unseen.iter().map(|(_, rows)| rows).sum();
         talk.phase("", &unseen_text(&dataset.unseen, rows, dataset.rows() as u64));
+        if rows == dataset.rows() as u64 {
+            let why = " of classes that the training rows have".into();
+            return Err(Error::NoRows { file: dataset.source.name, why });
+        }
     }
     Ok(Box::new(dataset))
 }
