@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, MissingArg, UnseenArg};
-use super::plan::{PriorPlan, prior_of, read_options};
+use super::plan::{PriorPlan, prior_of, read_options, refuse_data_flags};
 use super::scoring::Scorer;
 use super::talk::{Progress, Talk};
 use super::train_data::unseen_text;
@@ -42,7 +42,8 @@ struct UnseenClass<'a> {
 pub fn run(args: EvalArgs) -> Result<u8> {
     let gates = args.min.iter().map(|text| Gate::parse(text)).collect::<Result<Vec<_>>>()?;
     let options = read_options(&args.data_args, MissingArg::Error, None)?;
-    let prior = prior_of(&args.prior);
+    refuse_data_flags(&args.data_args, &["--features"], "eval, which takes the model's features")?;
+    let prior = prior_of(&args.prior)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
@@ -113,6 +114,10 @@ fn handle_unseen(
         }
         UnseenArg::Ignore => {
             let known: Vec<usize> = (0..truth.len()).filter(|&row| truth[row] != UNSEEN).collect();
+            if known.is_empty() {
+                let why = " of classes the model knows".into();
+                return Err(Error::NoRows { file: data.source.name.clone(), why });
+            }
             let gather = |row: &usize| probabilities[row * classes..(row + 1) * classes].to_vec();
             *probabilities = known.iter().flat_map(gather).collect();
             *truth = known.iter().map(|&row| truth[row]).collect();

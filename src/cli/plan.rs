@@ -8,13 +8,15 @@ use super::talk::{Progress, automatic_progress};
 use crate::data::format::Format;
 use crate::data::options::{Missing, ReadOptions, Unlabeled};
 use crate::data::scale::Scale;
+use crate::error::nearest;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::solver::minibatch::Rule;
 use crate::linear::solver::schedule::Schedule;
 use crate::loss::Loss;
 use crate::metrics::Metric;
-use crate::weighting::{Beta, Scheme};
+use crate::weighting::normalise::check_cap;
+use crate::weighting::{Beta, Normalisation, Scheme};
 use crate::{Error, Result};
 
 /// A training run, checked.
@@ -107,6 +109,7 @@ impl TrainPlan {
         if matches!(weighting, WeightingPlan::Scheme(Scheme::None)) {
             no_effect(args.max_weight.is_some(), "--max-weight", "--weighting none", "leave it out")?;
         }
+        args.max_weight.map_or(Ok(()), |cap| check_cap(cap, Normalisation::Samples))?;
         let decay = decay_of(args.decay);
         let l2 = l2_of(&args)?;
         let validation = validation_of(&args)?;
@@ -128,7 +131,8 @@ impl TrainPlan {
             scale: scale_of(args.scale),
             max_weight: args.max_weight,
             logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
-            refit: !args.no_refit && validation != ValidationPlan::None,
+            refit: !args.no_refit
+                && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
             seed: args.seed,
             progress: match args.progress {
                 ProgressArg::Auto => automatic_progress(),
@@ -271,6 +275,8 @@ fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
         return Ok(ValidationPlan::SplitColumn);
     }
     if !args.valid.is_empty() {
+        let help = "rows of validation files are never fitted: leave it out";
+        no_effect(args.no_refit, "--no-refit", "--valid", help)?;
         return Ok(ValidationPlan::Files(args.valid.clone()));
     }
     let fraction = args.valid_fraction.unwrap_or(0.1);
@@ -312,7 +318,8 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
     let name = match args.optimizer {
         OptimizerArg::Auto => "auto",
         OptimizerArg::Lbfgs => "lbfgs",
-        OptimizerArg::Sgd | OptimizerArg::Nesterov => "sgd",
+        OptimizerArg::Sgd => "sgd",
+        OptimizerArg::Nesterov => "nesterov",
         OptimizerArg::Adamw => "adamw",
     };
     let with = format!("--optimizer {name}");
@@ -439,6 +446,43 @@ pub fn read_options(data: &DataArgs, missing: MissingArg, split_col: Option<Stri
     })
 }
 
+/// The flags of [`DataArgs`].
+pub const DATA_FLAGS: [&str; 10] = [
+    "--label",
+    "--label-file",
+    "--features",
+    "--weight-col",
+    "--id-col",
+    "--class-names",
+    "--format",
+    "--delimiter",
+    "--no-header",
+    "--unlabeled",
+];
+
+/// Refuses flags on how data is read where a command has no use for them.
+///
+/// # Errors
+/// [`Error::NoEffect`] for the first of `flags` that was given.
+pub fn refuse_data_flags(data: &DataArgs, flags: &[&str], with: &str) -> Result<()> {
+    let given = [
+        data.label.is_some(),
+        data.label_file.is_some(),
+        data.features.is_some(),
+        data.weight_col.is_some(),
+        data.id_col.is_some(),
+        data.class_names.is_some(),
+        data.format.is_some(),
+        data.delimiter.is_some(),
+        data.no_header,
+        data.unlabeled != UnlabeledArg::Error,
+    ];
+    for (flag, given) in DATA_FLAGS.into_iter().zip(given) {
+        no_effect(given && flags.contains(&flag), flag, with, "leave it out")?;
+    }
+    Ok(())
+}
+
 /// The prior asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PriorPlan {
@@ -455,12 +499,25 @@ pub enum PriorPlan {
 }
 
 /// Reads `--prior`; anything that is no keyword is a file.
-pub fn prior_of(args: &PriorArgs) -> PriorPlan {
-    match args.prior.as_str() {
+///
+/// # Errors
+/// [`Error::BadValue`] where there is no such file either.
+pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
+    const KEYWORDS: [&str; 4] = ["trained", "natural", "uniform", "em"];
+    Ok(match args.prior.as_str() {
         "trained" => PriorPlan::Trained,
         "natural" => PriorPlan::Natural,
         "uniform" => PriorPlan::Uniform,
         "em" => PriorPlan::Em,
-        path => PriorPlan::File(path.into()),
-    }
+        path if std::path::Path::new(path).exists() => PriorPlan::File(path.into()),
+        other => {
+            let known = KEYWORDS.join(", ");
+            let why = format!("is neither a file nor one of {known}");
+            let help = match nearest(other, &KEYWORDS.map(String::from)) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("give {known} or a file of lines class,share"),
+            };
+            return Err(Error::bad_value("--prior", other, why, help));
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{MissingArg, PredictArgs};
-use super::plan::{PriorPlan, prior_of, read_options};
+use super::plan::{PriorPlan, prior_of, read_options, refuse_data_flags};
 use super::scoring::{Scorer, most_probable};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
@@ -26,7 +26,13 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             help: "write the predictions to a file with --out".into(),
         });
     }
-    let prior = prior_of(&args.prior);
+    let unused = ["--label", "--label-file", "--features", "--class-names", "--unlabeled"];
+    refuse_data_flags(
+        &args.data_args,
+        &unused,
+        "predict, which reads no labels and takes the model's features",
+    )?;
+    let prior = prior_of(&args.prior)?;
     let options = read_options(&args.data_args, MissingArg::Error, None)?;
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     with_threads(&args.run, || {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{MissingArg, NormArg, TableFormat, WeightsArgs};
-use super::plan::read_options;
+use super::plan::{read_options, refuse_data_flags};
 use super::{print, print_json};
 use crate::data::counts::read_counts;
 use crate::labels::{ClassCounts, LabelMap};
@@ -26,6 +26,7 @@ struct Table {
 /// Those of the counts and of the betas.
 pub fn run(args: WeightsArgs) -> Result<u8> {
     let mut betas = args.beta.iter().map(|text| Beta::parse(text)).collect::<Result<Vec<_>>>()?;
+    refuse_data_flags(&args.data_args, &["--features", "--id-col"], "weights, which reads only labels")?;
     let options = read_options(&args.data_args, MissingArg::Error, None)?;
     let (labels, counts) = read_counts(&args.input, &options)?;
     if let Some(ratio) = args.ratio {
