@@ -26,8 +26,10 @@ pub struct SgdStep {
 }
 
 /// Settings of one AdamW step (Loshchilov and Hutter 2019): `m = beta1 m + (1 - beta1) g`,
-/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr (m / correction1 + decay w) / (sqrt(v / correction2) + eps)`: the decay stays
-/// out of the moments but is measured in their metric, so the fixed point is that of the penalised objective.
+/// `v = beta2 v + (1 - beta2) g^2`, `w -= lr (m / correction1 + decay w) / (sqrt(v / correction2) + eps + lr decay)`: the
+/// decay stays out of the moments but is measured in their metric, so the fixed point is that of the penalised
+/// objective. `lr decay` in the denominator makes the decay an implicit step, which never overshoots; without it the
+/// weight of a feature that has nearly no gradient grows without bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// Step length.

@@ -100,7 +100,8 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
         let (beta1, rest1) = (L::splat(step.beta1), L::splat(1.0 - step.beta1));
         let (beta2, rest2) = (L::splat(step.beta2), L::splat(1.0 - step.beta2));
         let (scale1, scale2) = (L::splat(1.0 / step.correction1), L::splat(1.0 / step.correction2));
-        let (eps, decay, minus_lr) = (L::splat(step.eps), L::splat(step.decay), L::splat(-step.lr));
+        let (decay, minus_lr) = (L::splat(step.decay), L::splat(-step.lr));
+        let least = L::splat(step.eps + step.lr * step.decay);
         let mut at = 0;
         while at < w.len() {
             let n = w.len() - at;
@@ -110,7 +111,7 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
             let first = beta1.mul_add(load_up_to(to_m, n, zero), rest1.mul(gradient));
             let second = beta2.mul_add(load_up_to(to_v, n, zero), rest2.mul(gradient.mul(gradient)));
             let pull = decay.mul_add(weight, first.mul(scale1));
-            let direction = pull.div(second.mul(scale2).sqrt().add(eps));
+            let direction = pull.div(second.mul(scale2).sqrt().add(least));
             store_up_to(first, to_m, n);
             store_up_to(second, to_v, n);
             store_up_to(minus_lr.mul_add(direction, weight), to, n);
