@@ -142,8 +142,9 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
             plan.out
         ),
     );
-    if interrupted {
-        talk.phase("Stopped", "interrupted: this is the best model so far, without a final fit");
+    if interrupt.is_set() {
+        let what = if interrupted { "without a final fit" } else { "its final fit was cut short" };
+        talk.phase("Stopped", &format!("interrupted: this is the best model so far, {what}"));
     }
     Ok(TrainReport {
         schema: "cbfit.train/1",
