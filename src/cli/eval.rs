@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::{EvalArgs, MissingArg, UnseenArg};
 use super::plan::{PriorPlan, prior_of, read_options, refuse_data_flags};
-use super::scoring::Scorer;
+use super::scoring::{Scorer, say_unseen_levels};
 use super::talk::{Progress, Talk};
 use super::train_data::unseen_text;
 use super::{kernels, print, print_json, with_threads};
@@ -55,6 +55,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let mut probabilities = scorer.logits(&mut data);
         let correction = scorer.correction(&prior, &probabilities)?;
         correction.posteriors_in_place(&mut probabilities);
+        say_unseen_levels(&talk, data.unseen_levels);
         let mut truth = data.labels.take().unwrap_or_default();
         let mut weights = data.row_weights.take();
         handle_unseen(&args, &data, &mut truth, &mut probabilities, &mut weights, labels.classes(), &talk)?;

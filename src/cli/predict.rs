@@ -2,7 +2,7 @@
 
 use super::args::{MissingArg, PredictArgs};
 use super::plan::{PriorPlan, prior_of, read_options, refuse_data_flags};
-use super::scoring::{Scorer, most_probable};
+use super::scoring::{Scorer, most_probable, say_unseen_levels};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -40,7 +40,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut correction = None;
-        let mut rows = 0u64;
+        let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             let mut values = scorer.logits(&mut block);
             let correction = match &correction {
@@ -62,6 +62,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 probabilities: &values,
             })?;
             rows += block.features.rows() as u64;
+            unseen_levels += block.unseen_levels;
             talk.progress(&format!("{} rows", thousands(rows)));
         }
         talk.clear_progress();
@@ -69,6 +70,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             return Err(Error::NoRows { file: args.data.join(", "), why: String::new() });
         };
         writer.finish()?;
+        say_unseen_levels(&talk, unseen_levels);
         if args.out != "-" {
             talk.phase("Saved", &format!("{} predictions in {}", thousands(rows), args.out));
         }

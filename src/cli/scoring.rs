@@ -1,10 +1,12 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
 use super::plan::PriorPlan;
+use super::talk::Talk;
 use crate::Result;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
 use crate::model_file::{self, SavedModel};
+use crate::report::format::thousands;
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::prior_shift::estimate_prior;
@@ -57,6 +59,20 @@ impl Scorer {
         let metadata = &self.saved.metadata;
         let shares = training_shares(&metadata.counts);
         PriorCorrection::new(metadata.loss, &metadata.class_weights, &shares, metadata.logit_adjust, prior)
+    }
+}
+
+/// Says how many cells of text columns hold a value that has no feature.
+pub fn say_unseen_levels(talk: &Talk, cells: u64) {
+    if cells > 0 {
+        let cells = match cells {
+            1 => "1 value".into(),
+            n => format!("{} values", thousands(n)),
+        };
+        talk.phase(
+            "Unseen",
+            &format!("{cells} in text columns never met in training; they count as no level"),
+        );
     }
 }
 
