@@ -210,7 +210,9 @@ impl Error {
                 "count these rows as wrong (--unseen wrong) or leave them out (--unseen ignore)".into()
             }
             ClassNamesShort { .. } => "give one name a line, for label 0, 1, 2, ...".into(),
-            NotFinite { kind: "missing", .. } => "fill them with --missing mean or --missing zero".into(),
+            NotFinite { kind: "missing", .. } => {
+                "fill them in the data, or train with --missing mean or --missing zero".into()
+            }
             NotFinite { .. } => {
                 "remove or cap these values before training; features must lie in the range of f32".into()
             }

@@ -61,6 +61,14 @@ impl AtomicFile {
         Ok(AtomicFile { writer, path, target, temporary: Some(temporary) })
     }
 
+    /// Whether [`AtomicFile::create`] would do for `path`, found out before hours of work that end there. A target that
+    /// is no regular file is not opened: the reader of a pipe would take that for its end.
+    /// Fails as [`AtomicFile::create`] does.
+    pub fn check(path: impl AsRef<Path>) -> Result<()> {
+        let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir() && !metadata.is_file());
+        if is_special { Ok(()) } else { Self::create(path).map(drop) }
+    }
+
     /// The path as it was given to [`AtomicFile::create`].
     pub fn path(&self) -> &str {
         &self.path

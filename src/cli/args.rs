@@ -231,7 +231,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
     pub valid: Vec<String>,
     /// Share of each class held out for validation [0.1]; 0 holds out nothing
-    #[arg(long, value_name = "SHARE", help_heading = "Data", conflicts_with = "valid")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "SHARE",
+        help_heading = "Data",
+        conflicts_with = "valid"
+    )]
     pub valid_fraction: Option<f64>,
     /// Labels of --valid in a file of their own
     #[arg(long, value_name = "FILE", help_heading = "Data", requires = "valid")]
@@ -265,29 +271,35 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SCHEME", value_enum, help_heading = "Imbalance")]
     pub weighting: Option<WeightingArg>,
     /// beta of the effective number: 0.9999, 1-1e-7 or N=10000 [chosen on the validation rows]
-    #[arg(long, value_name = "BETA", help_heading = "Imbalance")]
+    #[arg(long, allow_negative_numbers = true, value_name = "BETA", help_heading = "Imbalance")]
     pub beta: Option<String>,
     /// Choose beta so that the rarest class weighs RATIO times the most frequent one
-    #[arg(long, value_name = "RATIO", help_heading = "Imbalance", conflicts_with = "beta")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "RATIO",
+        help_heading = "Imbalance",
+        conflicts_with = "beta"
+    )]
     pub ratio: Option<f64>,
     /// Class weights from a file of lines class,weight
     #[arg(long, value_name = "FILE", help_heading = "Imbalance", conflicts_with_all = ["weighting", "beta", "ratio"])]
     pub weights: Option<String>,
     /// Largest class weight, where the mean over rows is 1
-    #[arg(long, value_name = "W", help_heading = "Imbalance")]
+    #[arg(long, allow_negative_numbers = true, value_name = "W", help_heading = "Imbalance")]
     pub max_weight: Option<f64>,
     /// Add TAU log(share of the class) to the logits in the loss
-    #[arg(long, value_name = "TAU", help_heading = "Imbalance")]
+    #[arg(long, allow_negative_numbers = true, value_name = "TAU", help_heading = "Imbalance")]
     pub logit_adjust: Option<f64>,
 
     /// Loss
     #[arg(long, value_name = "LOSS", value_enum, default_value_t, help_heading = "Learner")]
     pub loss: LossArg,
     /// Focusing exponent of the focal losses [1]
-    #[arg(long, value_name = "GAMMA", help_heading = "Learner")]
+    #[arg(long, allow_negative_numbers = true, value_name = "GAMMA", help_heading = "Learner")]
     pub gamma: Option<f64>,
     /// Strength of the l2 penalty [chosen on the validation rows]
-    #[arg(long, value_name = "L2", help_heading = "Learner")]
+    #[arg(long, allow_negative_numbers = true, value_name = "L2", help_heading = "Learner")]
     pub l2: Option<String>,
     /// What the penalty falls on
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Learner")]
@@ -306,16 +318,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Learner")]
     pub epochs: Option<usize>,
     /// Relative gap of the objective at which lbfgs stops [1e-3, ten times that while it searches]
-    #[arg(long, value_name = "GAP", help_heading = "Learner")]
+    #[arg(long, allow_negative_numbers = true, value_name = "GAP", help_heading = "Learner")]
     pub tolerance: Option<f64>,
     /// Rows a step of a minibatch optimizer [32 to 1024, by the number of rows]
     #[arg(long, value_name = "ROWS", help_heading = "Learner")]
     pub batch: Option<usize>,
     /// Learning rate of a minibatch optimizer [from the scale of the features]
-    #[arg(long, value_name = "RATE", help_heading = "Learner")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Learner")]
     pub lr: Option<f64>,
     /// Momentum of sgd and nesterov [0.9]
-    #[arg(long, value_name = "M", help_heading = "Learner")]
+    #[arg(long, allow_negative_numbers = true, value_name = "M", help_heading = "Learner")]
     pub momentum: Option<f64>,
     /// Schedule of the learning rate [cosine]
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Learner")]
@@ -328,7 +340,7 @@ pub struct TrainArgs {
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub out: Option<String>,
     /// Key of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 0, help_heading = "Run")]
     pub seed: u64,
     /// Progress on stderr
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Run")]
@@ -455,7 +467,7 @@ pub struct WeightsArgs {
     #[arg(long, value_name = "BETA,..", value_delimiter = ',', default_values = ["0.9", "0.99", "0.999", "0.9999"])]
     pub beta: Vec<String>,
     /// Add the beta at which the rarest class weighs RATIO times the most frequent one
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATIO")]
     pub ratio: Option<f64>,
     /// What the weights sum to
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]

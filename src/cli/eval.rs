@@ -41,7 +41,7 @@ struct UnseenClass<'a> {
 pub fn run(args: EvalArgs) -> Result<u8> {
     let gates = args.min.iter().map(|text| Gate::parse(text)).collect::<Result<Vec<_>>>()?;
     let options = read_options(&args.file, &args.labels)?;
-    let prior = prior_of(&args.prior);
+    let prior = prior_of(&args.prior)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
@@ -113,6 +113,10 @@ fn handle_unseen(
         }
         UnseenArg::Ignore => {
             let known: Vec<usize> = (0..truth.len()).filter(|&row| truth[row] != UNSEEN).collect();
+            if known.is_empty() {
+                let why = " of classes the model knows".into();
+                return Err(Error::NoRows { file: data.source.name.clone(), why });
+            }
             let gather = |row: &usize| probabilities[row * classes..(row + 1) * classes].to_vec();
             *probabilities = known.iter().flat_map(gather).collect();
             *truth = known.iter().map(|&row| truth[row]).collect();

@@ -5,9 +5,8 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::plan::read_options;
+use super::plan::{read_options, refuse_data_flags};
 use super::{print, print_json, with_threads};
-use crate::Result;
 use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;
 use crate::data::options::{Missing, ReadOptions};
@@ -16,13 +15,19 @@ use crate::matrix::Matrix;
 use crate::model_file::{self, ModelMetadata};
 use crate::report::format::{bytes, score, short, thousands};
 use crate::report::text;
+use crate::{Error, Result};
 
 /// Runs the command.
 ///
 /// # Errors
 /// Those of reading the model or the data.
 pub fn run(args: InspectArgs) -> Result<u8> {
+    if args.run.quiet {
+        let help = "leave it out".into();
+        return Err(Error::NoEffect { flag: "--quiet".into(), with: "inspect".into(), help });
+    }
     if looks_like_a_model(&args.input) {
+        refuse_data_flags(&args.file, &args.labels, &args.columns)?;
         let (metadata, features) = model_file::read_metadata(&args.input)?;
         if args.run.json {
             print_json(

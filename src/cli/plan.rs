@@ -1,20 +1,22 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    DecayArg, FileArgs, LabelArgs, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg, ScaleArg,
-    ScheduleArg, TrainArgs, UnlabeledArg, WeightingArg,
+    ColumnArgs, DecayArg, FileArgs, LabelArgs, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg,
+    ScaleArg, ScheduleArg, TrainArgs, UnlabeledArg, WeightingArg,
 };
 use super::talk::{Progress, automatic_progress};
 use crate::data::format::Format;
 use crate::data::options::{Missing, ReadOptions, Unlabeled};
 use crate::data::scale::Scale;
+use crate::error::nearest;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::solver::minibatch::Rule;
 use crate::linear::solver::schedule::Schedule;
 use crate::loss::Loss;
 use crate::metrics::Metric;
-use crate::weighting::{Beta, Scheme};
+use crate::weighting::normalise::check_cap;
+use crate::weighting::{Beta, Normalisation, Scheme};
 use crate::{Error, Result};
 
 /// A training run, checked.
@@ -111,6 +113,7 @@ impl TrainPlan {
         if matches!(weighting, WeightingPlan::Scheme(Scheme::None)) {
             no_effect(args.max_weight.is_some(), "--max-weight", "--weighting none", "leave it out")?;
         }
+        args.max_weight.map_or(Ok(()), |cap| check_cap(cap, Normalisation::Samples))?;
         let decay = decay_of(args.decay);
         let l2 = l2_of(&args)?;
         let validation = validation_of(&args)?;
@@ -297,6 +300,8 @@ fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
         return Ok(ValidationPlan::SplitColumn);
     }
     if !args.valid.is_empty() {
+        let help = "rows of validation files are never fitted: leave it out";
+        no_effect(args.no_refit, "--no-refit", "--valid", help)?;
         return Ok(ValidationPlan::Files(args.valid.clone()));
     }
     let fraction = args.valid_fraction.unwrap_or(0.1);
@@ -338,7 +343,8 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
     let name = match args.optimizer {
         OptimizerArg::Auto => "auto",
         OptimizerArg::Lbfgs => "lbfgs",
-        OptimizerArg::Sgd | OptimizerArg::Nesterov => "sgd",
+        OptimizerArg::Sgd => "sgd",
+        OptimizerArg::Nesterov => "nesterov",
         OptimizerArg::Adamw => "adamw",
     };
     let with = format!("--optimizer {name}");
@@ -471,6 +477,29 @@ pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> 
     })
 }
 
+/// Refuses the flags of reading data where a model is read.
+///
+/// # Errors
+/// [`Error::NoEffect`] for the first flag given.
+pub fn refuse_data_flags(file: &FileArgs, labels: &LabelArgs, columns: &ColumnArgs) -> Result<()> {
+    let given = [
+        ("--format", file.format.is_some()),
+        ("--delimiter", file.delimiter.is_some()),
+        ("--no-header", file.no_header),
+        ("--label", labels.label.is_some()),
+        ("--label-file", labels.label_file.is_some()),
+        ("--class-names", labels.class_names.is_some()),
+        ("--unlabeled", labels.unlabeled != UnlabeledArg::Error),
+        ("--weight-col", labels.weight_col.is_some()),
+        ("--features", columns.features.is_some()),
+        ("--id-col", columns.id_col.is_some()),
+    ];
+    for (flag, given) in given {
+        no_effect(given, flag, "a model", "leave it out")?;
+    }
+    Ok(())
+}
+
 /// The prior asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PriorPlan {
@@ -486,13 +515,26 @@ pub enum PriorPlan {
     File(String),
 }
 
-/// Reads `--prior`; anything that is no keyword is a file.
-pub fn prior_of(args: &PriorArgs) -> PriorPlan {
-    match args.prior.to_ascii_lowercase().as_str() {
+/// Reads `--prior`: a keyword, in any case, or a file.
+///
+/// # Errors
+/// [`Error::BadValue`] where it is neither.
+pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
+    const KEYWORDS: [&str; 4] = ["trained", "natural", "uniform", "em"];
+    Ok(match args.prior.to_ascii_lowercase().as_str() {
         "trained" => PriorPlan::Trained,
         "natural" => PriorPlan::Natural,
         "uniform" => PriorPlan::Uniform,
         "em" => PriorPlan::Em,
-        _ => PriorPlan::File(args.prior.clone()),
-    }
+        _ if std::path::Path::new(&args.prior).exists() => PriorPlan::File(args.prior.clone()),
+        other => {
+            let known = KEYWORDS.join(", ");
+            let why = format!("is neither a file nor one of {known}");
+            let help = match nearest(other, &KEYWORDS.map(String::from)) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("give {known} or a file of lines class,share"),
+            };
+            return Err(Error::bad_value("--prior", &args.prior, why, help));
+        }
+    })
 }

@@ -30,7 +30,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
     if args.out != "-" {
         refuse_overwriting(&args.out, args.data.iter().chain([&args.model]))?;
     }
-    let prior = prior_of(&args.prior);
+    let prior = prior_of(&args.prior)?;
     let options =
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
@@ -63,6 +63,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 probabilities: &values,
             })?;
             rows += block.features.rows() as u64;
+            unseen_levels += block.unseen_levels;
             talk.progress(&format!("{} rows", thousands(rows)));
         }
         talk.clear_progress();

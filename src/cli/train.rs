@@ -47,6 +47,7 @@ pub fn run(args: TrainArgs) -> Result<u8> {
 fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
+    AtomicFile::check(&plan.out)?;
     let threads = rayon::current_num_threads();
     talk.line(&format!(
         "cbfit {}  linear/{}  seed {}  {} thread{}  {}",

@@ -329,6 +329,10 @@ fn read_more(
     say_read(talk, name, &dataset, begun);
     if !dataset.unseen.is_empty() {
         talk.phase("", &unseen_text(&dataset.unseen, dataset.rows() as u64));
+        if dataset.unseen.iter().map(|(_, rows)| rows).sum::<u64>() == dataset.rows() as u64 {
+            let why = " of classes that the training rows have".into();
+            return Err(Error::NoRows { file: dataset.source.name, why });
+        }
     }
     Ok(Box::new(dataset))
 }

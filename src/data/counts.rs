@@ -24,7 +24,7 @@ const MOST_ROWS: f64 = 9_007_199_254_740_992.0;
 /// 0; for data files those of [`super::dataset::read_training`], except [`Error::OneClass`].
 pub fn read_counts(path: &str, options: &ReadOptions) -> Result<(LabelMap, ClassCounts)> {
     let paths = [path.to_owned()];
-    if options.label.is_none() && options.label_file.is_none() {
+    if options.label.is_none() && options.label_file.is_none() && options.weight_col.is_none() {
         let set = FileSet::open(&paths, options)?;
         let names: Vec<String> = set.fields().iter().map(|field| field.name.to_lowercase()).collect();
         let numeric = |column: usize| matches!(set.fields()[column].kind, FieldKind::Int | FieldKind::Float);

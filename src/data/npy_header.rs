@@ -205,8 +205,9 @@ impl Dictionary {
                 file: file.to_owned(),
                 kind: "a NumPy array of Python objects (pickle)".into(),
                 recipe: format!(
-                    "if you trust it, convert it: python -c \"import numpy as np; \
-                     a = np.load({file:?}, allow_pickle=True); np.save('converted.npy', np.array(a.tolist()))\""
+                    "if you trust it, convert it: python -c \"import sys, numpy as np; \
+                     a = np.load(sys.argv[1], allow_pickle=True); np.save('converted.npy', np.array(a.tolist()))\" \
+                     {file:?}"
                 ),
             });
         }

@@ -20,7 +20,7 @@ const MAX_NAME_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightingRecord {
-    /// Name of the scheme: `none`, `inverse`, `sqrt`, `effective` or `file`.
+    /// Name of the scheme: `none`, `inverse`, `sqrt`, `effective` or `custom` (from a file).
     pub scheme: String,
     /// Beta as it was written or chosen (`0.9999`, `1-1e-7`); only with the effective scheme.
     pub beta: Option<String>,

@@ -106,7 +106,8 @@ impl ClassWeights {
     }
 }
 
-fn check_cap(cap: f64, normalisation: Normalisation) -> Result<()> {
+/// Refuses a largest class weight that no weights of this normalisation can keep to.
+pub(crate) fn check_cap(cap: f64, normalisation: Normalisation) -> Result<()> {
     let bad = |why, help| Err(Error::bad_value("--max-weight", cap.to_string(), why, help));
     if !(cap.is_finite() && cap > 0.0) {
         return bad("is not a positive number", "give the largest weight a class may have, such as 20");

@@ -1,6 +1,8 @@
 //! What several test files need: real data where it is present, small made data everywhere.
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod cli;
+
 use std::path::PathBuf;
 
 use cbfit::matrix::Matrix;

@@ -128,8 +128,7 @@ pub fn minimise(
         }
     }
     let value = objective.evaluate(&trainer.theta, &mut gradient);
-    // Written so that a value that is no number fails as well.
-    if !(value.objective() <= start_value * (1.0 + 1e-6)) {
+    if value.objective().is_nan() || value.objective() > start_value * (1.0 + 1e-6) {
         return Err(diverged(value.objective(), done));
     }
     let certificate = certify(objective, &trainer.theta, value, &gradient);
