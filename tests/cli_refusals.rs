@@ -305,7 +305,7 @@ fn training_that_runs_away_says_so_and_saves_nothing() {
     let folder = Folder::new();
     for optimizer in ["sgd", "nesterov", "adamw"] {
         let line = format!("--train {TRAIN} --optimizer {optimizer} --lr 1e30 {QUICK} -o m.cbfit");
-        folder.fails(&line, "E0601", &["diverged", "learning rate 1.000e30"], "--lr");
+        folder.fails(&line, "E0601", &["diverged", "(learning rate 1", "e30)"], "--lr");
     }
     assert!(folder.names().is_empty());
 }
