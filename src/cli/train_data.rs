@@ -113,7 +113,8 @@ impl TrainData {
             test = Held::File(read_more(talk, "Test", &plan.test, &plan.read, &main)?);
         }
         let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
-        let (scaler, constant_columns) = Scaler::fit(scale, &main.features, &split.train);
+        let (scaler, constant_columns) =
+            Scaler::fit(scale, &main.features, &split.train, main.row_weights.as_deref());
         scaler.apply(&mut main.features);
         for held in [&mut valid, &mut test] {
             if let Held::File(dataset) = held {
