@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use crate::matrix::{MatRef, Matrix};
+use crate::rng::mix;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Stands for the class name of rows without a label.
@@ -58,13 +59,6 @@ fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
         let word = pair.iter().fold(0, |word, x| (word << 32) | bits(x));
         ((hash ^ word).wrapping_mul(MULTIPLIER)).rotate_left(29)
     })
-}
-
-/// The finaliser of SplitMix64: every input bit changes half of the output bits.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
