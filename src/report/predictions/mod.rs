@@ -16,6 +16,7 @@ use std::path::Path;
 use crate::data::table::{ColumnBuffer, FieldKind};
 use crate::labels::{LabelKind, LabelMap};
 use crate::{Error, Result};
+pub use delimited::guard_formula;
 use sink::Sink;
 
 /// File format of predictions.
