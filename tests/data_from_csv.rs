@@ -230,6 +230,43 @@ fn labels_may_come_from_another_file() {
 }
 
 #[test]
+fn separator_and_header_hold_for_a_label_file_of_text() {
+    let folder = Folder::new();
+    let labels = folder.write("y.csv", "b;u\na;v\nb;w\n");
+    let options = ReadOptions {
+        label: None,
+        label_file: Some(folder.write("one.csv", "b\na\nb\n")),
+        has_header: false,
+        ..auto()
+    };
+    let rows = folder.write("x.csv", "1\n2\n3\n");
+    let found = read_training(&[rows], &options).unwrap();
+    assert_eq!(found.labels.as_deref(), Some(&[1, 0, 1][..]));
+    // An array has neither; they are then meant for the labels alone.
+    let mut array = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    array.extend(format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1), }").bytes());
+    array.extend([1.0f32, 2.0, 3.0].map(f32::to_le_bytes).concat());
+    let path = folder.0.path().join("x.npy");
+    std::fs::write(&path, array).unwrap();
+    let array = [path.to_str().unwrap().to_owned()];
+    let found = read_training(&array, &options).unwrap();
+    assert_eq!(found.labels.as_deref(), Some(&[1, 0, 1][..]));
+    let both =
+        ReadOptions { label_file: Some(labels + ":column_1"), delimiter: Some(b';'), ..options.clone() };
+    println!("{:?}", read_training(&array, &both).map(|d| d.labels));
+    let neither = ReadOptions { label_file: Some(array[0].clone()), ..options };
+    assert_eq!(read_training(&array, &neither).unwrap_err().code(), "E0201");
+}
+
+#[test]
+fn labels_beyond_64_bits_are_names() {
+    let text = "x,label\n1,18446744073709551615\n2,7\n3,18446744073709551615\n";
+    let data = train(text, &auto()).unwrap();
+    assert_eq!(data.label_map.names, ["18446744073709551615", "7"]);
+    assert_eq!(data.labels.as_deref(), Some(&[0, 1, 0][..]));
+}
+
+#[test]
 fn class_names_replace_numbers_and_must_suffice() {
     let folder = Folder::new();
     let names = |text: &str| ReadOptions { class_names: Some(folder.write("names.txt", text)), ..auto() };
