@@ -126,9 +126,16 @@ fn missing_values_are_an_error_until_they_are_filled() {
         error.to_string().ends_with("2 missing feature values (33.33 %), first in row 2, column c"),
         "{error}"
     );
-    let mean = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    let mut mean = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    assert!(mean.features.get(1, 0).is_nan());
+    mean.fill_missing(&[0, 1, 2]);
     assert_eq!(mean.features.select_rows(&[1]), Matrix::from_f32(vec![2.0, 0.0, 0.0], 3));
     assert_eq!(mean.encoder.inputs[0], InputColumn::Numeric { name: "x".into(), mean: Some(2.0) });
+    // Rows held out have no part in the means.
+    let mut split = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    split.fill_missing(&[0, 1]);
+    assert_eq!(split.features.select_rows(&[1]), Matrix::from_f32(vec![1.0, 0.0, 0.0], 3));
+    assert_eq!(split.source.fingerprint, mean.source.fingerprint);
     // Later files are filled with the means of training.
     let later = read_for(&mean, "x,c\n,a\n100,b\n", &auto(), LabelNeed::Ignored).unwrap();
     assert_eq!(later.features.get(0, 0), 2.0);
@@ -322,7 +329,8 @@ proptest! {
             ));
         }
         let options = ReadOptions { missing: Missing::Mean, ..auto() };
-        if let Ok(data) = train(&text, &options) {
+        if let Ok(mut data) = train(&text, &options) {
+            data.fill_missing(&(0..rows.len()).collect::<Vec<_>>());
             let again = read_for(&data, &text, &options, LabelNeed::Required).unwrap();
             prop_assert_eq!(&again.features, &data.features);
             prop_assert_eq!(&again.labels, &data.labels);
