@@ -258,9 +258,9 @@ fn separator_and_header_hold_for_a_label_file_of_text() {
     let array = [path.to_str().unwrap().to_owned()];
     let found = read_training(&array, &options).unwrap();
     assert_eq!(found.labels.as_deref(), Some(&[1, 0, 1][..]));
-    let both =
-        ReadOptions { label_file: Some(labels + ":column_1"), delimiter: Some(b';'), ..options.clone() };
-    println!("{:?}", read_training(&array, &both).map(|d| d.labels));
+    let second = ReadOptions { label_file: Some(labels + ":0"), delimiter: Some(b';'), ..options.clone() };
+    let found = read_training(&array, &second).unwrap();
+    assert_eq!((found.label_map.names, found.labels.unwrap()), (vec!["a".into(), "b".into()], vec![1, 0, 1]));
     let neither = ReadOptions { label_file: Some(array[0].clone()), ..options };
     assert_eq!(read_training(&array, &neither).unwrap_err().code(), "E0201");
 }
