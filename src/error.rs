@@ -107,8 +107,6 @@ pub enum Error {
     // Training, gate, limits
     #[error("training diverged: the objective became {value} in {place} (learning rate {lr})")]
     Diverged { value: f64, place: String, lr: String },
-    #[error("not converged: {detail}")]
-    NotConverged { detail: String },
     #[error("gate not met: {}", failed.join("; "))]
     Gate { failed: Vec<String> },
     #[error("{what} needs {need} bytes; the limit is {limit}")]
@@ -172,7 +170,6 @@ impl Error {
             NewerModel { .. } => "E0502",
             FeatureMismatch { .. } => "E0503",
             Diverged { .. } => "E0601",
-            NotConverged { .. } => "E0602",
             Gate { .. } => "E0701",
             TooLarge { .. } => "E0801",
         }
@@ -243,7 +240,6 @@ impl Error {
                 "the data needs the columns the model was trained on; see cbfit inspect MODEL".into()
             }
             Diverged { .. } => "lower --lr, or put features on one scale with --scale standard".into(),
-            NotConverged { .. } => "raise --epochs, or use --optimizer lbfgs".into(),
             Gate { .. } => "the model does not meet the --min values asked for".into(),
             TooLarge { .. } => "use fewer rows or columns, or f16 features".into(),
         }

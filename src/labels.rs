@@ -71,11 +71,18 @@ impl ClassCounts {
         self.rows.len()
     }
 
+    /// Smallest and largest weighted count of the classes that have rows; `None` where no class has.
+    pub fn extremes(&self) -> Option<(f64, f64)> {
+        let present = self.weighted.iter().copied().filter(|&n| n > 0.0);
+        present.fold(None, |seen: Option<(f64, f64)>, n| {
+            Some(seen.map_or((n, n), |(smallest, largest)| (smallest.min(n), largest.max(n))))
+        })
+    }
+
     /// Largest count over smallest count of the classes that have rows: the imbalance factor of Cui et al. 2019.
     /// NaN where no class has rows.
     pub fn imbalance_factor(&self) -> f64 {
-        let present = || self.weighted.iter().copied().filter(|&n| n > 0.0);
-        present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
+        self.extremes().map_or(f64::NAN, |(smallest, largest)| largest / smallest)
     }
 }
 
@@ -89,5 +96,14 @@ mod tests {
         assert_eq!(counts.rows, [1, 2, 0]);
         assert_eq!(counts.weighted, [1.0, 2.5, 0.0]);
         assert_eq!(counts.imbalance_factor(), 2.5);
+    }
+
+    #[test]
+    fn extremes_are_those_of_classes_with_rows() {
+        assert_eq!(ClassCounts::from_rows(vec![7, 0, 2, 30]).extremes(), Some((2.0, 30.0)));
+        assert_eq!(ClassCounts::from_rows(vec![0, 4]).extremes(), Some((4.0, 4.0)));
+        let empty = ClassCounts::from_rows(vec![0, 0]);
+        assert_eq!(empty.extremes(), None);
+        assert!(empty.imbalance_factor().is_nan());
     }
 }

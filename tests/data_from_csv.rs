@@ -126,9 +126,16 @@ fn missing_values_are_an_error_until_they_are_filled() {
         error.to_string().ends_with("2 missing feature values (33.33 %), first in row 2, column c"),
         "{error}"
     );
-    let mean = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    let mut mean = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    assert!(mean.features.get(1, 0).is_nan());
+    mean.fill_missing(&[0, 1, 2]);
     assert_eq!(mean.features.select_rows(&[1]), Matrix::from_f32(vec![2.0, 0.0, 0.0], 3));
     assert_eq!(mean.encoder.inputs[0], InputColumn::Numeric { name: "x".into(), mean: Some(2.0) });
+    // Rows held out have no part in the means.
+    let mut split = train(text, &ReadOptions { missing: Missing::Mean, ..auto() }).unwrap();
+    split.fill_missing(&[0, 1]);
+    assert_eq!(split.features.select_rows(&[1]), Matrix::from_f32(vec![1.0, 0.0, 0.0], 3));
+    assert_eq!(split.source.fingerprint, mean.source.fingerprint);
     // Later files are filled with the means of training.
     let later = read_for(&mean, "x,c\n,a\n100,b\n", &auto(), LabelNeed::Ignored).unwrap();
     assert_eq!(later.features.get(0, 0), 2.0);
@@ -230,6 +237,43 @@ fn labels_may_come_from_another_file() {
 }
 
 #[test]
+fn separator_and_header_hold_for_a_label_file_of_text() {
+    let folder = Folder::new();
+    let labels = folder.write("y.csv", "b;u\na;v\nb;w\n");
+    let options = ReadOptions {
+        label: None,
+        label_file: Some(folder.write("one.csv", "b\na\nb\n")),
+        has_header: false,
+        ..auto()
+    };
+    let rows = folder.write("x.csv", "1\n2\n3\n");
+    let found = read_training(&[rows], &options).unwrap();
+    assert_eq!(found.labels.as_deref(), Some(&[1, 0, 1][..]));
+    // An array has neither; they are then meant for the labels alone.
+    let mut array = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    array.extend(format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1), }").bytes());
+    array.extend([1.0f32, 2.0, 3.0].map(f32::to_le_bytes).concat());
+    let path = folder.0.path().join("x.npy");
+    std::fs::write(&path, array).unwrap();
+    let array = [path.to_str().unwrap().to_owned()];
+    let found = read_training(&array, &options).unwrap();
+    assert_eq!(found.labels.as_deref(), Some(&[1, 0, 1][..]));
+    let second = ReadOptions { label_file: Some(labels + ":0"), delimiter: Some(b';'), ..options.clone() };
+    let found = read_training(&array, &second).unwrap();
+    assert_eq!((found.label_map.names, found.labels.unwrap()), (vec!["a".into(), "b".into()], vec![1, 0, 1]));
+    let neither = ReadOptions { label_file: Some(array[0].clone()), ..options };
+    assert_eq!(read_training(&array, &neither).unwrap_err().code(), "E0201");
+}
+
+#[test]
+fn labels_beyond_64_bits_are_names() {
+    let text = "x,label\n1,18446744073709551615\n2,7\n3,18446744073709551615\n";
+    let data = train(text, &auto()).unwrap();
+    assert_eq!(data.label_map.names, ["18446744073709551615", "7"]);
+    assert_eq!(data.labels.as_deref(), Some(&[0, 1, 0][..]));
+}
+
+#[test]
 fn class_names_replace_numbers_and_must_suffice() {
     let folder = Folder::new();
     let names = |text: &str| ReadOptions { class_names: Some(folder.write("names.txt", text)), ..auto() };
@@ -285,7 +329,8 @@ proptest! {
             ));
         }
         let options = ReadOptions { missing: Missing::Mean, ..auto() };
-        if let Ok(data) = train(&text, &options) {
+        if let Ok(mut data) = train(&text, &options) {
+            data.fill_missing(&(0..rows.len()).collect::<Vec<_>>());
             let again = read_for(&data, &text, &options, LabelNeed::Required).unwrap();
             prop_assert_eq!(&again.features, &data.features);
             prop_assert_eq!(&again.labels, &data.labels);

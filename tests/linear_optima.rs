@@ -71,7 +71,7 @@ fn load(dataset: &str) -> Option<(Matrix, Vec<u32>)> {
         "covertype_20k" => {
             let (mut features, labels) = read(common::shared("covertype_20k.parquet")?.to_str()?);
             let rows: Vec<usize> = (0..labels.len()).collect();
-            Scaler::fit(Scale::Standard, &features, &rows).0.apply(&mut features);
+            Scaler::fit(Scale::Standard, &features, &rows, None).0.apply(&mut features);
             (features, labels)
         }
         name => read(common::shared(&format!("{name}.parquet"))?.to_str()?),

@@ -13,6 +13,7 @@ use crate::data::roles::LabelNeed;
 use crate::labels::{LabelMap, UNSEEN};
 use crate::metrics::{Evaluation, Gate, evaluate};
 use crate::output::AtomicFile;
+use crate::report::predictions::guard_formula;
 use crate::report::text;
 use crate::{Error, Result};
 
@@ -150,8 +151,11 @@ fn write_by_class(path: &str, scores: &Evaluation, labels: &LabelMap) -> Result<
         ])
         .map_err(failed)?;
     for class in &scores.per_class {
-        let mut record =
-            vec![labels.names[class.class].clone(), class.train_rows.to_string(), class.rows.to_string()];
+        let mut record = vec![
+            guard_formula(&labels.names[class.class]).into_owned(),
+            class.train_rows.to_string(),
+            class.rows.to_string(),
+        ];
         let values = [
             class.recall,
             class.recall_low,

@@ -170,7 +170,7 @@ impl Facts {
         let line = |&class: &usize| {
             let n = self.counts.rows[class];
             let bar = "#".repeat((40.0 * n as f64 / largest as f64).ceil() as usize);
-            format!("{:>10}  {:<24} {bar}", thousands(n), data.label_map.names[class])
+            format!("{:>10}  {:<24} {bar}", thousands(n), text::printable(&data.label_map.names[class]))
         };
         if order.len() <= 2 * EACH {
             return order.iter().map(line).collect();

@@ -299,19 +299,12 @@ fn solver_text(optimizer: &Optimizer) -> String {
 
 /// Schemes to try, the one with the whole l2 path first.
 fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<Vec<Scheme>> {
-    let extremes = || {
-        let present = || counts.weighted.iter().copied().filter(|&n| n > 0.0);
-        (present().fold(0.0, f64::max), present().fold(f64::INFINITY, f64::min))
-    };
+    let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
     Ok(match &plan.weighting {
         WeightingPlan::Scheme(scheme) => vec![scheme.clone()],
         WeightingPlan::File(path) => vec![Scheme::Custom(read_class_weights(path, &data.main.label_map)?)],
-        WeightingPlan::Ratio(ratio) => {
-            let (n_max, n_min) = extremes();
-            vec![Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?)]
-        }
+        WeightingPlan::Ratio(ratio) => vec![Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?)],
         WeightingPlan::ChooseBeta => {
-            let (n_max, n_min) = extremes();
             let mut betas = distinct_betas(n_max, n_min)?;
             // The middle one, by the ratio of weights, searches l2 for all.
             betas.sort_by(|a, b| {

@@ -103,6 +103,7 @@ impl TrainData {
             talk.phase("", note);
         }
         let split = split(plan, &mut main)?;
+        main.fill_missing(&split.train);
         talk.phase("Labels", &text::labels_line(&main.counts(Some(&split.train))));
         let mut valid = split.valid;
         if let ValidationPlan::Files(paths) = &plan.validation {
@@ -120,7 +121,8 @@ impl TrainData {
             test = Held::File(read_more(talk, "Test", &plan.test, &plan.test_label_file, plan, &main)?);
         }
         let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
-        let (scaler, constant_columns) = Scaler::fit(scale, &main.features, &split.train);
+        let (scaler, constant_columns) =
+            Scaler::fit(scale, &main.features, &split.train, main.row_weights.as_deref());
         scaler.apply(&mut main.features);
         for held in [&mut valid, &mut test] {
             if let Held::File(dataset) = held {

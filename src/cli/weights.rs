@@ -8,6 +8,7 @@ use super::{print, print_json};
 use crate::data::counts::read_counts;
 use crate::labels::{ClassCounts, LabelMap};
 use crate::report::format::{short, thousands};
+use crate::report::predictions::guard_formula;
 use crate::report::text;
 use crate::weighting::{Beta, ClassWeights, Normalisation, Scheme, WeightSummary};
 use crate::{Error, Result};
@@ -29,8 +30,7 @@ pub fn run(args: WeightsArgs) -> Result<u8> {
     let options = read_options(&args.file, &args.labels)?;
     let (labels, counts) = read_counts(&args.input, &options)?;
     if let Some(ratio) = args.ratio {
-        let present = || counts.weighted.iter().copied().filter(|&n| n > 0.0);
-        let (n_max, n_min) = (present().fold(0.0, f64::max), present().fold(f64::INFINITY, f64::min));
+        let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
         betas.push(Beta::for_ratio(ratio, n_max, n_min)?);
     }
     let normalisation = match args.norm {
@@ -63,9 +63,9 @@ impl Table {
         header
     }
 
-    fn row(&self, class: usize, number: impl Fn(f64) -> String) -> Vec<String> {
+    fn row(&self, class: usize, name: &str, number: impl Fn(f64) -> String) -> Vec<String> {
         let n = self.counts.weighted[class];
-        let mut row = vec![self.labels.names[class].clone(), number(n)];
+        let mut row = vec![name.to_owned(), number(n)];
         row.extend(self.betas.iter().map(|beta| number(beta.effective_number(n))));
         row.extend(self.weights.iter().map(|weights| number(weights.alpha[class])));
         row
@@ -73,7 +73,8 @@ impl Table {
 
     fn aligned(&self) -> String {
         let mut rows = vec![self.header()];
-        rows.extend((0..self.labels.classes()).map(|class| self.row(class, short)));
+        let names = self.labels.names.iter().map(|name| text::printable(name)).enumerate();
+        rows.extend(names.map(|(class, name)| self.row(class, &name, short)));
         let columns = rows[0].len();
         let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -111,8 +112,9 @@ impl Table {
         let failed = |error: csv::Error| Error::io("<stdout>", "write", std::io::Error::other(error));
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(self.header()).map_err(failed)?;
-        for class in 0..self.labels.classes() {
-            writer.write_record(self.row(class, |value| value.to_string())).map_err(failed)?;
+        for (class, name) in self.labels.names.iter().enumerate() {
+            let row = self.row(class, &guard_formula(name), |value| value.to_string());
+            writer.write_record(row).map_err(failed)?;
         }
         let bytes =
             writer.into_inner().map_err(|error| Error::io("<stdout>", "write", error.into_error()))?;

@@ -84,7 +84,9 @@ impl BlockReader {
             split: slot(roles.split, own_kind),
         };
         let label_file = match &options.label_file {
-            Some(spec) if need != LabelNeed::Ignored => Some(LabelFile::read(spec, options)?),
+            Some(spec) if need != LabelNeed::Ignored => {
+                Some(LabelFile::read(spec, options, set.follows_text_options(options))?)
+            }
             _ => None,
         };
         let class_names = match (&options.class_names, roles.label) {
@@ -252,17 +254,29 @@ fn class_names_without_effect() -> Error {
 }
 
 impl LabelFile {
-    /// Reads `labels.npy`, or one column as `meta_*.parquet:column`.
-    fn read(spec: &str, options: &ReadOptions) -> Result<Self> {
+    /// Reads `labels.npy`, or one column as `meta_*.parquet:column`. Separator and header of `options` hold for a file
+    /// of text; another one is read without them if the features follow them.
+    fn read(spec: &str, options: &ReadOptions, features_follow: bool) -> Result<Self> {
         let (path, column) = match spec.rsplit_once(':') {
             Some((path, column)) if fs::metadata(spec).is_err() && !column.contains(['/', '\\']) => {
                 (path, Some(column.to_owned()))
             }
             _ => (spec, None),
         };
-        // Format and separator of the features need not be those of the labels.
-        let own = ReadOptions { label: column, unlabeled: options.unlabeled, ..ReadOptions::default() };
-        let set = FileSet::open(&[path.to_owned()], &own)?;
+        // The format of the features need not be that of the labels.
+        let own = ReadOptions {
+            label: column,
+            unlabeled: options.unlabeled,
+            delimiter: options.delimiter,
+            has_header: options.has_header,
+            ..ReadOptions::default()
+        };
+        let set = match FileSet::open(&[path.to_owned()], &own) {
+            Err(Error::NoEffect { .. }) if features_follow => {
+                FileSet::open(&[path.to_owned()], &own.without_text_options())?
+            }
+            set => set?,
+        };
         let label = match set.fields() {
             [_] if own.label.is_none() => Some(0),
             fields => Roles::find(&set.name(), fields, &own, LabelNeed::Required)?.label,

@@ -259,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn a_prior_file_gives_every_class_a_positive_share() {
+        let map = LabelMap { kind: LabelKind::Text, names: ["a", "b"].map(String::from).into() };
+        let folder = Folder::new();
+        let prior = |text: &str| read_prior(&folder.write("p.csv", text), &map);
+        assert_eq!(prior("class,share\nb,0.25\na,3\n").unwrap(), [3.0, 0.25]);
+        for text in ["a,0\nb,1\n", "a,-1\nb,1\n", "a,1\n"] {
+            assert_eq!(prior(text).unwrap_err().code(), "E0321", "{text}");
+        }
+    }
+
+    #[test]
     fn published_counts() {
         let shared = std::env::var("CBFIT_SHARED_DATA")
             .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());

@@ -59,6 +59,8 @@ const BOOL: u8 = 4;
 const TEXT: u8 = 8;
 /// Whole numbers whose spelling a number would lose: `007`, `+5`, `-0`.
 const PADDED: u8 = 16;
+/// Whole numbers beyond 64 bits, to be read as floats.
+const LONG: u8 = 32;
 
 impl Seen {
     /// Takes one cell, free of blanks at its ends, into account.
@@ -70,13 +72,13 @@ impl Seen {
 
     /// The narrowest kind that holds every cell; a column of missing cells only is numeric.
     pub(super) fn kind(self) -> FieldKind {
-        let numeric = self.0 & (INT | FLOAT) != 0;
+        let numeric = self.0 & (INT | FLOAT | LONG) != 0;
         let boolean = self.0 & BOOL != 0;
         if self.0 & TEXT != 0 || (numeric && boolean) {
             FieldKind::Text
         } else if boolean {
             FieldKind::Bool
-        } else if self.0 & (INT | FLOAT) == INT {
+        } else if self.0 & (INT | FLOAT | LONG) == INT {
             FieldKind::Int
         } else {
             FieldKind::Float
@@ -85,7 +87,8 @@ impl Seen {
 
     /// Whether the column is whole numbers of which some would be spelled differently when written back.
     pub(super) fn loses_spelling(self) -> bool {
-        self.0 & PADDED != 0 && self.kind() == FieldKind::Int
+        let whole = self.0 & (FLOAT | BOOL | TEXT) == 0;
+        whole && self.0 & (PADDED | LONG) != 0
     }
 }
 
@@ -111,7 +114,7 @@ fn classify_number(cell: &[u8]) -> u8 {
     let digits = unsigned.iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == unsigned.len() && digits > 0 {
         if digits > SAFE_DIGITS && parse_i64(cell).is_none() {
-            return FLOAT;
+            return LONG;
         }
         let padded = (unsigned[0] == b'0' && cell.len() > 1) || cell[0] == b'+';
         return if padded { INT | PADDED } else { INT };
@@ -224,8 +227,8 @@ mod tests {
             seen.add(cell.as_bytes());
             seen.loses_spelling()
         };
-        assert!(["007", "+5", "-0", "00"].map(loses).iter().all(|&x| x));
-        assert!(!["0", "7", "-5", "0.5"].map(loses).iter().any(|&x| x));
+        assert!(["007", "+5", "-0", "00", "12345678901234567890"].map(loses).iter().all(|&x| x));
+        assert!(!["0", "7", "-5", "0.5", "9223372036854775807"].map(loses).iter().any(|&x| x));
     }
 
     #[test]

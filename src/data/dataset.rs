@@ -3,12 +3,12 @@
 use super::blocks::BlockReader;
 use super::columns::append_rows;
 use super::encode::FeatureEncoder;
-use super::encode_fit::EncoderFit;
+use super::encode_fit::{EncoderFit, column_means};
 use super::files::FileSet;
 use super::fingerprint::Fingerprint;
 use super::finite::Origin;
 use super::labels_read::Labels;
-use super::options::{ReadOptions, Unlabeled};
+use super::options::{Missing, ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles, find_features};
 use super::split::Part;
 use super::table::{ColumnBuffer, Field};
@@ -27,15 +27,16 @@ pub struct Source {
     pub bytes: u64,
     /// Number of rows kept.
     pub rows: u64,
-    /// 16 hexadecimal digits that depend on feature values and class names in row order, not on the file format or the
-    /// number of threads; for a block, on all rows up to its end.
+    /// 16 hexadecimal digits that depend on feature values and class names in row order, not on the file format, on
+    /// what missing values are filled with or the number of threads; for a block, on all rows up to its end.
     pub fingerprint: String,
 }
 
 /// Rows ready for learning or scoring.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// One row of features a row.
+    /// One row of features a row. After [`read_training`] with [`Missing::Mean`] missing values are NaN until
+    /// [`Dataset::fill_missing`].
     pub features: Matrix,
     /// Class code of every row, [`crate::labels::UNSEEN`] where the map lacks the class; `None` without labels.
     pub labels: Option<Vec<u32>>,
@@ -83,6 +84,17 @@ impl Dataset {
         }
     }
 
+    /// Fills missing values with the mean of their column over `rows`, the training rows, which the encoder keeps for
+    /// later files; row weights weigh the means. To be called once after [`read_training`], as soon as it is known
+    /// which rows are trained on; does nothing unless means were asked for.
+    pub fn fill_missing(&mut self, rows: &[usize]) {
+        if self.encoder.missing == Missing::Mean {
+            let means = column_means(&self.features, rows, self.row_weights.as_deref());
+            self.encoder.set_means(means.into_iter());
+            self.encoder.fill_missing(&mut self.features);
+        }
+    }
+
     /// Leaves the map only the classes that occur in `rows`; rows of the others become unseen ones.
     ///
     /// # Errors
@@ -122,6 +134,7 @@ impl Dataset {
 }
 
 /// Reads labelled files, and fits the classes and the encoder to them. Several files are read one after the other.
+/// With [`Missing::Mean`] the caller has to call [`Dataset::fill_missing`] next: rows held out must not enter the means.
 ///
 /// # Errors
 /// Those of the readers and of the roles; [`Error::OneClass`], [`Error::NullLabels`], [`Error::FractionalLabels`],
@@ -154,7 +167,7 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
         extras.append(block.weights.take(), block.ids.take(), block.parts.take());
     }
     labels.check(options.unlabeled == Unlabeled::Drop)?;
-    let fitted = match reader.take_vectors() {
+    let mut fitted = match reader.take_vectors() {
         Some(ColumnBuffer::Vector(features)) => fit.finish_with(features)?,
         _ => fit.finish()?,
     };
@@ -171,6 +184,9 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     }
     let mut fingerprint = Fingerprint::new();
     fingerprint.add(&fitted.features, Some(&hashes));
+    if fitted.missing > 0 && options.missing == Missing::Zero {
+        fitted.encoder.fill_missing(&mut fitted.features);
+    }
     let rows = labels.len() as u64;
     Ok(Dataset {
         features: fitted.features,

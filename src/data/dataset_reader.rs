@@ -82,7 +82,7 @@ impl DatasetReader {
             if block.kept.as_ref().is_some_and(Vec::is_empty) {
                 continue;
             }
-            let encoded = self.encoder.encode(&origin, block.features)?;
+            let mut encoded = self.encoder.encode(&origin, block.features)?;
             let kept = block.kept.as_ref().map_or(block.rows, Vec::len);
             let (mut hashes, mut codes, mut unseen) = (None, None, Vec::new());
             if let Some(labels) = block.labels {
@@ -92,6 +92,9 @@ impl DatasetReader {
                 (codes, unseen) = (Some(found), unknown);
             }
             self.fingerprint.add(&encoded.features, hashes.as_deref());
+            if encoded.missing > 0 {
+                self.encoder.fill_missing(&mut encoded.features);
+            }
             return Ok(Some(Dataset {
                 features: encoded.features,
                 labels: codes,

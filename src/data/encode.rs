@@ -99,11 +99,13 @@ pub struct FeatureEncoder {
 
 /// Features of a block of rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Encoded {
-    /// One row a row; f16 and bf16 vectors keep their width where they are the only input.
-    pub features: Matrix,
+pub(super) struct Encoded {
+    /// One row a row; f16 and bf16 vectors keep their width where they are the only input. Missing values are NaN.
+    pub(super) features: Matrix,
+    /// Number of missing values, text included.
+    pub(super) missing: u64,
     /// Cells of text columns with a value that training never met.
-    pub unseen_levels: u64,
+    pub(super) unseen_levels: u64,
 }
 
 impl FeatureEncoder {
@@ -141,7 +143,7 @@ impl FeatureEncoder {
     }
 
     /// Encodes a block: one buffer for each input column, in their order. A single vector column goes through as it
-    /// is, without a copy.
+    /// is, without a copy. Missing values are left to [`FeatureEncoder::fill_missing`].
     ///
     /// # Errors
     /// [`Error::FeatureMismatch`] for vectors of another length and text where numbers are due,
@@ -151,14 +153,11 @@ impl FeatureEncoder {
         let mut check = ValueCheck::default();
         if let ([InputColumn::Vector { .. }], Some(ColumnBuffer::Vector(_))) =
             (&self.inputs[..], columns.first())
-            && let Some(ColumnBuffer::Vector(mut features)) = columns.pop()
+            && let Some(ColumnBuffer::Vector(features)) = columns.pop()
         {
             check.scan(origin, &features, 0, |feature| self.column_of(feature));
             check.result(self.missing == Missing::Error)?;
-            if check.missing() > 0 {
-                self.fill_missing(&mut features);
-            }
-            return Ok(Encoded { features, unseen_levels: 0 });
+            return Ok(Encoded { features, missing: check.missing(), unseen_levels: 0 });
         }
         let texts: Vec<Option<TextColumn>> = self.inputs.iter().zip(&columns).map(one_hot_text).collect();
         for ((input, text), rows) in
@@ -187,10 +186,7 @@ impl FeatureEncoder {
         append_filled(&mut features, rows, &sources)?;
         check.scan(origin, &features, 0, |feature| self.column_of(feature));
         check.result(self.missing == Missing::Error)?;
-        if check.missing() > 0 {
-            self.fill_missing(&mut features);
-        }
-        Ok(Encoded { features, unseen_levels })
+        Ok(Encoded { features, missing: check.missing(), unseen_levels })
     }
 
     fn check_columns(&self, origin: &Origin<'_>, columns: &[ColumnBuffer]) -> Result<()> {
@@ -217,6 +213,18 @@ impl FeatureEncoder {
             }
         }
         Ok(())
+    }
+
+    /// Sets the means that missing values are filled with, one a feature.
+    pub(super) fn set_means(&mut self, mut of_features: impl Iterator<Item = f32>) {
+        for input in &mut self.inputs {
+            let own: Vec<f32> = of_features.by_ref().take(input.width()).collect();
+            match input {
+                InputColumn::Numeric { mean, .. } => *mean = own.first().copied(),
+                InputColumn::OneHot { .. } => {}
+                InputColumn::Vector { means, .. } => *means = Some(own),
+            }
+        }
     }
 
     /// Puts fill values in the place of missing ones.
@@ -378,6 +386,12 @@ mod tests {
 
     const ORIGIN: Origin<'_> = Origin { file: "t", first_row: 0, kept: None };
 
+    fn filled(encoder: &FeatureEncoder, columns: Vec<ColumnBuffer>) -> Matrix {
+        let mut features = encoder.encode(&ORIGIN, columns).unwrap().features;
+        encoder.fill_missing(&mut features);
+        features
+    }
+
     #[test]
     fn every_kind_of_column_becomes_features() {
         let columns = vec![
@@ -386,9 +400,10 @@ mod tests {
             vectors(&[7.0, 8.0, 9.0, f32::NAN], 2),
         ];
         let encoded = encoder(Missing::Mean).encode(&ORIGIN, columns.clone()).unwrap();
-        assert_eq!(encoded.unseen_levels, 1);
+        assert_eq!((encoded.unseen_levels, encoded.missing), (1, 2));
+        assert!(encoded.features.get(1, 0).is_nan());
         let expected = vec![1.0, 0.0, 1.0, 7.0, 8.0, 0.5, 0.0, 0.0, 9.0, 0.0];
-        assert_eq!(encoded.features, Matrix::from_f32(expected, 5));
+        assert_eq!(filled(&encoder(Missing::Mean), columns.clone()), Matrix::from_f32(expected, 5));
         let error = encoder(Missing::Error).encode(&ORIGIN, columns).unwrap_err();
         assert_eq!(error.to_string(), "t: 2 missing feature values (16.67 %), first in row 2, column n");
         let names: Vec<String> = encoder(Missing::Error).feature_names().collect();
@@ -423,7 +438,7 @@ mod tests {
         let values = vec![half::f16::ONE, half::f16::NAN];
         let place = values.as_ptr();
         let column = ColumnBuffer::Vector(Matrix::from_storage(Storage::F16(values), 2));
-        let features = encoder.encode(&ORIGIN, vec![column]).unwrap().features;
+        let features = filled(&encoder, vec![column]);
         let Storage::F16(values) = features.storage() else { panic!() };
         assert_eq!((values[1].to_f32(), values.as_ptr()), (0.25, place));
         let short = encoder.encode(&ORIGIN, vec![vectors(&[1.0], 1)]).unwrap_err();

@@ -31,8 +31,12 @@ pub(super) struct EncoderFit {
 
 /// What training needs of its columns.
 pub(super) struct Fitted {
+    /// Without means: which rows they are taken over is known after a split.
     pub(super) encoder: FeatureEncoder,
+    /// With NaN where a value is missing.
     pub(super) features: Matrix,
+    /// Number of missing values, text included.
+    pub(super) missing: u64,
     pub(super) notes: Vec<String>,
 }
 
@@ -122,21 +126,12 @@ impl EncoderFit {
     pub(super) fn finish_with(self, dense: Matrix) -> Result<Fitted> {
         self.check.result(self.missing == Missing::Error)?;
         let mut notes = Vec::new();
-        let mut means = match self.missing {
-            Missing::Mean => Some(column_means(&dense).into_iter()),
-            Missing::Error | Missing::Zero => None,
-        };
-        let mut take_means =
-            |count: usize| means.as_mut().map(|means| means.take(count).collect::<Vec<f32>>());
         let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
         let mut inputs = Vec::with_capacity(self.columns.len());
         let mut texts = Vec::new();
         for (at, column) in self.columns.into_iter().enumerate() {
             inputs.push(match column {
-                FitColumn::Numeric { name } => InputColumn::Numeric {
-                    name,
-                    mean: take_means(1).and_then(|means| means.first().copied()),
-                },
+                FitColumn::Numeric { name } => InputColumn::Numeric { name, mean: None },
                 FitColumn::Text { name, values } => {
                     let ColumnBuffer::Text(values) = values else { continue };
                     let mut levels = values.levels().to_vec();
@@ -146,7 +141,7 @@ impl EncoderFit {
                 }
                 FitColumn::Vector { name } => {
                     let len = vector_length.or(self.lengths.get(at).copied()).unwrap_or(0);
-                    InputColumn::Vector { name, len, means: take_means(len) }
+                    InputColumn::Vector { name, len, means: None }
                 }
             });
         }
@@ -154,15 +149,12 @@ impl EncoderFit {
             notes.push(format!(
                 "{} missing feature values filled with {}",
                 self.check.missing(),
-                if self.missing == Missing::Mean { "the mean of their column" } else { "zero" }
+                if self.missing == Missing::Mean { "the mean of the training rows" } else { "zero" }
             ));
         }
         let encoder = FeatureEncoder { inputs, missing: self.missing };
-        let mut features = if texts.is_empty() { dense } else { insert_one_hot(&encoder, dense, &texts)? };
-        if self.check.missing() > 0 {
-            encoder.fill_missing(&mut features);
-        }
-        Ok(Fitted { encoder, features, notes })
+        let features = if texts.is_empty() { dense } else { insert_one_hot(&encoder, dense, &texts)? };
+        Ok(Fitted { encoder, features, missing: self.check.missing(), notes })
     }
 }
 
@@ -203,23 +195,28 @@ fn check_levels(file: &str, column: &str, values: &ColumnBuffer) -> Result<()> {
     }
 }
 
-/// The mean of the values present in every column, 0 where none is; summed in f64 in the order of the rows.
-fn column_means(features: &Matrix) -> Vec<f32> {
-    let mut sums = vec![(0.0f64, 0u64); features.cols()];
-    let mut add = |col: usize, x: f32| {
-        if !x.is_nan() {
-            sums[col].0 += f64::from(x);
-            sums[col].1 += 1;
-        }
-    };
-    for row in 0..features.rows() {
+/// The mean over `rows` of the values present in every column, 0 where none is; summed in f64 in the order of `rows`.
+/// `row_weights`, one positive number for every row of `features`, weigh it.
+pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Option<&[f64]>) -> Vec<f32> {
+    // Relative to the largest, so that products with the values stay in range.
+    let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
+    let mut sums = vec![(0.0f64, 0.0f64); features.cols()];
+    for &row in rows {
+        let weight = row_weights.map_or(1.0, |w| w[row] / largest);
+        let mut add = |col: usize, x: f32| {
+            if !x.is_nan() {
+                sums[col].0 += weight * f64::from(x);
+                sums[col].1 += weight;
+            }
+        };
         match features.row_range(row, row + 1) {
             MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| add(col, x)),
             MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
             MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
         }
     }
-    sums.into_iter().map(|(sum, count)| (sum / count.max(1) as f64) as f32).collect()
+    let mean = |(sum, weight)| if weight > 0.0 { (sum / weight) as f32 } else { 0.0 };
+    sums.into_iter().map(mean).collect()
 }
 
 /// The dense columns and the levels of the text columns in the order of the encoder's features.
@@ -287,13 +284,17 @@ mod tests {
         let mut fit = EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Mean).unwrap();
         fit.push(&ORIGIN, &block).unwrap();
         fit.push(&ORIGIN, &block).unwrap();
-        let fitted = fit.finish().unwrap();
-        assert_eq!(fitted.notes, ["6 missing feature values filled with the mean of their column"]);
+        let mut fitted = fit.finish().unwrap();
+        assert_eq!(fitted.notes, ["6 missing feature values filled with the mean of the training rows"]);
+        let means = column_means(&fitted.features, &[0, 1, 2, 3], None);
+        fitted.encoder.set_means(means.into_iter());
+        fitted.encoder.fill_missing(&mut fitted.features);
         let row_0 = [0.0, 1.0, 4.0, 1.0, 2.0, 0.0];
         let row_1 = [1.0, 0.0, 4.0, 3.0, 2.0, 1.0];
         let expected = [row_0, row_1, row_0, row_1].concat();
         assert_eq!(fitted.features, Matrix::from_f32(expected, 6));
-        let again = fitted.encoder.encode(&ORIGIN, block).unwrap();
+        let mut again = fitted.encoder.encode(&ORIGIN, block).unwrap();
+        fitted.encoder.fill_missing(&mut again.features);
         assert_eq!(again.features, fitted.features.select_rows(&[0, 1]));
     }
 
@@ -304,6 +305,14 @@ mod tests {
         fit.push(&ORIGIN, &block).unwrap();
         let error = fit.finish().err().unwrap();
         assert_eq!(error.to_string(), "t: 3 missing feature values (30.00 %), first in row 1, column d");
+    }
+
+    #[test]
+    fn means_are_those_of_the_rows_given_and_weighed() {
+        let features = Matrix::from_f32(vec![1.0, f32::NAN, 4.0, f32::NAN, 1000.0, 7.0], 2);
+        assert_eq!(column_means(&features, &[0, 1], None), [2.5, 0.0]);
+        assert_eq!(column_means(&features, &[0, 1], Some(&[1e300, 2e300, 1.0])), [3.0, 0.0]);
+        assert_eq!(column_means(&features, &[], None), [0.0, 0.0]);
     }
 
     #[test]

@@ -50,6 +50,16 @@ impl FileSet {
     /// Opens every file that `patterns` name. Columns are those of the first file; the others may hold them in another
     /// order, and in another kind where one kind holds both.
     pub(super) fn open(patterns: &[String], options: &ReadOptions) -> Result<Self> {
+        match Self::open_all(patterns, options) {
+            // Separator and header may be meant for the label file, which then has to be one of text.
+            Err(Error::NoEffect { .. }) if options.label_file.is_some() => {
+                Self::open_all(patterns, &options.without_text_options())
+            }
+            set => set,
+        }
+    }
+
+    fn open_all(patterns: &[String], options: &ReadOptions) -> Result<Self> {
         let mut members: Vec<Member> = Vec::new();
         for path in expand(patterns, options)? {
             let reader = open_file(&path, options)?;
@@ -79,6 +89,11 @@ impl FileSet {
     /// Columns of the set.
     pub(super) fn fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// Whether the files were opened with the separator and the header of `options`.
+    pub(super) fn follows_text_options(&self, options: &ReadOptions) -> bool {
+        (self.options.delimiter, self.options.has_header) == (options.delimiter, options.has_header)
     }
 
     /// Number of files.

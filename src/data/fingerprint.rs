@@ -1,9 +1,11 @@
 //! A number that tells two data sets apart: of feature values and class names in row order, whatever the format, the
-//! width the values were stored in, or the number of threads. Not proof against intent.
+//! width the values were stored in, what missing values are filled with, or the number of threads. Not proof against
+//! intent.
 
 use rayon::prelude::*;
 
 use crate::matrix::{MatRef, Matrix};
+use crate::rng::mix;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Stands for the class name of rows without a label.
@@ -52,19 +54,15 @@ fn row_hashes(features: &Matrix) -> Vec<u64> {
 }
 
 fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
-    // Adding zero makes -0 the same as 0.
-    let bits = |x: &T| u64::from((widen(*x) + 0.0).to_bits());
+    // Adding zero makes -0 the same as 0; missing values come as NaN of any sign.
+    let bits = |x: &T| match widen(*x) {
+        x if x.is_nan() => u64::from(f32::NAN.to_bits()),
+        x => u64::from((x + 0.0).to_bits()),
+    };
     row.chunks(2).fold(row.len() as u64, |hash, pair| {
         let word = pair.iter().fold(0, |word, x| (word << 32) | bits(x));
         ((hash ^ word).wrapping_mul(MULTIPLIER)).rotate_left(29)
     })
-}
-
-/// The finaliser of SplitMix64: every input bit changes half of the output bits.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -92,9 +90,9 @@ mod tests {
 
     #[test]
     fn width_and_blocks_do_not_count() {
-        let half = [1.0, 2.0, -0.0].map(half::f16::from_f32).to_vec();
+        let half = [f32::NAN, 2.0, -0.0].map(half::f16::from_f32).to_vec();
         let mut wide = Fingerprint::new();
-        wide.add(&Matrix::from_f32(vec![1.0, 2.0, 0.0], 1), None);
+        wide.add(&Matrix::from_f32(vec![-f32::NAN, 2.0, 0.0], 1), None);
         let mut narrow = Fingerprint::new();
         let half = Matrix::from_storage(Storage::F16(half), 1);
         narrow.add(&half.select_rows(&[0, 1]), None);

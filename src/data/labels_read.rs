@@ -81,7 +81,7 @@ impl Labels {
                     let code = match whole_number(value) {
                         _ if value.is_nan() => NO_LABEL,
                         Some(value) => self.int_code(from, value),
-                        None => return Err(fractional(from, value, first_row + row as u64 + 1)),
+                        None => return Err(no_class(from, value, first_row + row as u64 + 1)),
                     };
                     self.codes.push(code);
                 }
@@ -284,8 +284,14 @@ fn whole_number(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < LIMIT).then_some(value as i64)
 }
 
-fn fractional(from: &LabelColumn<'_>, example: f64, row: u64) -> Error {
-    Error::FractionalLabels { file: from.file.into(), column: from.column.into(), example, row }
+/// Why a float that stands for no whole number within 64 bits cannot be a label.
+fn no_class(from: &LabelColumn<'_>, example: f64, row: u64) -> Error {
+    let (file, column) = (from.file.into(), from.column.into());
+    if example.fract() == 0.0 {
+        let kind = format!("floats with {example} in row {row}, beyond the whole numbers of 64 bits");
+        return Error::UnsupportedType { file, column, kind, role: "label; write such labels as text" };
+    }
+    Error::FractionalLabels { file, column, example, row }
 }
 
 /// Reads a file of class names: one a line, for class 0, 1, 2, ...
@@ -362,6 +368,10 @@ mod tests {
     fn fractions_are_an_error_and_missing_labels_are_counted() {
         let fraction = Labels::default().push(&column(None), 7, &ColumnBuffer::Float(vec![1.0, 0.5]));
         assert!(fraction.unwrap_err().to_string().contains("(0.5 in row 9)"));
+        let long =
+            Labels::default().push(&column(None), 0, &ColumnBuffer::Float(vec![1.0, 1e20])).unwrap_err();
+        assert_eq!(long.code(), "E0318");
+        assert!(long.to_string().contains("100000000000000000000 in row 2, beyond"), "{long}");
         let found = labels(&[text(&[Some("a"), Some("b")]), text(&[None, Some("a"), None])]);
         let error = found.check(false).unwrap_err();
         assert_eq!(error.to_string(), "t: 2 of 5 labels are missing, first in row 3");

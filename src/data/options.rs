@@ -46,14 +46,21 @@ pub struct ReadOptions {
     pub class_names: Option<String>,
     /// Format of the files; found from their first bytes where `None`.
     pub format: Option<Format>,
-    /// Separator of text files; found from the first lines where `None`.
+    /// Separator of text files, a label file included; found from the first lines where `None`.
     pub delimiter: Option<u8>,
-    /// Whether text files start with a line of column names.
+    /// Whether text files, a label file included, start with a line of column names.
     pub has_header: bool,
     /// Missing feature values.
     pub missing: Missing,
     /// Missing labels.
     pub unlabeled: Unlabeled,
+}
+
+impl ReadOptions {
+    /// The same without what only text files can follow.
+    pub(super) fn without_text_options(&self) -> Self {
+        ReadOptions { delimiter: None, has_header: true, ..self.clone() }
+    }
 }
 
 impl Default for ReadOptions {

@@ -43,8 +43,14 @@ pub struct Scaler {
 
 impl Scaler {
     /// Fits `scale` to the rows `rows` of `features`: means and population standard deviations in f64, in two passes.
-    /// Returns the scaler and the number of columns constant over these rows.
-    pub fn fit(scale: Scale, features: &Matrix, rows: &[usize]) -> (Self, usize) {
+    /// `row_weights`, one positive number for every row of `features`, weigh both, so that a row of weight k counts as k
+    /// equal rows; only their ratios matter. Returns the scaler and the number of columns constant over these rows.
+    pub fn fit(
+        scale: Scale,
+        features: &Matrix,
+        rows: &[usize],
+        row_weights: Option<&[f64]>,
+    ) -> (Self, usize) {
         let mut scaler = Scaler { scale, mean: Vec::new(), deviation: Vec::new() };
         let mut constant_columns = 0;
         if scale != Scale::Standard {
@@ -52,8 +58,11 @@ impl Scaler {
         }
         let cols = features.cols();
         let zeros = vec![0.0; cols];
-        let mean = means_of(features, rows, &zeros, |x, _| x);
-        let variance = means_of(features, rows, &mean, |x, mean| (x - mean) * (x - mean));
+        // Relative to the largest, so that products with the values stay in range.
+        let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
+        let weight = |row: usize| row_weights.map_or(1.0, |w| w[row] / largest);
+        let mean = means_of(features, rows, &zeros, weight, |x, _| x);
+        let variance = means_of(features, rows, &mean, weight, |x, mean| (x - mean) * (x - mean));
         let constant = is_constant_column(features, rows);
         for col in 0..cols {
             let deviation = variance[col].sqrt() as f32;
@@ -112,26 +121,33 @@ pub(super) fn widen(features: &mut Matrix) {
     *features = Matrix::from_f32(wide, features.cols());
 }
 
-/// The mean over `rows` of `term(value, center)` for every column.
+/// The weighted mean over `rows` of `term(value, center)` for every column; 0 without rows.
 fn means_of(
     features: &Matrix,
     rows: &[usize],
     centers: &[f64],
+    weight: impl Fn(usize) -> f64 + Sync,
     term: impl Fn(f64, f64) -> f64 + Sync,
 ) -> Vec<f64> {
     let sum_chunk = |rows: &[usize]| {
         let mut sums = vec![0.0; centers.len()];
+        let mut total = 0.0;
         for &row in rows {
-            visit_row(features, row, |col, x| sums[col] += term(f64::from(x), centers[col]));
+            let weight = weight(row);
+            total += weight;
+            visit_row(features, row, |col, x| sums[col] += weight * term(f64::from(x), centers[col]));
         }
-        sums
+        (sums, total)
     };
-    let partial: Vec<Vec<f64>> = rows.par_chunks(CHUNK).map(sum_chunk).collect();
-    let mut sums = vec![0.0; centers.len()];
-    for chunk in partial {
+    let partial: Vec<(Vec<f64>, f64)> = rows.par_chunks(CHUNK).map(sum_chunk).collect();
+    let (mut sums, mut total) = (vec![0.0; centers.len()], 0.0);
+    for (chunk, chunk_total) in partial {
         sums.iter_mut().zip(chunk).for_each(|(sum, part)| *sum += part);
+        total += chunk_total;
     }
-    sums.iter_mut().for_each(|sum| *sum /= rows.len().max(1) as f64);
+    if total > 0.0 {
+        sums.iter_mut().for_each(|sum| *sum /= total);
+    }
     sums
 }
 
@@ -164,7 +180,7 @@ mod tests {
     #[test]
     fn only_the_given_rows_count() {
         let mut features = Matrix::from_f32(vec![1.0, 5.0, 3.0, 5.0, 100.0, 9.0], 2);
-        let (scaler, constant) = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        let (scaler, constant) = Scaler::fit(Scale::Standard, &features, &[0, 1], None);
         assert_eq!((scaler.mean.as_slice(), scaler.deviation.as_slice()), (&[2.0, 5.0][..], &[1.0, 1.0][..]));
         assert_eq!(constant, 1);
         scaler.apply(&mut features);
@@ -175,22 +191,42 @@ mod tests {
     fn half_precision_widens_and_zero_rows_stay() {
         let half = [3.0, 4.0, 0.0, 0.0].map(half::f16::from_f32).to_vec();
         let mut features = Matrix::from_storage(Storage::F16(half), 2);
-        let (untouched, _) = Scaler::fit(Scale::None, &features, &[0]);
+        let (untouched, _) = Scaler::fit(Scale::None, &features, &[0], None);
         untouched.apply(&mut features);
         assert_eq!(features.dtype(), Dtype::F16);
-        Scaler::fit(Scale::L2, &features, &[0]).0.apply(&mut features);
+        Scaler::fit(Scale::L2, &features, &[0], None).0.apply(&mut features);
         assert_eq!(features, Matrix::from_f32(vec![0.6, 0.8, 0.0, 0.0], 2));
     }
 
     #[test]
     fn huge_means_and_values_do_not_overflow() {
         let mut features = Matrix::from_f32(vec![3e38, -3e38, 1e-40, 2e-40], 1);
-        let (scaler, _) = Scaler::fit(Scale::Standard, &features, &[0, 1]);
+        let (scaler, _) = Scaler::fit(Scale::Standard, &features, &[0, 1], None);
         scaler.apply(&mut features);
         assert_eq!([features.get(0, 0), features.get(1, 0)], [1.0, -1.0]);
     }
 
     proptest! {
+        #[test]
+        fn a_row_of_weight_k_counts_as_k_rows(
+            values in prop::collection::vec(-1e3f32..1e3, 8..60),
+            times in prop::collection::vec(1usize..60, 30),
+            scale in prop::sample::select(vec![1.0, 1e-60, 1e300]),
+        ) {
+            let rows = values.len() / 2;
+            let once = Matrix::from_f32(values[..rows * 2].to_vec(), 2);
+            let repeated: Vec<usize> = (1..rows).flat_map(|row| std::iter::repeat_n(row, times[row])).collect();
+            let weights: Vec<f64> = times.iter().map(|&k| k as f64 * scale).collect();
+            let chosen: Vec<usize> = (1..rows).collect();
+            let (weighted, constant) = Scaler::fit(Scale::Standard, &once, &chosen, Some(&weights));
+            let (plain, constant_plain) = Scaler::fit(Scale::Standard, &once, &repeated, None);
+            prop_assert_eq!(constant, constant_plain);
+            for col in 0..2 {
+                prop_assert!((weighted.mean[col] - plain.mean[col]).abs() <= 1e-4);
+                prop_assert!((weighted.deviation[col] / plain.deviation[col] - 1.0).abs() <= 1e-6);
+            }
+        }
+
         #[test]
         fn standardised_columns_have_mean_0_and_deviation_1(
             values in prop::collection::vec(-1e4f32..1e4, 30..300), shift in -1e4f32..1e4,
@@ -199,7 +235,7 @@ mod tests {
             let shifted: Vec<f32> = values[..rows * 3].iter().map(|x| x + shift).collect();
             let mut features = Matrix::from_f32(shifted, 3);
             let all: Vec<usize> = (0..rows).collect();
-            let (scaler, _) = Scaler::fit(Scale::Standard, &features, &all);
+            let (scaler, _) = Scaler::fit(Scale::Standard, &features, &all, None);
             scaler.apply(&mut features);
             for col in 0..3 {
                 let column: Vec<f64> = (0..rows).map(|row| f64::from(features.get(row, col))).collect();

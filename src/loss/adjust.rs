@@ -9,10 +9,9 @@ use crate::labels::ClassCounts;
 /// training, and make the empty class win every row when subtracted. Without any rows all offsets are 0.
 pub fn logit_adjustment(counts: &ClassCounts, tau: f64) -> Vec<f32> {
     let total: f64 = counts.weighted.iter().sum();
-    let smallest = counts.weighted.iter().copied().filter(|&n| n > 0.0).fold(f64::INFINITY, f64::min);
-    if smallest.is_infinite() {
+    let Some((smallest, _)) = counts.extremes() else {
         return vec![0.0; counts.classes()];
-    }
+    };
     let share = |&n: &f64| if n > 0.0 { n / total } else { smallest / 2.0 / total };
     counts.weighted.iter().map(|n| (tau * share(n).ln()) as f32).collect()
 }

@@ -1,7 +1,7 @@
 //! Pointwise losses with gradient and Hessian.
 //!
-//! [`Loss::residuals`] and [`Loss::value`] run the f32 kernels over blocks of rows; [`Loss::row_f64`] is the same loss
-//! for one row in f64, which boosting and the tests use. The weight of a row multiplies its whole loss and stands
+//! [`Loss::residuals`] runs the f32 kernels over blocks of rows; [`Loss::row_f64`] is the same loss for one row in f64
+//! with its curvature, the reference the kernels are held to. The weight of a row multiplies its whole loss and stands
 //! outside the focal modulator.
 
 mod adjust;
@@ -10,7 +10,7 @@ mod softmax;
 
 pub use adjust::logit_adjustment;
 
-use crate::simd::{Kernels, Pass, RowBlock};
+use crate::simd::{Kernels, RowBlock};
 use serde::{Deserialize, Serialize};
 
 /// Loss of one row with logits z and true class y, before the weight. `z_c^t` is `z_c` for the true class and `-z_c`
@@ -76,31 +76,12 @@ impl Loss {
         labels: &[u32],
         weights: &[f32],
     ) -> f64 {
-        self.pass(kernels, RowBlock { z, stride, classes, labels, weights }, Pass::Residuals)
-    }
-
-    /// The value of [`Loss::residuals`] alone; the logits are lost.
-    ///
-    /// # Panics
-    /// As [`Loss::residuals`].
-    pub fn value(
-        &self,
-        kernels: &Kernels,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64 {
-        self.pass(kernels, RowBlock { z, stride, classes, labels, weights }, Pass::Value)
-    }
-
-    fn pass(&self, kernels: &Kernels, block: RowBlock<'_>, pass: Pass) -> f64 {
+        let block = RowBlock { z, stride, classes, labels, weights };
         match *self {
-            Loss::Softmax => kernels.softmax_rows(block, pass),
-            Loss::Sigmoid | Loss::Focal { gamma: 0.0 } => kernels.sigmoid_rows(block, pass),
-            Loss::Focal { gamma } => kernels.focal_rows(block, gamma, pass),
-            Loss::SoftmaxFocal { gamma } => kernels.softmax_focal_rows(block, gamma, pass),
+            Loss::Softmax => kernels.softmax_rows(block),
+            Loss::Sigmoid | Loss::Focal { gamma: 0.0 } => kernels.sigmoid_rows(block),
+            Loss::Focal { gamma } => kernels.focal_rows(block, gamma),
+            Loss::SoftmaxFocal { gamma } => kernels.softmax_focal_rows(block, gamma),
         }
     }
 

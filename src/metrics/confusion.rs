@@ -4,9 +4,6 @@ use serde::Serialize;
 
 use crate::labels::UNSEEN;
 
-/// Classes up to which [`Confusion::dense`] gives the full matrix (32 MB).
-const DENSE_CLASSES: usize = 2000;
-
 /// Rows of one true class that were predicted as one class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cell {
@@ -23,7 +20,6 @@ pub struct Cell {
 /// Sparse confusion matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Confusion {
-    classes: usize,
     /// Sorted by truth, then prediction.
     cells: Vec<Cell>,
 }
@@ -47,29 +43,12 @@ impl Confusion {
                 _ => cells.push(Cell { truth, predicted, rows: 1, weight }),
             }
         }
-        Confusion { classes, cells }
-    }
-
-    /// Number of classes C.
-    pub fn classes(&self) -> usize {
-        self.classes
+        Confusion { cells }
     }
 
     /// All cells with rows, sorted by truth, then prediction; rows of unseen labels come last.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
-    }
-
-    /// Row-major `C x C` weights, row = truth, without unseen labels; `None` above 2,000 classes.
-    pub fn dense(&self) -> Option<Vec<f64>> {
-        if self.classes > DENSE_CLASSES {
-            return None;
-        }
-        let mut matrix = vec![0.0; self.classes * self.classes];
-        for cell in self.cells.iter().filter(|cell| cell.truth != UNSEEN) {
-            matrix[cell.truth as usize * self.classes + cell.predicted as usize] = cell.weight;
-        }
-        Some(matrix)
     }
 
     /// The `limit` cells of wrong predictions that weigh most, heaviest first, equal ones in class order.
@@ -97,16 +76,15 @@ mod tests {
         let cells: Vec<_> =
             confusion.cells().iter().map(|c| (c.truth, c.predicted, c.rows, c.weight)).collect();
         assert_eq!(cells, [(0, 0, 1, 2.0), (1, 0, 2, 1.5), (1, 1, 1, 1.0), (UNSEEN, 2, 2, 4.0)]);
-        assert_eq!(confusion.dense().unwrap(), [2.0, 0.0, 0.0, 1.5, 1.0, 0.0, 0.0, 0.0, 0.0]);
         let worst = confusion.most_confused(5);
         assert_eq!(worst.len(), 1);
         assert_eq!((worst[0].truth, worst[0].predicted), (1, 0));
     }
 
     #[test]
-    fn many_classes_have_no_dense_form() {
+    fn many_classes_take_no_more_than_their_cells() {
         let confusion = Confusion::of(&[99_999], &[3], None, 100_000);
-        assert!(confusion.dense().is_none());
+        assert_eq!(confusion.cells().len(), 1);
         assert_eq!(confusion.most_confused(1)[0].rows, 1);
     }
 }

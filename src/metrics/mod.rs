@@ -172,21 +172,22 @@ impl<'a> Scored<'a> {
     }
 }
 
-/// Refuses probabilities (row-major, rows x C) that are not finite numbers of at least 0.
+/// Checks that all probabilities (row-major, rows x `classes`) are finite and not negative.
 ///
 /// # Errors
-/// [`Error::BadProbabilities`] with the number of such rows and the first of them, from 1.
+/// [`Error::BadProbabilities`] with the number of bad rows and the first of them, counted from 1 within
+/// `probabilities`.
 pub fn check_probabilities(probabilities: &[f32], classes: usize) -> Result<()> {
     let usable = |p: &f32| p.is_finite() && *p >= 0.0;
     let bad_rows = || {
-        let rows = probabilities.chunks_exact(classes).enumerate();
+        let rows = probabilities.chunks_exact(classes.max(1)).enumerate();
         rows.filter(|(_, p)| !p.iter().all(usable)).map(|(row, _)| row)
     };
     match bad_rows().next() {
         None => Ok(()),
         Some(row) => Err(Error::BadProbabilities {
             count: bad_rows().count() as u64,
-            rows: (probabilities.len() / classes) as u64,
+            rows: (probabilities.len() / classes.max(1)) as u64,
             first_row: row as u64 + 1,
         }),
     }

@@ -122,14 +122,6 @@ impl Metric {
             Metric::ClasswiseEce => evaluation.classwise_ece,
         }
     }
-
-    /// Whether `candidate` beats `best`; an undefined value beats nothing and is beaten by any other.
-    pub fn is_better(self, candidate: f64, best: f64) -> bool {
-        if candidate.is_nan() || best.is_nan() {
-            return !candidate.is_nan();
-        }
-        if self.higher_is_better() { candidate > best } else { candidate < best }
-    }
 }
 
 impl fmt::Display for Metric {
@@ -207,13 +199,6 @@ mod tests {
         assert_eq!(Metric::WorstClass.value(&evaluation), 0.5);
         assert_eq!(Metric::Many.value(&evaluation), 1.0);
         assert!(Metric::Few.value(&evaluation).is_nan());
-    }
-
-    #[test]
-    fn undefined_values_lose() {
-        assert!(Metric::Top1.is_better(0.6, 0.5) && !Metric::Top1.is_better(0.5, 0.5));
-        assert!(Metric::LogLoss.is_better(0.4, 0.5) && !Metric::LogLoss.is_better(0.6, 0.5));
-        assert!(Metric::Ece.is_better(0.4, f64::NAN) && !Metric::Ece.is_better(f64::NAN, 0.4));
     }
 
     #[test]

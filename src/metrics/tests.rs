@@ -95,6 +95,14 @@ fn bad_input_is_refused() {
 }
 
 #[test]
+fn probabilities_of_a_block_can_be_checked_alone() {
+    assert!(check_probabilities(&[0.0, 1.0, 0.5, 0.5], 2).is_ok());
+    assert!(check_probabilities(&[], 0).is_ok());
+    let error = check_probabilities(&[0.5, 0.5, f32::NAN, f32::NAN, 0.5, 0.5, -1.0, 2.0], 2).unwrap_err();
+    assert!(matches!(error, Error::BadProbabilities { count: 2, rows: 4, first_row: 2 }), "{error}");
+}
+
+#[test]
 fn undefined_scores_are_null_in_json() {
     let counts = ClassCounts::from_rows(vec![500, 10]);
     let seen = evaluate(&[0.9, 0.1], &[0], &counts, None).unwrap();

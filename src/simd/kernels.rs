@@ -47,15 +47,6 @@ pub struct AdamStep {
     pub decay: f32,
 }
 
-/// What a pass over rows of logits leaves in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// Nothing of use; only the value is wanted.
-    Value,
-    /// The residuals `weight * dloss/dz`.
-    Residuals,
-}
-
 /// Rows of logits with their labels and weights. Columns `classes..stride` are not touched.
 #[derive(Debug)]
 pub struct RowBlock<'a> {
@@ -208,46 +199,31 @@ impl Kernels {
         unsafe { (self.0.adamw_update)(w, g, m, v, step) }
     }
 
-    /// Sum of weight x cross entropy `-log softmax(z)_y`; see [`Pass`] for what becomes of the logits.
-    pub fn softmax_rows(&self, block: RowBlock<'_>, pass: Pass) -> f64 {
-        self.softmax_focal_rows(block, 0.0, pass)
+    /// Sum of weight x cross entropy `-log softmax(z)_y`; as in all losses of rows, the logits become the residuals
+    /// `weight * dloss/dz`.
+    pub fn softmax_rows(&self, block: RowBlock<'_>) -> f64 {
+        self.softmax_focal_rows(block, 0.0)
     }
 
     /// Sum of weight x `-(1 - p_y)^gamma log p_y`, `p = softmax(z)`.
-    pub fn softmax_focal_rows(&self, mut block: RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+    pub fn softmax_focal_rows(&self, mut block: RowBlock<'_>, gamma: f64) -> f64 {
         block.check();
         // SAFETY: block checked; the table's instruction set is available.
-        unsafe { (self.0.softmax)(&mut block, gamma, pass) }
+        unsafe { (self.0.softmax)(&mut block, gamma) }
     }
 
     /// Sum of weight x `sum_c softplus(-z_c^t)`, `z_c^t = z_c` for the true class, else `-z_c`.
-    pub fn sigmoid_rows(&self, mut block: RowBlock<'_>, pass: Pass) -> f64 {
+    pub fn sigmoid_rows(&self, mut block: RowBlock<'_>) -> f64 {
         block.check();
         // SAFETY: block checked; the table's instruction set is available.
-        unsafe { (self.0.sigmoid)(&mut block, 0.0, pass) }
+        unsafe { (self.0.sigmoid)(&mut block, 0.0) }
     }
 
     /// Sum of weight x `sum_c (1 - p_c^t)^gamma softplus(-z_c^t)`, `p_c^t` the logistic function of `z_c^t`.
-    pub fn focal_rows(&self, mut block: RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+    pub fn focal_rows(&self, mut block: RowBlock<'_>, gamma: f64) -> f64 {
         block.check();
         // SAFETY: block checked; the table's instruction set is available.
-        unsafe { (self.0.focal)(&mut block, gamma, pass) }
-    }
-
-    /// Turns each row of logits `z` (rows x stride) into softmax probabilities. A row with a NaN becomes NaN.
-    pub fn softmax_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
-        assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
-        assert!(z.len().is_multiple_of(stride), "z is rows x stride");
-        // SAFETY: shape checked; the table's instruction set is available.
-        unsafe { (self.0.softmax_probabilities)(z, stride, classes) }
-    }
-
-    /// Turns each logit of `z` (rows x stride) into `1 / (1 + e^-z)`. NaN stays NaN.
-    pub fn sigmoid_probabilities(&self, z: &mut [f32], stride: usize, classes: usize) {
-        assert!(stride >= classes && stride > 0, "{classes} classes in rows of {stride}");
-        assert!(z.len().is_multiple_of(stride), "z is rows x stride");
-        // SAFETY: shape checked; the table's instruction set is available.
-        unsafe { (self.0.sigmoid_probabilities)(z, stride, classes) }
+        unsafe { (self.0.focal)(&mut block, gamma) }
     }
 }
 

@@ -28,7 +28,7 @@ mod terms;
 mod vector;
 
 pub use isa::Isa;
-pub use kernels::{AdamStep, Kernels, Pass, RowBlock, SgdStep};
+pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use pack::PackedWeights;
 
 use table::kernel_table;

@@ -3,10 +3,10 @@
 //! With ten classes a vector along the row would idle six of sixteen lanes, and its masked store would hold up the
 //! load of the next row, which overlaps it in memory.
 
+use super::RowBlock;
 use super::lanes::Lanes;
 use super::math::{LOWEST, exp};
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
-use super::{Pass, RowBlock};
 
 /// Up to this many classes rows are taken side by side.
 pub(super) const NARROW: usize = 64;
@@ -81,7 +81,7 @@ impl Lane {
 /// # Safety
 /// At most [`NARROW`] classes, `block` checked; the machine must have the instruction set.
 #[inline(always)]
-pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
     let (stride, classes) = (block.stride, block.classes);
     let mut value = 0.0;
     let mut columns = Columns([0.0; NARROW * MAX_LANES]);
@@ -121,23 +121,21 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pas
             factor.0[lane] = end.others_factor(weight);
             own_residual[lane] = end.own_residual(weight);
         }
-        if pass == Pass::Residuals {
-            // SAFETY: as above.
-            unsafe {
-                let factor = factor.lanes::<L>();
-                for class in 0..classes {
-                    columns.set_class(class, columns.class::<L>(class).mul(factor));
-                }
+        // SAFETY: as above.
+        unsafe {
+            let factor = factor.lanes::<L>();
+            for class in 0..classes {
+                columns.set_class(class, columns.class::<L>(class).mul(factor));
             }
-            for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
-                if weight == 0.0 {
-                    set_lane::<L>(&mut columns, lane, classes, 0.0); // a NaN times 0 is no 0
-                } else {
-                    columns.0[label as usize * L::N + lane] = own_residual[lane];
-                }
-            }
-            columns.scatter::<L>(z, stride, classes);
         }
+        for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
+            if weight == 0.0 {
+                set_lane::<L>(&mut columns, lane, classes, 0.0); // a NaN times 0 is no 0
+            } else {
+                columns.0[label as usize * L::N + lane] = own_residual[lane];
+            }
+        }
+        columns.scatter::<L>(z, stride, classes);
     }
     value
 }
@@ -147,10 +145,7 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pas
 /// # Safety
 /// At most [`NARROW`] classes, `block` checked; the machine must have the instruction set.
 #[inline(always)]
-pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool, const RESIDUALS: bool>(
-    block: &mut RowBlock<'_>,
-    gamma: f32,
-) -> f64 {
+pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(block: &mut RowBlock<'_>, gamma: f32) -> f64 {
     let (stride, classes) = (block.stride, block.classes);
     let mut value = 0.0;
     let mut columns = Columns([0.0; NARROW * MAX_LANES]);
@@ -168,56 +163,23 @@ pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool, const RESIDUALS: b
             let mut sum = zero;
             for class in 0..classes {
                 let u = columns.class::<L>(class);
-                let (term, slope) = one_vs_rest_term::<L, FOCAL, RESIDUALS>(u, gamma, zero, one);
+                let (term, slope) = one_vs_rest_term::<L, FOCAL>(u, gamma, zero, one);
                 // The product with zero makes the sum NaN where the logit is not finite.
                 sum = sum.add(u.mul_add(zero, term));
-                if RESIDUALS {
-                    columns.set_class(class, slope.mul(weight));
-                }
+                columns.set_class(class, slope.mul(weight));
             }
             Lane::of(sum)
         };
         for (&loss, &weight) in loss.0.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             value += f64::from(weight) * f64::from(loss);
         }
-        if RESIDUALS {
-            turn_own_signs::<L>(&mut columns, labels, weights);
-            for (lane, _) in weights.iter().enumerate().filter(|(_, weight)| **weight == 0.0) {
-                set_lane::<L>(&mut columns, lane, classes, 0.0);
-            }
-            columns.scatter::<L>(z, stride, classes);
-        }
-    }
-    value
-}
-
-/// As [`super::rows::softmax_probabilities`].
-///
-/// # Safety
-/// At most [`NARROW`] classes; the machine must have the instruction set.
-#[inline(always)]
-pub(super) unsafe fn softmax_probabilities<L: Lanes>(z: &mut [f32], stride: usize, classes: usize) {
-    let mut columns = Columns([0.0; NARROW * MAX_LANES]);
-    for z in z.chunks_mut(L::N * stride) {
-        columns.gather::<L>(z, stride, classes);
-        // SAFETY: the caller vouches for the instruction set and the number of classes.
-        unsafe {
-            let mut peak = L::splat(LOWEST);
-            for class in 0..classes {
-                peak = columns.class::<L>(class).max(peak);
-            }
-            let mut total = L::splat(0.0);
-            for class in 0..classes {
-                let e = exp(columns.class::<L>(class).sub(peak));
-                total = total.add(e);
-                columns.set_class(class, e);
-            }
-            for class in 0..classes {
-                columns.set_class(class, columns.class::<L>(class).div(total));
-            }
+        turn_own_signs::<L>(&mut columns, labels, weights);
+        for (lane, _) in weights.iter().enumerate().filter(|(_, weight)| **weight == 0.0) {
+            set_lane::<L>(&mut columns, lane, classes, 0.0);
         }
         columns.scatter::<L>(z, stride, classes);
     }
+    value
 }
 
 fn turn_own_signs<L: Lanes>(columns: &mut Columns, labels: &[u32], weights: &[f32]) {

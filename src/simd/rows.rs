@@ -1,35 +1,35 @@
-//! Pointwise losses and probabilities over rows of logits, in place.
+//! Pointwise losses over rows of logits, in place.
 //!
 //! The logit of the true class is treated apart without a branch in the vector loop: the one-vs-rest losses see it
 //! with its sign turned, so that all classes share one formula in `u = -z^t`; the softmax losses see it replaced by
 //! [`LOWEST`], so that the sum over the *other* classes comes out exactly and neither `1 - p_y` nor a small loss is
 //! ever formed by subtraction.
 
+use super::RowBlock;
 use super::lanes::{Lanes, load_up_to, store_up_to};
 use super::math::{LOWEST, exp};
 use super::narrow_rows::{self, NARROW};
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
-use super::{Pass, RowBlock};
 
 /// Vectors summed in f32 before the sum moves on to f64.
 const CHUNK: usize = 32;
 
-/// Sum of `weight * loss` for `-(1 - p_y)^gamma log p_y`; with [`Pass::Residuals`] the logits become
-/// `weight * gradient`. `gamma = 0` is the cross entropy.
+/// Sum of `weight * loss` for `-(1 - p_y)^gamma log p_y`; the logits become `weight * gradient`.
+/// `gamma = 0` is the cross entropy.
 ///
 /// # Safety
 /// `block` must have been checked; the machine must have the instruction set.
 #[inline(always)]
-pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64 {
+pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
     if block.classes <= NARROW {
         // SAFETY: handed on from the caller.
-        return unsafe { narrow_rows::softmax::<L>(block, gamma, pass) };
+        return unsafe { narrow_rows::softmax::<L>(block, gamma) };
     }
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
         let z = &mut block.z[row * block.stride..][..block.classes];
         if weight == 0.0 {
-            clear_if(pass == Pass::Residuals, z);
+            z.fill(0.0);
             continue;
         }
         let own = std::mem::replace(&mut z[label as usize], LOWEST);
@@ -40,50 +40,34 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64, pas
         let (others, own_exp) = unsafe { (exponentials::<L>(z, peak), exp(L::splat(own - peak)).largest()) };
         let end = SoftmaxEnd::new(own, peak, own_exp, others, gamma);
         value += f64::from(weight) * end.loss + f64::from(poison + own * 0.0);
-        if pass == Pass::Residuals {
-            // SAFETY: as above.
-            unsafe { scale::<L>(z, end.others_factor(weight)) };
-            z[label as usize] = end.own_residual(weight);
-        }
+        // SAFETY: as above.
+        unsafe { scale::<L>(z, end.others_factor(weight)) };
+        z[label as usize] = end.own_residual(weight);
     }
     value
 }
 
-/// Sum of `weight * loss` for `sum_c (1 - p_c^t)^gamma softplus(-z_c^t)`; with [`Pass::Residuals`] the logits become
-/// `weight * gradient`. `FOCAL = false` means `gamma = 0`, the sigmoid loss.
+/// Sum of `weight * loss` for `sum_c (1 - p_c^t)^gamma softplus(-z_c^t)`; the logits become `weight *
+/// gradient`. `FOCAL = false` means `gamma = 0`, the sigmoid loss.
 ///
 /// # Safety
 /// `block` must have been checked; the machine must have the instruction set.
 #[inline(always)]
-pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(
-    block: &mut RowBlock<'_>,
-    gamma: f64,
-    pass: Pass,
-) -> f64 {
+pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
     if block.classes <= NARROW {
         // SAFETY: handed on from the caller.
-        return unsafe {
-            match pass {
-                Pass::Value => narrow_rows::one_vs_rest::<L, FOCAL, false>(block, gamma as f32),
-                Pass::Residuals => narrow_rows::one_vs_rest::<L, FOCAL, true>(block, gamma as f32),
-            }
-        };
+        return unsafe { narrow_rows::one_vs_rest::<L, FOCAL>(block, gamma as f32) };
     }
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
         let z = &mut block.z[row * block.stride..][..block.classes];
         if weight == 0.0 {
-            clear_if(pass == Pass::Residuals, z);
+            z.fill(0.0);
             continue;
         }
         z[label as usize] = -z[label as usize];
         // SAFETY: the caller vouches for the instruction set.
-        let loss = unsafe {
-            match pass {
-                Pass::Value => one_vs_rest_row::<L, FOCAL, false>(z, gamma as f32, weight),
-                Pass::Residuals => one_vs_rest_row::<L, FOCAL, true>(z, gamma as f32, weight),
-            }
-        };
+        let loss = unsafe { one_vs_rest_row::<L, FOCAL>(z, gamma as f32, weight) };
         value += f64::from(weight) * loss;
         z[label as usize] = -z[label as usize];
     }
@@ -93,11 +77,7 @@ pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(
 /// # Safety
 /// The machine must have the instruction set.
 #[inline(always)]
-unsafe fn one_vs_rest_row<L: Lanes, const FOCAL: bool, const RESIDUALS: bool>(
-    u: &mut [f32],
-    gamma: f32,
-    weight: f32,
-) -> f64 {
+unsafe fn one_vs_rest_row<L: Lanes, const FOCAL: bool>(u: &mut [f32], gamma: f32, weight: f32) -> f64 {
     let mut loss = 0.0;
     for u in u.chunks_mut(CHUNK * L::N) {
         // SAFETY: every step stays within the chunk.
@@ -112,69 +92,15 @@ unsafe fn one_vs_rest_row<L: Lanes, const FOCAL: bool, const RESIDUALS: bool>(
                 let place = u.as_mut_ptr().add(at);
                 let u = load_up_to(place, n, lowest);
                 poison = u.mul_add(zero, poison);
-                let (term, slope) = one_vs_rest_term::<L, FOCAL, RESIDUALS>(u, gamma, zero, one);
+                let (term, slope) = one_vs_rest_term::<L, FOCAL>(u, gamma, zero, one);
                 sum = sum.add(term);
-                if RESIDUALS {
-                    store_up_to(weight.mul(slope), place, n);
-                }
+                store_up_to(weight.mul(slope), place, n);
                 at += L::N;
             }
             loss += f64::from(sum.add(poison).sum());
         }
     }
     loss
-}
-
-/// Rows of logits to softmax probabilities.
-///
-/// # Safety
-/// The machine must have the instruction set.
-#[inline(always)]
-pub(super) unsafe fn softmax_probabilities<L: Lanes>(z: &mut [f32], stride: usize, classes: usize) {
-    if classes <= NARROW {
-        // SAFETY: handed on from the caller.
-        return unsafe { narrow_rows::softmax_probabilities::<L>(z, stride, classes) };
-    }
-    for row in z.chunks_exact_mut(stride) {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            let z = &mut row[..classes];
-            let (peak, _) = largest_and_poison::<L>(z);
-            let total = exponentials::<L>(z, peak);
-            scale::<L>(z, (1.0 / total) as f32);
-        }
-    }
-}
-
-/// Logits to `1 / (1 + e^-z)`, each by itself.
-///
-/// # Safety
-/// The machine must have the instruction set.
-#[inline(always)]
-pub(super) unsafe fn sigmoid_probabilities<L: Lanes>(z: &mut [f32], stride: usize, classes: usize) {
-    for row in z.chunks_exact_mut(stride) {
-        let z = &mut row[..classes];
-        // SAFETY: every step stays within the row.
-        unsafe {
-            let (zero, one) = (L::splat(0.0), L::splat(1.0));
-            let mut at = 0;
-            while at < z.len() {
-                let n = z.len() - at;
-                let place = z.as_mut_ptr().add(at);
-                let u = load_up_to(place, n, zero);
-                let e = exp(zero.sub(u.abs()));
-                let near = one.div(one.add(e));
-                store_up_to(u.if_less(zero, e.mul(near), near), place, n);
-                at += L::N;
-            }
-        }
-    }
-}
-
-fn clear_if(wanted: bool, z: &mut [f32]) {
-    if wanted {
-        z.fill(0.0);
-    }
 }
 
 /// The largest logit, and a sum that is zero where all logits are finite and NaN where one is not.

@@ -1,7 +1,7 @@
 //! The kernel table: one set of function pointers an instruction set, made from the generic kernels.
 
 use super::pack::PackedWeights;
-use super::{AdamStep, Isa, Pass, RowBlock, SgdStep};
+use super::{AdamStep, Isa, RowBlock, SgdStep};
 use half::{bf16, f16};
 
 #[allow(clippy::type_complexity)] // the signatures of the methods of `Kernels`
@@ -18,11 +18,9 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
-    pub softmax: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
-    pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
-    pub focal: unsafe fn(&mut RowBlock<'_>, f64, Pass) -> f64,
-    pub softmax_probabilities: unsafe fn(&mut [f32], usize, usize),
-    pub sigmoid_probabilities: unsafe fn(&mut [f32], usize, usize),
+    pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
+    pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
+    pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
 }
 
 /// Compiles the generic kernels for `$lanes` under its target features and collects them as `KERNELS`.
@@ -32,7 +30,7 @@ pub(super) struct Table {
 macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
-            use super::super::{AdamStep, Isa, Kernels, Pass, RowBlock, SgdStep};
+            use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
             use super::super::{gemm, pack::PackedWeights, rows, table::Table, vector};
             use super::*;
             use half::{bf16, f16};
@@ -52,16 +50,12 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
-                fn softmax(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
-                    = rows::softmax::<$lanes>(block, gamma, pass);
-                fn sigmoid(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
-                    = rows::one_vs_rest::<$lanes, false>(block, gamma, pass);
-                fn focal(block: &mut RowBlock<'_>, gamma: f64, pass: Pass) -> f64
-                    = rows::one_vs_rest::<$lanes, true>(block, gamma, pass);
-                fn softmax_probabilities(z: &mut [f32], stride: usize, classes: usize)
-                    = rows::softmax_probabilities::<$lanes>(z, stride, classes);
-                fn sigmoid_probabilities(z: &mut [f32], stride: usize, classes: usize)
-                    = rows::sigmoid_probabilities::<$lanes>(z, stride, classes);
+                fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
+                    = rows::softmax::<$lanes>(block, gamma);
+                fn sigmoid(block: &mut RowBlock<'_>, gamma: f64) -> f64
+                    = rows::one_vs_rest::<$lanes, false>(block, gamma);
+                fn focal(block: &mut RowBlock<'_>, gamma: f64) -> f64
+                    = rows::one_vs_rest::<$lanes, true>(block, gamma);
             }
 
             pub(in super::super) static KERNELS: Kernels = Kernels(Table {
@@ -79,8 +73,6 @@ macro_rules! kernel_table {
                 softmax,
                 sigmoid,
                 focal,
-                softmax_probabilities,
-                sigmoid_probabilities,
             });
         }
         pub(super) use kernels::KERNELS;

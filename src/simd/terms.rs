@@ -3,24 +3,15 @@
 use super::lanes::Lanes;
 use super::math::{NEGLIGIBLE, exp, like, log1p_unit};
 
-/// Value and slope in `u = -z^t` of `sigma(u)^gamma softplus(u)`; without `FOCAL`, gamma is 0. The slope is computed
-/// only with `SLOPE`.
+/// Value and slope in `u = -z^t` of `sigma(u)^gamma softplus(u)`; without `FOCAL`, gamma is 0.
 ///
 /// `sigma(u)^gamma` is taken as `exp(-gamma softplus(-u))`, which neither overflows nor loses the small powers.
 /// Terms below 4e-31 count as 0.
 #[inline(always)]
-pub(super) fn one_vs_rest_term<L: Lanes, const FOCAL: bool, const SLOPE: bool>(
-    u: L,
-    gamma: L,
-    zero: L,
-    one: L,
-) -> (L, L) {
+pub(super) fn one_vs_rest_term<L: Lanes, const FOCAL: bool>(u: L, gamma: L, zero: L, one: L) -> (L, L) {
     let e = exp(zero.sub(u.abs()));
     let log1p = log1p_unit(e);
     let softplus = zero.max(u).add(log1p);
-    if !FOCAL && !SLOPE {
-        return (softplus, zero);
-    }
     let near = one.div(one.add(e));
     let far = e.mul(near);
     let q = u.if_less(zero, far, near);

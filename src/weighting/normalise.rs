@@ -19,21 +19,6 @@ pub enum Normalisation {
 }
 
 impl Normalisation {
-    /// Reads `samples`, `classes` or `none`; [`Error::BadValue`] for another word.
-    pub fn parse(text: &str) -> Result<Self> {
-        match text {
-            "samples" => Ok(Normalisation::Samples),
-            "classes" => Ok(Normalisation::Classes),
-            "none" => Ok(Normalisation::None),
-            _ => Err(Error::bad_value(
-                "--weight-norm",
-                text,
-                "is no normalisation",
-                "write samples, classes or none",
-            )),
-        }
-    }
-
     /// `samples`, `classes` or `none`.
     pub fn name(self) -> &'static str {
         match self {
@@ -96,13 +81,25 @@ impl ClassWeights {
     }
 
     /// `row_weight_i * alpha_{y_i}` for each row; 0 for a label without class. `row_weights`, where given, has one
-    /// entry a label.
+    /// positive entry a label.
+    ///
+    /// The given weights are divided by their mean over the rows with a class first. The objective divides by the sum
+    /// of all weights, so their scale has no effect on it; here it decides whether they fit f32, and whether the mean
+    /// row weighs one under [`Normalisation::Samples`].
     pub fn row_weights(&self, labels: &[u32], row_weights: Option<&[f64]>) -> Vec<f32> {
         let alpha = |label: u32| self.alpha.get(label as usize).copied().unwrap_or(0.0);
-        match row_weights {
-            None => labels.iter().map(|&label| alpha(label) as f32).collect(),
-            Some(given) => labels.iter().zip(given).map(|(&label, w)| (w * alpha(label)) as f32).collect(),
-        }
+        let Some(given) = row_weights else {
+            return labels.iter().map(|&label| alpha(label) as f32).collect();
+        };
+        let weighed = || labels.iter().zip(given).filter(|(label, _)| alpha(**label) > 0.0);
+        // Relative to the largest, because the sum of all may overflow.
+        let largest = weighed().fold(0.0, |largest: f64, (_, &w)| largest.max(w));
+        let mean = weighed().map(|(_, w)| w / largest).sum::<f64>() / weighed().count() as f64;
+        let scaled = |(&label, w): (&u32, &f64)| match alpha(label) {
+            0.0 => 0.0,
+            alpha => (w / largest / mean * alpha) as f32,
+        };
+        labels.iter().zip(given).map(scaled).collect()
     }
 }
 
@@ -204,10 +201,28 @@ mod tests {
                 let plain = ClassWeights::new(&scheme, &repeated_counts, normalisation, Some(3.0)).unwrap();
                 assert_eq!(weighted.alpha, plain.alpha);
                 let by_weight = weighted.row_weights(&labels, Some(&times));
+                let mean = times.iter().sum::<f64>() / 6.0;
                 for (row, &label) in labels.iter().enumerate() {
                     let once = f64::from(plain.row_weights(&[label], None)[0]);
-                    assert!((f64::from(by_weight[row]) - times[row] * once).abs() < 1e-6 * once * times[row]);
+                    let expected = times[row] * once / mean;
+                    assert!((f64::from(by_weight[row]) - expected).abs() < 1e-6 * expected);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_scale_of_row_weights_has_no_effect_and_the_mean_row_weighs_one() {
+        let labels = [0, 0, 0, 1, crate::labels::UNSEEN];
+        for scale in [1.0, 1e-60, 1e300] {
+            let given = [1.0, 2.0, 4.0, 5.0, 3.0].map(|w| w * scale);
+            let counts = ClassCounts::of(&labels, Some(&given), 2);
+            for scheme in [Scheme::None, Scheme::Inverse, Scheme::Sqrt] {
+                let weights = ClassWeights::new(&scheme, &counts, Normalisation::Samples, None).unwrap();
+                let of_rows = weights.row_weights(&labels, Some(&given));
+                let mean = of_rows.iter().map(|&w| f64::from(w)).sum::<f64>() / 4.0;
+                assert!((mean - 1.0).abs() < 1e-6, "{} at {scale}: {of_rows:?}", scheme.name());
+                assert!((of_rows[1] / of_rows[0] - 2.0).abs() < 1e-6 && of_rows[4] == 0.0, "{of_rows:?}");
             }
         }
     }

@@ -30,7 +30,7 @@ pub enum Prior {
     Natural,
     /// All classes equally frequent: the argmax maximises balanced accuracy.
     Uniform,
-    /// Shares of the user, one a class in code order; only their ratios count.
+    /// Given shares, one a class in code order; only their ratios count. A class of share 0 gets probability 0.
     Given(Vec<f64>),
 }
 
@@ -59,10 +59,10 @@ pub struct PriorCorrection {
     link: Link,
     /// Added to the logits: `tau log pi`.
     shift: Vec<f64>,
-    /// Added to log q: `-log alpha + log rho - log pi`; minus infinity for a class without training rows.
+    /// Added to log q: `-log alpha + log rho - log pi`; minus infinity for a class of probability 0.
     offset: Vec<f64>,
-    /// Number of classes with training rows.
-    active: usize,
+    /// Classes with training rows: the others have no part in the link either.
+    active: Vec<bool>,
 }
 
 /// How log q follows from the adjusted logits.
@@ -78,8 +78,8 @@ impl PriorCorrection {
     /// Correction for a model fitted with `loss`, class weights `alpha` (any scale; 0 = class without rows), training
     /// shares `pi` and logit adjustment `tau` (0 = none), so that probabilities hold under `prior`.
     ///
-    /// Lengths of `alpha` and `pi` are the C of the model. [`Error::BadPrior`] where a given prior is not one
-    /// positive finite share for every class with training rows, or `alpha` and `pi` leave no class.
+    /// Lengths of `alpha` and `pi` are the C of the model. [`Error::BadPrior`] where a given prior is not one finite
+    /// share of at least 0 for every class with training rows, and where no class is left.
     pub fn new(loss: Loss, alpha: &[f64], pi: &[f64], tau: f64, prior: &Prior) -> Result<Self> {
         let classes = pi.len();
         let bad = |detail: String| Error::BadPrior { place: format!("prior {}", prior.name()), detail };
@@ -91,10 +91,10 @@ impl PriorCorrection {
         {
             return Err(bad(format!("{} shares for {classes} classes", rho.len())));
         }
-        let is_active = |c: usize| pi[c] > 0.0 && alpha[c] > 0.0;
+        let active: Vec<bool> = pi.iter().zip(alpha).map(|(pi, alpha)| *pi > 0.0 && *alpha > 0.0).collect();
         let mut shift = vec![0.0; classes];
         let mut offset = vec![f64::NEG_INFINITY; classes];
-        for c in (0..classes).filter(|&c| is_active(c)) {
+        for c in (0..classes).filter(|&c| active[c]) {
             let untilt = -alpha[c].ln();
             offset[c] = match prior {
                 Prior::AsTrained => 0.0,
@@ -102,7 +102,8 @@ impl PriorCorrection {
                 Prior::Uniform => untilt - pi[c].ln(),
                 Prior::Given(rho) => untilt + rho[c].ln() - pi[c].ln(),
             };
-            if !offset[c].is_finite() {
+            let is_excluded = matches!(prior, Prior::Given(rho) if rho[c] == 0.0);
+            if !offset[c].is_finite() && !is_excluded {
                 return Err(bad(match prior {
                     Prior::Given(rho) => format!("class {c} (by code) has share {}", rho[c]),
                     _ => format!("class {c} (by code) has weight {} and training share {}", alpha[c], pi[c]),
@@ -112,9 +113,11 @@ impl PriorCorrection {
                 shift[c] = tau * pi[c].ln();
             }
         }
-        let active = offset.iter().filter(|o| o.is_finite()).count();
-        if active == 0 {
+        if !active.contains(&true) {
             return Err(bad("no class has training rows".into()));
+        }
+        if !offset.iter().any(|o| o.is_finite()) {
+            return Err(bad("every class with training rows has share 0".into()));
         }
         let as_trained = *prior == Prior::AsTrained;
         let link = match loss {
@@ -171,7 +174,7 @@ impl PriorCorrection {
                 *u = this - log_add(this, rest);
             }),
             // One class alone has probability 1 whatever its logit.
-            Link::SoftmaxFocal(_) if self.active < 2 => u.fill(0.0),
+            Link::SoftmaxFocal(_) if self.active.iter().filter(|active| **active).count() < 2 => u.fill(0.0),
             Link::SoftmaxFocal(gamma) => self.log_softmax_focal(u, gamma),
         }
     }
@@ -179,7 +182,7 @@ impl PriorCorrection {
     /// `log h(softmax(u)_c)` for each class with training rows. h needs `1 - p` exactly where p is near 1, which is
     /// possible for the largest logit only: its log odds are taken against the sum of all others.
     fn log_softmax_focal(&self, u: &mut [f64], gamma: f64) {
-        let active = |c: &usize| self.offset[*c] > f64::NEG_INFINITY;
+        let active = |c: &usize| self.active[*c];
         let largest = |skipped: Option<usize>| {
             let others = (0..u.len()).filter(active).filter(|c| Some(*c) != skipped);
             others.reduce(|best, c| if u[c] > u[best] { c } else { best })
@@ -321,6 +324,22 @@ mod tests {
         [[0.55, 0.25, 0.1, 0.07, 0.03], [0.002, 0.9, 0.05, 0.04, 0.008], [0.2, 0.2, 0.2, 0.2, 0.2]];
 
     #[test]
+    fn a_class_that_em_finds_in_no_row_gets_probability_0() {
+        let pi = [0.5, 0.3, 0.2];
+        let estimate = crate::weighting::estimate_prior(&[0.6, 0.4, 0.0, 0.1, 0.9, 0.0], &pi).unwrap();
+        assert_eq!(estimate.prior[2], 0.0);
+        for loss in losses() {
+            let alpha = [0.5, 1.0, 2.0];
+            let given = Prior::Given(estimate.prior.clone());
+            let found = corrected(loss, &alpha, &pi, 0.0, &given, &[0.3, -0.2, 4.0]);
+            let natural = corrected(loss, &alpha, &pi, 0.0, &Prior::Natural, &[0.3, -0.2, 4.0]);
+            let joint = [0, 1].map(|c| natural[c] * estimate.prior[c] / pi[c]);
+            let expected = [joint[0] / (joint[0] + joint[1]), joint[1] / (joint[0] + joint[1]), 0.0];
+            assert_close(&found, &expected, 1e-12, loss.name());
+        }
+    }
+
+    #[test]
     fn the_natural_posterior_is_recovered_from_the_optimum_of_every_weighted_loss() {
         for loss in losses() {
             for tau in [0.0, 1.0, 0.4] {
@@ -417,7 +436,7 @@ mod tests {
     #[test]
     fn bad_priors_are_refused() {
         let new = |pi: &[f64], prior| PriorCorrection::new(Loss::Softmax, &[1.0, 1.0], pi, 0.0, &prior);
-        for rho in [vec![1.0], vec![1.0, 0.0], vec![1.0, -1.0], vec![f64::NAN, 1.0], vec![f64::INFINITY, 1.0]]
+        for rho in [vec![1.0], vec![0.0, 0.0], vec![1.0, -1.0], vec![f64::NAN, 1.0], vec![f64::INFINITY, 1.0]]
         {
             assert_eq!(new(&[0.5, 0.5], Prior::Given(rho)).unwrap_err().code(), "E0321");
         }

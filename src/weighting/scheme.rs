@@ -36,26 +36,6 @@ impl Scheme {
         }
     }
 
-    /// Reads `none`, `inverse`, `sqrt`, and `effective:BETA` or `cb:BETA`. [`Error::BadValue`] for another name,
-    /// [`Error::BadBeta`] for a bad beta.
-    pub fn parse(text: &str) -> Result<Scheme> {
-        let bad = |why: &str| {
-            let help = "write none, inverse, sqrt or effective:0.9999 (cb:0.9999 is the same)";
-            Err(Error::bad_value("weighting scheme", text, why, help))
-        };
-        match text.trim().split_once(':') {
-            Some(("effective" | "cb", beta)) => Beta::parse(beta).map(Scheme::Effective),
-            Some(_) => bad("only the effective scheme takes a beta"),
-            None => match text.trim() {
-                "none" => Ok(Scheme::None),
-                "inverse" => Ok(Scheme::Inverse),
-                "sqrt" => Ok(Scheme::Sqrt),
-                "effective" | "cb" => bad("the effective scheme needs its beta"),
-                _ => bad("is no weighting scheme"),
-            },
-        }
-    }
-
     /// Raw weight of each class from the (weighted) counts, before any normalisation; 0 for a class without rows.
     /// [`Error::BadCounts`] where no class has rows or a count is not finite, [`Error::BadWeight`] where custom
     /// weights are not one positive finite number for every class with rows.
@@ -131,12 +111,13 @@ mod tests {
     #[test]
     fn raw_weights_follow_their_formulas_and_skip_empty_classes() {
         let counts = counts(&[4, 0, 16]);
-        let weights = |scheme: &str| Scheme::parse(scheme).unwrap().class_weights(&counts).unwrap();
-        assert_eq!(weights("none"), [1.0, 0.0, 1.0]);
-        assert_eq!(weights("inverse"), [0.25, 0.0, 0.0625]);
-        assert_eq!(weights("sqrt"), [0.5, 0.0, 0.25]);
-        assert_eq!(weights("cb:0"), weights("none"));
-        let effective = weights("effective:0.5");
+        let weights = |scheme: Scheme| scheme.class_weights(&counts).unwrap();
+        let effective = |beta| Scheme::Effective(Beta::parse(beta).unwrap());
+        assert_eq!(weights(Scheme::None), [1.0, 0.0, 1.0]);
+        assert_eq!(weights(Scheme::Inverse), [0.25, 0.0, 0.0625]);
+        assert_eq!(weights(Scheme::Sqrt), [0.5, 0.0, 0.25]);
+        assert_eq!(weights(effective("0")), weights(Scheme::None));
+        let effective = weights(effective("0.5"));
         assert!((effective[0] - 1.0 / 1.875).abs() < 1e-15, "{effective:?}");
         let custom = Scheme::Custom(vec![2.0, f64::NAN, 3.0]).class_weights(&counts).unwrap();
         assert_eq!(custom, [2.0, 0.0, 3.0]);
@@ -160,15 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_and_written() {
-        for (text, shown) in
-            [("none", "none"), ("cb:.99", "effective 0.99"), ("effective:1-1e-9", "effective 1-1e-9")]
-        {
-            assert_eq!(Scheme::parse(text).unwrap().to_string(), shown);
-        }
-        for text in ["effective", "sqrt:2", "balanced", ""] {
-            assert_eq!(Scheme::parse(text).unwrap_err().code(), "E0208", "{text}");
-        }
-        assert_eq!(Scheme::parse("cb:1").unwrap_err().code(), "E0207");
+    fn a_beta_is_shown_with_its_scheme() {
+        assert_eq!(Scheme::Sqrt.to_string(), "sqrt");
+        assert_eq!(Scheme::Effective(Beta::parse("1-1e-9").unwrap()).to_string(), "effective 1-1e-9");
     }
 }

@@ -25,7 +25,7 @@ pub struct WeightSummary {
     pub samples_factor: f64,
     /// Factor from raw weights to mean class weight one (before any cap).
     pub classes_factor: f64,
-    /// Sum of all row weights in force.
+    /// Sum of all row weights in force, each row weight being relative to their mean.
     pub total_weight: f64,
     /// Kish's effective sample size `(sum w)^2 / sum w^2` over rows, in rows.
     pub kish_effective_size: f64,
@@ -77,14 +77,16 @@ fn spread(alpha: &[f64]) -> f64 {
     present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
 }
 
-/// Sum and sum of squares of the row weights.
+/// Sum and sum of squares of the row weights, with the mean of the given ones as their unit: no square overflows.
 fn weight_sums(alpha: &[f64], counts: &ClassCounts, rows: Option<(&[u32], &[f64])>) -> (f64, f64) {
-    let total = alpha.iter().zip(&counts.weighted).map(|(a, n)| a * n).sum();
+    let mean = counts.weighted.iter().sum::<f64>() / counts.rows.iter().sum::<u64>() as f64;
+    let weighed = || alpha.iter().zip(counts.weighted.iter().map(|n| n / mean));
+    let total = weighed().map(|(a, n)| a * n).sum();
     let squares = match rows {
-        None => alpha.iter().zip(&counts.weighted).map(|(a, n)| a * a * n).sum(),
+        None => weighed().map(|(a, n)| a * a * n).sum(),
         Some((labels, row_weights)) => {
             let weighed = labels.iter().zip(row_weights);
-            weighed.map(|(&y, w)| alpha.get(y as usize).map_or(0.0, |a| (a * w).powi(2))).sum()
+            weighed.map(|(&y, w)| alpha.get(y as usize).map_or(0.0, |a| (a * (w / mean)).powi(2))).sum()
         }
     };
     (total, squares)
@@ -194,5 +196,14 @@ mod tests {
         // 36 / (1 + 1 + 1 + 9) = 3 rows.
         let weighted = WeightSummary::new(&flat, &counts, Some((&labels, &row_weights)));
         assert!((weighted.kish_effective_size - 3.0).abs() < 1e-12);
+        for scale in [1e-200, 1e200] {
+            let row_weights = row_weights.map(|w| w * scale);
+            let counts = ClassCounts::of(&labels, Some(&row_weights), 2);
+            let flat = ClassWeights::new(&Scheme::None, &counts, Normalisation::Samples, None).unwrap();
+            let scaled = WeightSummary::new(&flat, &counts, Some((&labels, &row_weights)));
+            assert!(
+                (scaled.kish_effective_size - 3.0).abs() < 1e-12 && (scaled.total_weight - 4.0).abs() < 1e-12
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! and ids come from strangers. Such a text is written with a `'` before it unless it is a number; the other formats
 //! keep it as it is.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::sink::Sink;
@@ -85,19 +86,35 @@ fn push_id(line: &mut String, ids: &ColumnBuffer, row: usize, delimiter: char) {
     };
 }
 
+/// `text` with a `'` before it where a spreadsheet would run it as a formula. Quoting is left to the writer: a
+/// spreadsheet runs a quoted formula as well.
+pub fn guard_formula(text: &str) -> Cow<'_, str> {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    if formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
 /// `text` as one cell: defused, and quoted where it needs to be.
 fn text_cell(text: &str, delimiter: char) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    let text = guard_formula(text);
     if text.contains([delimiter, '"', '\n', '\r']) || text.trim() != text || text.is_empty() {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }
-    text
+    text.into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::text_cell;
+    use super::{guard_formula, text_cell};
+
+    #[test]
+    fn only_formulas_are_guarded() {
+        for text in ["", "cat", "a=b", "-5", "+.5e3", "'=1", "two\nlines"] {
+            assert_eq!(guard_formula(text), text);
+        }
+        for text in ["=1+1", "+1+1", "-cmd", "@x", "\t=1", "\r=1", "-"] {
+            assert_eq!(guard_formula(text), format!("'{text}"));
+        }
+    }
 
     #[test]
     fn formulas_are_defused_and_numbers_are_not() {

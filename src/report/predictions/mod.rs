@@ -16,6 +16,7 @@ use std::path::Path;
 use crate::data::table::{ColumnBuffer, FieldKind};
 use crate::labels::{LabelKind, LabelMap};
 use crate::{Error, Result};
+pub use delimited::guard_formula;
 use sink::Sink;
 
 /// File format of predictions.
@@ -42,19 +43,15 @@ impl PredictionFormat {
         ("jsonl", PredictionFormat::Jsonl),
     ];
 
-    /// The format called `name` (`"parquet"`, `"csv"`, `"tsv"`, `"npy"`, `"jsonl"`), else [`Error::BadValue`].
-    pub fn from_name(name: &str) -> Result<Self> {
-        Self::named(name).ok_or_else(|| unknown_format("--format", name, "is no format of predictions"))
-    }
-
     /// The format a path's extension stands for; CSV for `-` (standard output). Else [`Error::BadValue`].
     pub fn of_path(path: &str) -> Result<Self> {
         let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
         match extension {
             None if path == "-" => Ok(PredictionFormat::Csv),
-            None => Err(unknown_format("--out", path, "has no extension to tell the format")),
-            Some(name) => Self::named(name)
-                .ok_or_else(|| unknown_format("--out", path, "has an extension that names no format")),
+            None => Err(unknown_format(path, "has no extension to tell the format")),
+            Some(name) => {
+                Self::named(name).ok_or_else(|| unknown_format(path, "has an extension that names no format"))
+            }
         }
     }
 
@@ -64,9 +61,9 @@ impl PredictionFormat {
     }
 }
 
-fn unknown_format(flag: &str, value: &str, why: &str) -> Error {
+fn unknown_format(path: &str, why: &str) -> Error {
     let names: Vec<&str> = PredictionFormat::NAMES.iter().map(|(name, _)| *name).collect();
-    Error::bad_value(flag, value, why, format!("predictions are written as {}", names.join(", ")))
+    Error::bad_value("--out", path, why, format!("predictions are written as {}", names.join(", ")))
 }
 
 /// What a file of predictions contains.

@@ -220,7 +220,7 @@ fn requests_that_cannot_be_met_are_refused_before_a_file_is_touched() {
 fn the_format_follows_the_extension() {
     assert_eq!(PredictionFormat::of_path("out/p.PARQUET").unwrap(), PredictionFormat::Parquet);
     assert_eq!(PredictionFormat::of_path("-").unwrap(), PredictionFormat::Csv);
-    assert_eq!(PredictionFormat::from_name("jsonl").unwrap(), PredictionFormat::Jsonl);
+    assert_eq!(PredictionFormat::of_path("p.jsonl").unwrap(), PredictionFormat::Jsonl);
     for path in ["p.xlsx", "p"] {
         let error = PredictionFormat::of_path(path).unwrap_err();
         assert!(error.code() == "E0208" && error.help().contains("parquet, csv"), "{error}");

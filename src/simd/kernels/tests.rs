@@ -278,50 +278,20 @@ fn widening_is_exact_for_every_value() {
 }
 
 #[test]
-fn probabilities_agree_with_f64() {
-    for kernels in available() {
-        let mut rng = CounterRng::new(6, 0);
-        for (classes, stride) in [(1, 1), (2, 3), (10, 10), (64, 64), (65, 70), (300, 300)] {
-            let z: Vec<f32> = random(&mut rng, 19 * stride).iter().map(|z| z * 30.0).collect();
-            let (mut softmax, mut sigmoid) = (z.clone(), z.clone());
-            kernels.softmax_probabilities(&mut softmax, stride, classes);
-            kernels.sigmoid_probabilities(&mut sigmoid, stride, classes);
-            for (r, row) in z.chunks(stride).enumerate() {
-                let total: f64 = row[..classes].iter().map(|&z| f64::from(z).exp()).sum();
-                for (c, &z) in row.iter().enumerate() {
-                    let (p, s) = (f64::from(softmax[r * stride + c]), f64::from(sigmoid[r * stride + c]));
-                    if c >= classes {
-                        assert_eq!((p, s), (f64::from(z), f64::from(z)));
-                        continue;
-                    }
-                    let z = f64::from(z);
-                    assert!(
-                        (p * total / z.exp() - 1.0).abs() < 5e-6 || p < 1e-25,
-                        "{} {z}: {p}",
-                        kernels.isa().name()
-                    );
-                    assert!((s * (1.0 + (-z).exp()) - 1.0).abs() < 1e-6, "{} {z}: {s}", kernels.isa().name());
-                }
-            }
-        }
-        let mut z = [0.0, f32::NAN, 1.0, 2.0];
-        kernels.softmax_probabilities(&mut z, 2, 2);
-        assert!(z[0].is_nan() && z[1].is_nan() && z[2] < z[3]);
-    }
-}
-
-#[test]
 fn rows_give_the_same_bytes_wherever_they_stand() {
     for kernels in available() {
         let mut rng = CounterRng::new(7, 0);
         for classes in [5, 70] {
             let z = random(&mut rng, 20 * classes);
-            let mut together = z.clone();
-            kernels.softmax_probabilities(&mut together, classes, classes);
-            for r in 0..20 {
-                let mut alone = z[r * classes..(r + 1) * classes].to_vec();
-                kernels.softmax_probabilities(&mut alone, classes, classes);
-                assert_eq!(alone[..], together[r * classes..(r + 1) * classes]);
+            let residuals = |z: &[f32], labels: &[u32]| {
+                let (mut z, weights) = (z.to_vec(), vec![1.5; labels.len()]);
+                let block = RowBlock { z: &mut z, stride: classes, classes, labels, weights: &weights };
+                kernels.softmax_rows(block);
+                z
+            };
+            let together = residuals(&z, &[3; 20]);
+            for (r, row) in z.chunks_exact(classes).enumerate() {
+                assert_eq!(residuals(row, &[3]), together[r * classes..(r + 1) * classes]);
             }
         }
     }
@@ -358,7 +328,7 @@ fn contradicting_lengths_are_refused() {
         refused(&|| kernels.axpy(1.0, &[0.0; 3], &mut [0.0; 2]));
         let rows = |labels: &[u32], weights: &[f32], stride| {
             let block = RowBlock { z: &mut [0.0; 4], stride, classes: 2, labels, weights };
-            kernels.softmax_rows(block, Pass::Value);
+            kernels.softmax_rows(block);
         };
         rows(&[0, 1], &[1.0, 1.0], 2);
         refused(&|| rows(&[0, 2], &[1.0, 1.0], 2));
