@@ -329,7 +329,7 @@ fn flags_that_cannot_act_are_errors() {
         ("--metric top1 --valid-fraction 0 --l2 1 --beta 0.9", "--metric", "--valid-fraction 0"),
         ("--no-refit --valid-fraction 0 --l2 1 --beta 0.9", "--no-refit", "--valid-fraction 0"),
         ("--no-refit --valid data/digits_lt_test.parquet", "--no-refit", "--valid"),
-        ("--metric top1 --l2 1 --beta 0.9 --optimizer lbfgs", "--metric", "--optimizer lbfgs"),
+        ("--metric top1 --l2 1 --beta 0.9 --optimizer lbfgs", "--metric", "a given l2 and weighting"),
         ("--quiet --progress always", "--progress", "--quiet"),
         ("--delimiter ;", "--delimiter", "Parquet"),
         ("--no-header", "--no-header", "Parquet"),
@@ -341,20 +341,29 @@ fn flags_that_cannot_act_are_errors() {
     let other = [
         (format!("predict m.cbfit {TEST} --json"), "--json", "--out -"),
         (format!("predict m.cbfit {TEST} --top-k 2 -o p.npy"), "--top-k", "npy"),
-        (format!("predict m.cbfit {TEST} --label label"), "--label", "predict"),
-        (format!("predict m.cbfit {TEST} --label-file w.csv"), "--label-file", "predict"),
-        (format!("predict m.cbfit {TEST} --class-names w.csv"), "--class-names", "predict"),
-        (format!("predict m.cbfit {TEST} --unlabeled drop"), "--unlabeled", "predict"),
-        (format!("predict m.cbfit {TEST} --features embedding"), "--features", "predict"),
-        (format!("eval m.cbfit {TEST} --features embedding"), "--features", "eval"),
-        (format!("weights {TRAIN} --features embedding"), "--features", "weights"),
-        (format!("weights {TRAIN} --id-col label"), "--id-col", "weights"),
         ("inspect m.cbfit --label label".into(), "--label", "a model"),
         ("inspect m.cbfit --format csv".into(), "--format", "a model"),
         ("inspect m.cbfit --quiet".into(), "--quiet", "inspect"),
     ];
     for (line, flag, with) in other {
         folder.fails(&line, "E0201", &[flag, "has no effect with", with], "");
+    }
+    // Flags that could never act in a command are none of its flags.
+    let foreign = [
+        format!("predict m.cbfit {TEST} --label label"),
+        format!("predict m.cbfit {TEST} --label-file w.csv"),
+        format!("predict m.cbfit {TEST} --class-names w.csv"),
+        format!("predict m.cbfit {TEST} --unlabeled drop"),
+        format!("predict m.cbfit {TEST} --features embedding"),
+        format!("predict m.cbfit {TEST} --weight-col w"),
+        format!("eval m.cbfit {TEST} --features embedding"),
+        format!("weights {TRAIN} --features embedding"),
+        format!("weights {TRAIN} --id-col label"),
+    ];
+    for line in foreign {
+        let run = folder.run(&line);
+        run.expect_status(2);
+        assert!(run.stderr.contains("unexpected argument"), "{line}: {}", run.stderr);
     }
     assert_eq!(folder.names(), ["m.cbfit", "w.csv"]);
 }

@@ -30,7 +30,7 @@ fn image_features_reach_their_recall_under_every_loss() {
     let recall = number(&whole, "/test/trained/macro_recall");
     assert!(recall >= 0.72, "softmax: {recall}");
     assert_eq!((&whole["data"]["rows"], &whole["data"]["dtype"]), (&12_406.into(), &"f16".into()));
-    assert!(number(&whole, "/fit/certificate/relative_gap") <= 1e-4);
+    assert!(number(&whole, "/fit/certificate/relative_gap") <= 1e-3);
     for loss in ["sigmoid", "focal", "softmax-focal"] {
         let line = format!("--train {train} --test {test} --loss {loss} --beta 0.9999 -o m.cbfit");
         let recall = number(&folder.json(&line), "/test/trained/macro_recall");

@@ -222,7 +222,7 @@ fn class_weights_have_their_textbook_values() {
     let folder = Folder::new();
     folder.write("counts.csv", "class,count\nhead,1000\nbody,100\ntail,10\n");
     let counts = [1000.0, 100.0, 10.0];
-    let run = folder.ok("weights counts.csv --beta 0.9 0.999 --norm classes --as csv");
+    let run = folder.ok("weights counts.csv --beta 0.9,0.999 --norm classes --as csv");
     let (header, rows) = csv(run.text());
     let names = [
         "class",
@@ -243,7 +243,7 @@ fn class_weights_have_their_textbook_values() {
         [&|_| 1.0, &|n| 1.0 / n, &|n| 1.0 / n.sqrt(), &|n| 1.0 / effective(0.9, n), &|n| {
             1.0 / effective(0.999, n)
         }];
-    let json = folder.ok("weights counts.csv --beta 0.9 0.999 --norm classes --as json").json();
+    let json = folder.ok("weights counts.csv --beta 0.9,0.999 --norm classes --as json").json();
     for (scheme, weight) in schemes.iter().enumerate() {
         let total: f64 = counts.iter().map(|&n| weight(n)).sum();
         let listed = numbers(&json["schemes"][scheme]["weights"]);
@@ -274,7 +274,7 @@ fn class_weights_have_their_textbook_values() {
 #[test]
 fn published_counts_give_published_ratios() {
     let Some(path) = common::shared("counts/cifar10_lt_if100.csv") else { return };
-    let line = format!("weights {} --beta 0.9 0.99 0.999 0.9999 --as json", path.display());
+    let line = format!("weights {} --beta 0.9,0.99,0.999,0.9999 --as json", path.display());
     let json = Folder::new().ok(&line).json();
     // Ratios of LT-CIFAR-10 with imbalance 100, as docs of the method state them.
     for (scheme, expected) in [(1, 100.0), (3, 1.01), (4, 2.5), (5, 20.0), (6, 79.0)] {

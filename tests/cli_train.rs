@@ -154,7 +154,7 @@ fn json_is_one_object_and_quiet_is_silent() {
     assert_eq!(sorted, expected);
     assert_eq!((&report["schema"], &report["data"]["rows"]), (&"cbfit.train/1".into(), &490.into()));
     assert!(report["trials"].as_array().unwrap().len() > 3 && report["fit"]["converged"] == true);
-    assert!(number(&report, "/fit/certificate/relative_gap") <= 1e-4);
+    assert!(number(&report, "/fit/certificate/relative_gap") <= 1e-3);
     assert_eq!(report["model"]["bytes"], folder.read("digits_lt_train.cbfit").len());
     let plain = folder.ok(&format!("--train {TRAIN} {QUICK} -q"));
     assert_eq!((plain.text(), plain.stderr.as_str()), ("", ""));
@@ -254,7 +254,7 @@ fn text_columns_are_one_hot_and_unknown_levels_are_none_of_them() {
     let flags = "--features !name --scale none --valid-fraction 0 --l2 0.001 --weighting none -o m.cbfit";
     folder.ok(&format!("--train train.csv {flags}"));
     let run = folder.ok("predict m.cbfit new.csv --proba -o p.csv");
-    assert!(run.stderr.contains("1 value") && run.stderr.contains("never"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 text cells hold values unseen in training"), "{}", run.stderr);
     let (header, rows) = csv(std::str::from_utf8(&folder.read("p.csv")).unwrap());
     assert_eq!(header, ["prediction", "probability", "p_fruit", "p_stone"]);
     assert_eq!((rows[0][0].as_str(), rows[1][0].as_str()), ("fruit", "stone"));

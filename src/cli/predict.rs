@@ -48,7 +48,6 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             };
             correction.posteriors_in_place(&mut values);
             check_probabilities(&values, scorer.classes())?;
-            unseen_levels += block.unseen_levels;
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(PredictionWriter::create(

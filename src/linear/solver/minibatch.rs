@@ -63,6 +63,8 @@ pub struct MinibatchOptions {
 
 /// Share of all steps that the warm-up takes.
 const WARMUP: f64 = 0.05;
+/// A final J of so many times its start means that the rate was too high.
+const DIVERGED: f64 = 10.0;
 /// Rows that one task widens and scores.
 const TASK_ROWS: usize = 128;
 const ADAM_BETA1: f64 = 0.9;
@@ -72,7 +74,7 @@ const ADAM_EPSILON: f64 = 1e-8;
 /// Runs the epochs from `start` (over the features as they are, `C x D + C`); `monitor` sees the parameters after each.
 ///
 /// # Errors
-/// [`Error::Diverged`] when the objective of an epoch is not finite, or ends above its start.
+/// [`Error::Diverged`] when the objective of an epoch is not finite, or ends far above its start.
 pub fn minimise(
     objective: &mut Objective<'_>,
     start: &[f32],
@@ -128,7 +130,8 @@ pub fn minimise(
         }
     }
     let value = objective.evaluate(&trainer.theta, &mut gradient);
-    if value.objective().is_nan() || value.objective() > start_value * (1.0 + 1e-6) {
+    // A strong penalty leaves nothing to gain on the start, and batches are noisy: only a multiple of it is divergence.
+    if value.objective().is_nan() || value.objective() > DIVERGED * start_value {
         return Err(diverged(value.objective(), done));
     }
     let certificate = certify(objective, &trainer.theta, value, &gradient);
