@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::plan::{PriorPlan, prior_of, read_options};
 use super::scoring::{Scorer, say_left_out, unseen_text};
+use super::shared::{PriorPlan, prior_of, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
 use crate::data::dataset::Dataset;

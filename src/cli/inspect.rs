@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::plan::{read_options, refuse_data_flags};
+use super::shared::{read_options, refuse_data_flags};
 use super::{print, print_json, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;

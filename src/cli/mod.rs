@@ -7,6 +7,7 @@ mod interrupt;
 pub mod plan;
 pub mod predict;
 mod scoring;
+mod shared;
 pub mod talk;
 pub mod train;
 mod train_data;

@@ -1,14 +1,12 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    ColumnArgs, DecayArg, FileArgs, LabelArgs, LossArg, MissingArg, OptimizerArg, PriorArgs, ProgressArg,
-    ScaleArg, ScheduleArg, TrainArgs, UnlabeledArg, WeightingArg,
+    DecayArg, LossArg, MissingArg, OptimizerArg, ProgressArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
 };
+use super::shared::{no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, automatic_progress};
-use crate::data::format::Format;
-use crate::data::options::{Missing, ReadOptions, Unlabeled};
+use crate::data::options::{Missing, ReadOptions};
 use crate::data::scale::Scale;
-use crate::error::nearest;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::solver::minibatch::Rule;
@@ -172,13 +170,6 @@ impl TrainPlan {
             metric,
         })
     }
-}
-
-fn no_effect(given: bool, flag: &str, with: &str, help: &str) -> Result<()> {
-    if given {
-        return Err(Error::NoEffect { flag: flag.into(), with: with.into(), help: help.into() });
-    }
-    Ok(())
 }
 
 fn finite(flag: &str, value: f64) -> Result<f64> {
@@ -411,18 +402,6 @@ fn scale_of(scale: ScaleArg) -> Option<Scale> {
     }
 }
 
-/// Refuses an output that is one of the inputs, however it is spelt.
-pub fn refuse_overwriting<'a>(out: &str, inputs: impl Iterator<Item = &'a String>) -> Result<()> {
-    let Ok(target) = std::fs::canonicalize(out) else { return Ok(()) };
-    for input in inputs {
-        if std::fs::canonicalize(input).is_ok_and(|input| input == target) {
-            let help = "name another file with --out";
-            return Err(Error::bad_value("--out", out, "is an input of the same run", help));
-        }
-    }
-    Ok(())
-}
-
 /// Model file in the current folder, named after the first training path.
 fn default_out(train: &[String]) -> String {
     let path = train.first().map_or("", String::as_str);
@@ -430,111 +409,4 @@ fn default_out(train: &[String]) -> String {
     let stem: String = stem.chars().filter(|c| !"*?[]".contains(*c)).collect();
     let stem = stem.trim_end_matches(['.', '_', '-']);
     if stem.is_empty() || path == "-" { "model.cbfit".into() } else { format!("{stem}.cbfit") }
-}
-
-/// How files are read, from the flags that commands share; features, ids, missing values and split are left at their
-/// defaults.
-///
-/// # Errors
-/// [`Error::BadValue`] for a format or separator that does not exist, [`Error::NoEffect`] for CSV flags with another
-/// format.
-pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> {
-    let format = file.format.as_deref().map(str::parse::<Format>).transpose()?;
-    let delimiter = match file.delimiter.as_deref() {
-        None => None,
-        Some("\\t" | "tab") => Some(b'\t'),
-        Some(text) => match *text.as_bytes() {
-            [byte] if byte.is_ascii() => Some(byte),
-            _ => {
-                return Err(Error::bad_value(
-                    "--delimiter",
-                    text,
-                    "is not one ASCII character",
-                    "give one such as ; or tab",
-                ));
-            }
-        },
-    };
-    if let Some(name) = file.format.as_deref().filter(|_| !matches!(format, Some(Format::Csv | Format::Tsv)))
-    {
-        let with = format!("--format {name}");
-        no_effect(delimiter.is_some(), "--delimiter", &with, "it is for CSV files")?;
-        no_effect(file.no_header, "--no-header", &with, "it is for CSV files")?;
-    }
-    Ok(ReadOptions {
-        label: labels.label.clone(),
-        label_file: labels.label_file.clone(),
-        class_names: labels.class_names.clone(),
-        weight_col: labels.weight_col.clone(),
-        unlabeled: match labels.unlabeled {
-            UnlabeledArg::Error => Unlabeled::Error,
-            UnlabeledArg::Drop => Unlabeled::Drop,
-        },
-        format,
-        delimiter,
-        has_header: !file.no_header,
-        ..ReadOptions::default()
-    })
-}
-
-/// Refuses the flags of reading data where a model is read.
-///
-/// # Errors
-/// [`Error::NoEffect`] for the first flag given.
-pub fn refuse_data_flags(file: &FileArgs, labels: &LabelArgs, columns: &ColumnArgs) -> Result<()> {
-    let given = [
-        ("--format", file.format.is_some()),
-        ("--delimiter", file.delimiter.is_some()),
-        ("--no-header", file.no_header),
-        ("--label", labels.label.is_some()),
-        ("--label-file", labels.label_file.is_some()),
-        ("--class-names", labels.class_names.is_some()),
-        ("--unlabeled", labels.unlabeled != UnlabeledArg::Error),
-        ("--weight-col", labels.weight_col.is_some()),
-        ("--features", columns.features.is_some()),
-        ("--id-col", columns.id_col.is_some()),
-    ];
-    for (flag, given) in given {
-        no_effect(given, flag, "a model", "leave it out")?;
-    }
-    Ok(())
-}
-
-/// The prior asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PriorPlan {
-    /// As the weights tilt it.
-    Trained,
-    /// Shares of the training rows.
-    Natural,
-    /// The same share for every class.
-    Uniform,
-    /// Estimated from the data scored.
-    Em,
-    /// A file of lines class,share.
-    File(String),
-}
-
-/// Reads `--prior`: a keyword, in any case, or a file.
-///
-/// # Errors
-/// [`Error::BadValue`] where it is neither.
-pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
-    const KEYWORDS: [&str; 4] = ["trained", "natural", "uniform", "em"];
-    Ok(match args.prior.to_ascii_lowercase().as_str() {
-        "trained" => PriorPlan::Trained,
-        "natural" => PriorPlan::Natural,
-        "uniform" => PriorPlan::Uniform,
-        "em" => PriorPlan::Em,
-        _ if std::path::Path::new(&args.prior).exists() => PriorPlan::File(args.prior.clone()),
-        other => {
-            let known = KEYWORDS.join(", ");
-            let why = format!("is neither a file nor one of {known}");
-            let help = match nearest(other, &KEYWORDS.map(String::from)) {
-                Some(name) => format!("did you mean {name}?"),
-                None => format!("give {known} or a file of lines class,share"),
-            };
-            return Err(Error::bad_value("--prior", &args.prior, why, help));
-        }
-    })
 }

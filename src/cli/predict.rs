@@ -1,8 +1,8 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{LabelArgs, PredictArgs};
-use super::plan::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::scoring::{Scorer, most_probable};
+use super::shared::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
 use crate::data::dataset::Dataset;

@@ -1,6 +1,6 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
-use super::plan::PriorPlan;
+use super::shared::PriorPlan;
 use super::talk::Talk;
 use crate::Result;
 use crate::data::counts::read_prior;

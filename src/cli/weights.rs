@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{NormArg, TableFormat, WeightsArgs};
-use super::plan::read_options;
+use super::shared::read_options;
 use super::{print, print_json};
 use crate::data::counts::read_counts;
 use crate::labels::{ClassCounts, LabelMap};
