@@ -74,6 +74,9 @@ fn weights_reach_the_tail_and_are_reported() {
         assert!(found.starts_with(scheme), "{flags}: {found}");
         assert_close(number(&report, "/weighting/max_min_ratio"), ratio, 1e-6, flags);
     }
+    let refitted = folder.json(&format!("--train {TRAIN} --ratio 5 --l2 1 -o m.cbfit"));
+    assert_eq!(refitted["fit"]["refitted"], true);
+    assert_close(number(&refitted, "/weighting/max_min_ratio"), 5.0, 1e-6, "the ratio holds after the refit");
     let few = |report: &Value| number(report, "/test/trained/bands/2/recall");
     let (none, inverse) = (train("--weighting none"), train("--weighting inverse"));
     assert!(few(&inverse) > few(&none) + 0.1, "{} and {}", few(&inverse), few(&none));

@@ -76,10 +76,14 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
 
     let mut trials = Trials::new(talk, interrupt);
-    let best = choose(plan, &data, schemes, &recipe, kernels, &mut trials)?;
+    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut trials)?;
     let trials = trials.summaries;
     let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
     let sample = if refit { data.all_sample() } else { searched };
+    if let WeightingPlan::Ratio(ratio) = plan.weighting {
+        // The ratio asked for is that of the rows the model is fitted on.
+        best.scheme = scheme_of_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
+    }
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &recipe)?;
     let mut summary = sample.weight_summary(&weighted);
     if trials.len() > 1 {
@@ -303,7 +307,7 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
     Ok(match &plan.weighting {
         WeightingPlan::Scheme(scheme) => vec![scheme.clone()],
         WeightingPlan::File(path) => vec![Scheme::Custom(read_class_weights(path, &data.main.label_map)?)],
-        WeightingPlan::Ratio(ratio) => vec![Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?)],
+        WeightingPlan::Ratio(ratio) => vec![scheme_of_ratio(*ratio, counts)?],
         WeightingPlan::ChooseBeta => {
             let mut betas = distinct_betas(n_max, n_min)?;
             // The middle one, by the ratio of weights, searches l2 for all.
@@ -315,6 +319,11 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
             betas.into_iter().map(Scheme::Effective).collect()
         }
     })
+}
+
+fn scheme_of_ratio(ratio: f64, counts: &ClassCounts) -> Result<Scheme> {
+    let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
+    Ok(Scheme::Effective(Beta::for_ratio(ratio, n_max, n_min)?))
 }
 
 fn ratio(beta: Beta, n_max: f64, n_min: f64) -> f64 {

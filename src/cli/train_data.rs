@@ -83,6 +83,11 @@ impl OwnedSample<'_> {
         }
     }
 
+    /// The rows of the training files, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
     /// What the class weights of `weighted`, made of this sample, amount to.
     pub fn weight_summary(&self, weighted: &WeightedSample<'_>) -> WeightSummary {
         let rows = self.row_weights.as_deref().map(|weights| (self.labels.as_slice(), weights));
