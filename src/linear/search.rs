@@ -250,7 +250,8 @@ pub struct Grid {
     pub l2: Option<f64>,
 }
 
-/// A path ends after this many values of l2 in a row that improved neither the metric nor the balanced log-loss.
+/// A path ends after this many values of l2 in a row that neither led nor reached the highest metric of the path. Ties
+/// go on: at the strong end every l2 gives the constant classifier.
 const PATIENCE: usize = 3;
 
 /// l2 from strong to weak: 3 and 1 times powers of ten, from a hundredth of the total variance of the features down. On
@@ -343,19 +344,16 @@ impl Search<'_> {
             Some(best) if !is_minibatch => best.fit.theta.clone(),
             _ => cold,
         };
-        let (mut metric, mut loss, mut waited) = (f64::NEG_INFINITY, f64::INFINITY, 0);
+        let (mut metric, mut waited) = (f64::NEG_INFINITY, 0);
         for &l2 in path {
             let trial = self.run_trial(weighted, objective, &start, l2)?;
             if !is_minibatch {
                 start.clone_from(&trial.fit.theta);
             }
-            let standing = trial.standing;
-            let better = standing.metric > metric || standing.balanced_log_loss < loss;
-            waited = if better { 0 } else { waited + 1 };
-            metric = metric.max(standing.metric);
-            loss = loss.min(standing.balanced_log_loss);
             self.contenders.add(trial.clone());
             let best = self.contenders.best().is_some_and(|b| b.l2 == l2 && b.scheme == trial.scheme);
+            waited = if best || trial.standing.metric >= metric { 0 } else { waited + 1 };
+            metric = metric.max(trial.standing.metric);
             self.watch.trial(&trial, best);
             if self.stopped || waited >= PATIENCE {
                 break;
