@@ -1,7 +1,7 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{LabelArgs, PredictArgs};
-use super::scoring::{Scorer, most_probable};
+use super::scoring::{Scorer, most_probable, say_unseen_levels};
 use super::shared::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
@@ -70,10 +70,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             return Err(Error::NoRows { file: args.data.join(", "), why: String::new() });
         };
         writer.finish()?;
-        if unseen_levels > 0 {
-            let cells = thousands(unseen_levels);
-            talk.phase("", &format!("{cells} text cells hold values unseen in training"));
-        }
+        say_unseen_levels(&talk, unseen_levels);
         if args.out != "-" {
             talk.phase("Saved", &format!("{} predictions in {}", thousands(rows), args.out));
         }

@@ -41,25 +41,20 @@ impl Scorer {
 
     /// The correction to `prior` for this model. [`PriorPlan::Em`] estimates it from `logits` of the whole data.
     pub fn correction(&self, plan: &PriorPlan, logits: &[f32]) -> Result<PriorCorrection> {
+        let metadata = &self.saved.metadata;
         let prior = match plan {
             PriorPlan::Trained => Prior::AsTrained,
             PriorPlan::Natural => Prior::Natural,
             PriorPlan::Uniform => Prior::Uniform,
-            PriorPlan::File(path) => Prior::Given(read_prior(path, &self.saved.metadata.label_map)?),
+            PriorPlan::File(path) => Prior::Given(read_prior(path, &metadata.label_map)?),
             PriorPlan::Em => {
                 let mut natural = logits.to_vec();
-                self.corrected(&Prior::Natural)?.posteriors_in_place(&mut natural);
-                let shares = training_shares(&self.saved.metadata.counts);
+                metadata.prior_correction(&Prior::Natural)?.posteriors_in_place(&mut natural);
+                let shares = training_shares(&metadata.counts);
                 Prior::Given(estimate_prior(&natural, &shares)?.prior)
             }
         };
-        self.corrected(&prior)
-    }
-
-    fn corrected(&self, prior: &Prior) -> Result<PriorCorrection> {
-        let metadata = &self.saved.metadata;
-        let shares = training_shares(&metadata.counts);
-        PriorCorrection::new(metadata.loss, &metadata.class_weights, &shares, metadata.logit_adjust, prior)
+        metadata.prior_correction(&prior)
     }
 }
 
@@ -68,8 +63,13 @@ pub fn say_left_out(talk: &Talk, data: &Dataset) {
     if data.dropped_unlabeled > 0 {
         talk.phase("", &format!("{} rows without a label left out", thousands(data.dropped_unlabeled)));
     }
-    if data.unseen_levels > 0 {
-        let cells = thousands(data.unseen_levels);
+    say_unseen_levels(talk, data.unseen_levels);
+}
+
+/// Says how many cells of text columns hold a value that has no feature.
+pub fn say_unseen_levels(talk: &Talk, cells: u64) {
+    if cells > 0 {
+        let cells = thousands(cells);
         talk.phase(
             "",
             &format!("{cells} text cells hold values unseen in training; they count as none of the known"),

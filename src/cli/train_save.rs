@@ -13,7 +13,7 @@ use crate::model_file::{FORMAT_VERSION, ModelMetadata, SavedModel, WeightingReco
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
-use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+use crate::weighting::prior::Prior;
 
 /// The model of `fit` with everything its file records. Nothing of it depends on time, threads or paths, so that the
 /// same data and flags give the same bytes.
@@ -91,10 +91,8 @@ pub fn test_scores(
     let logits = saved.model.logits_of(part.rows, kernels);
     let metadata = &saved.metadata;
     let under = |prior: &Prior| -> Result<Evaluation> {
-        let shares = training_shares(&metadata.counts);
         let mut probabilities = logits.clone();
-        PriorCorrection::new(metadata.loss, &metadata.class_weights, &shares, metadata.logit_adjust, prior)?
-            .posteriors_in_place(&mut probabilities);
+        metadata.prior_correction(prior)?.posteriors_in_place(&mut probabilities);
         evaluate(&probabilities, &part.labels, &metadata.counts, None)
     };
     let natural = under(&Prior::Natural)?;

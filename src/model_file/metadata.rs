@@ -7,6 +7,7 @@ use crate::data::encode::FeatureEncoder;
 use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
+use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
 /// The newest format this build reads and the one it writes.
 pub const FORMAT_VERSION: u64 = 1;
@@ -65,6 +66,15 @@ pub struct ModelMetadata {
 }
 
 impl ModelMetadata {
+    /// The way from this model's logits to probabilities under `prior`.
+    ///
+    /// # Errors
+    /// Those of [`PriorCorrection::new`].
+    pub fn prior_correction(&self, prior: &Prior) -> crate::Result<PriorCorrection> {
+        let shares = training_shares(&self.counts);
+        PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)
+    }
+
     /// Checks what the types leave open: C values of everything, unique names of the stated kind, finite numbers.
     /// Returns the first contradiction in words.
     pub fn validate(&self) -> Result<(), String> {
