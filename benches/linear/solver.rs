@@ -1,0 +1,189 @@
+//! cbfit in the comparison. All that is used of `cbfit::linear` is used here.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use cbfit::data::split::StratifiedSplit;
+use cbfit::labels::ClassCounts;
+use cbfit::linear::fit::{Optimizer, Progress, fit};
+use cbfit::linear::objective::Objective;
+use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::rows::Rows;
+use cbfit::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
+use cbfit::loss::Loss;
+use cbfit::metrics::Metric;
+use cbfit::simd::Kernels;
+use cbfit::weighting::{Beta, ClassWeights, Normalisation, Scheme};
+use serde_json::json;
+
+use crate::data::Data;
+use crate::{HELD_OUT, Outcome, emit};
+
+/// One problem.
+pub struct Case<'a> {
+    pub data: &'a Data,
+    pub weights: &'a [f32],
+    pub loss: Loss,
+    pub l2: f64,
+}
+
+impl Case<'_> {
+    fn problem(&self) -> Problem<'_> {
+        Problem {
+            rows: Rows::all(&self.data.features),
+            labels: &self.data.labels,
+            weights: self.weights,
+            classes: self.data.classes,
+            loss: self.loss,
+            offsets: None,
+            l2: self.l2,
+            decay: Decay::Weights,
+        }
+    }
+}
+
+/// The settings of `cbfit train`: its final tolerance and iterations, ten and a fifth of them in a search.
+const TOLERANCE: f64 = 1e-3;
+const ITERATIONS: usize = 1000;
+
+fn lbfgs(tolerance: f64, max_iterations: usize) -> Optimizer {
+    Optimizer::Lbfgs { tolerance, max_iterations }
+}
+
+pub fn loss(name: &str) -> Outcome<Loss> {
+    match name {
+        "softmax" => Ok(Loss::Softmax),
+        "sigmoid" => Ok(Loss::Sigmoid),
+        other => Err(format!("no loss {other}").into()),
+    }
+}
+
+fn scheme(beta: &str) -> Outcome<Scheme> {
+    Ok(if beta == "none" { Scheme::None } else { Scheme::Effective(Beta::parse(beta)?) })
+}
+
+pub fn row_weights(data: &Data, beta: &str) -> Outcome<Vec<f32>> {
+    let counts = ClassCounts::of(&data.labels, None, data.classes);
+    let weights = ClassWeights::new(&scheme(beta)?, &counts, Normalisation::Samples, None)?;
+    Ok(weights.row_weights(&data.labels, None))
+}
+
+/// Fits to a certified relative gap, telling J after every iteration. The clock runs from the preparation of the
+/// objective to the returned certificate.
+pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<f64>> {
+    let begun = Instant::now();
+    let mut objective = Objective::new(case.problem(), Kernels::best());
+    let start = objective.problem().start();
+    let optimizer = lbfgs(tolerance, 100 * ITERATIONS);
+    let fit = fit(&mut objective, &start, &optimizer, None, &mut |progress| {
+        let elapsed = begun.elapsed();
+        emit(json!({ "event": "point", "seconds": elapsed.as_secs_f64(), "objective": progress.objective }));
+        if elapsed < budget { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    emit(json!({
+        "event": "end", "seconds": begun.elapsed().as_secs_f64(), "objective": fit.certificate.objective,
+        "converged": fit.converged, "certified_gap": fit.certificate.relative_gap,
+        "iterations": fit.steps, "passes": fit.passes,
+    }));
+    Ok(fit.theta.iter().map(|&value| f64::from(value)).collect())
+}
+
+/// J of parameters over the features as they are, `C x D` weights then C biases.
+pub fn objective_of(case: &Case<'_>, theta: &[f64]) -> f64 {
+    let mut objective = Objective::new(case.problem(), Kernels::best());
+    let mut theta: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
+    objective.enter(&mut theta);
+    let mut gradient = vec![0.0; theta.len()];
+    objective.evaluate(&theta, &mut gradient).objective()
+}
+
+/// Times the set-up of a problem and passes for J and its gradient at parameters that are not zero.
+pub fn pass(data: &Data, weights: &[f32], loss: Loss, repeat: usize) -> Outcome<()> {
+    let case = Case { data, weights, loss, l2: 1e-4 };
+    let begun = Instant::now();
+    let mut objective = Objective::new(case.problem(), Kernels::best());
+    emit(json!({ "event": "setup", "seconds": begun.elapsed().as_secs_f64() }));
+    let mut gradient = vec![0.0; objective.problem().parameters()];
+    let mut theta = objective.problem().start();
+    theta.iter_mut().enumerate().for_each(|(at, value)| *value = 0.01 * ((at % 7) as f32 - 3.0));
+    for _ in 0..repeat {
+        let begun = Instant::now();
+        let value = objective.evaluate(&theta, &mut gradient);
+        let seconds = begun.elapsed().as_secs_f64();
+        emit(json!({ "event": "pass", "seconds": seconds, "objective": value.objective() }));
+    }
+    Ok(())
+}
+
+/// Chooses l2 by macro recall on held-out rows, as `cbfit train` does or among `values`, and fits all rows with it.
+pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outcome<Vec<f64>> {
+    let split = StratifiedSplit::new(&data.labels, data.classes, HELD_OUT.0, HELD_OUT.1)?;
+    let labels_of = |rows: &[usize]| rows.iter().map(|&row| data.labels[row]).collect::<Vec<u32>>();
+    let (train_labels, valid_labels) = (labels_of(&split.train), labels_of(&split.valid));
+    let sample = |rows, labels| Sample { rows, labels, row_weights: None, classes: data.classes };
+    let searched = sample(Rows::chosen(&data.features, &split.train), &train_labels);
+    let validation = Validation {
+        rows: Rows::chosen(&data.features, &split.valid),
+        labels: &valid_labels,
+        metric: Metric::MacroRecall,
+    };
+    let (scheme, kernels) = (scheme(beta)?, Kernels::best());
+    let recipe = Recipe {
+        loss,
+        logit_adjust: 0.0,
+        decay: Decay::Weights,
+        max_weight: None,
+        optimizer: lbfgs(10.0 * TOLERANCE, ITERATIONS / 5),
+    };
+
+    let begun = Instant::now();
+    let (l2, start, trials) = match values {
+        None => {
+            let mut trials = Trials(0);
+            let grid = Grid { schemes: vec![scheme.clone()], l2: None };
+            let best = search(searched, &recipe, &grid, &validation, kernels, &mut trials)?;
+            let best = best.ok_or("nothing was tried")?;
+            (best.l2, best.fit.theta, trials.0)
+        }
+        Some(values) => {
+            let weighted = WeightedSample::new(searched, &scheme, &recipe)?;
+            let mut objective = Objective::new(weighted.problem(&recipe, 0.0), kernels);
+            let mut theta = objective.problem().start();
+            let mut best: Option<(f64, f64, Vec<f32>)> = None;
+            for &l2 in values {
+                objective.set_l2(l2);
+                theta = fit(&mut objective, &theta, &recipe.optimizer, None, &mut |_| ControlFlow::Continue(()))?
+                    .theta;
+                let recall = validation.evaluate(&theta, &weighted, &recipe, kernels, false)?.macro_recall;
+                if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {
+                    best = Some((recall, l2, theta.clone()));
+                }
+            }
+            let (_, l2, theta) = best.ok_or("no value of l2 was given")?;
+            (l2, theta, values.len())
+        }
+    };
+    let weighted = WeightedSample::new(sample(Rows::all(&data.features), &data.labels), &scheme, &recipe)?;
+    let mut objective = Objective::new(weighted.problem(&recipe, l2), kernels);
+    let optimizer = lbfgs(TOLERANCE, ITERATIONS);
+    let last = fit(&mut objective, &start, &optimizer, None, &mut |_| ControlFlow::Continue(()))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    emit(json!({ "event": "end", "seconds": seconds, "objective": last.certificate.objective, "l2": l2,
+        "fits": trials + 1, "converged": last.converged }));
+    Ok(last.theta.iter().map(|&value| f64::from(value)).collect())
+}
+
+/// Counts the fits of a search.
+struct Trials(usize);
+
+impl SearchWatch for Trials {
+    fn begin(&mut self, _: &Scheme, _: f64) {}
+
+    fn progress(&mut self, _: &Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn trial(&mut self, _: &Trial, _: bool) {
+        self.0 += 1;
+    }
+}
