@@ -25,31 +25,37 @@ LEVELS = [1e-2, 1e-3, 1e-4]
 
 def solvers_for(case, args):
     """(name, threads, settings) of every solver of a case."""
-    threads = [2] if args.quick else [1, 2]
-    both_widths = ["f32"] if args.quick else ["f32", "f64"]
+    # Always both: scikit-learn's lbfgs may be several times faster on one thread than on two.
+    threads = [1, 2]
+    # Always both: in f32 several peers stop far from the optimum, where their line search sees no more descent.
+    both_widths = ["f32", "f64"]
     run = lambda name, threads=threads, **settings: [(name, t, settings) for t in threads]
     if case.kind == "pass":
         return run("cbfit") + run("torch-f32", [2]) + run("torch-bf16", [2])
     if case.kind == "tune":
         mine = run("cbfit-search", [2]) + run("cbfit-values", [2])
-        widths = [run(f"sklearn-{solver}", dtype=width) for solver in ("lbfgs", "newton-cg") for width in both_widths]
-        return mine + sum(widths, [])
+        widths = ["f32"] if args.quick else both_widths
+        peers = [run(f"sklearn-{solver}", dtype=width) for solver in ("lbfgs", "newton-cg") for width in widths]
+        return mine + sum(peers, [])
     mine = run("cbfit", [2], tolerance=1e-5) + run("cbfit-default", [2], tolerance=1e-3)
     if case.by_name_only:
-        return mine + run("sklearn-lbfgs") + run("torch-lbfgs")
+        return mine + run("sklearn-lbfgs", dtype="f32") + run("torch-lbfgs", dtype="f32")
     if case.beta == "none":
         # linfa's products take threads, smartcore is serial.
-        linfa = [run("linfa-f32"), run("linfa-f64", [2])] if not args.quick else [run("linfa-f32")]
-        return mine + sum(linfa, []) + run("smartcore-f32", [1]) + ([] if args.quick else run("smartcore-f64", [1]))
-    torch = run("torch-lbfgs") + ([] if args.quick else run("torch-adam"))
+        serial = run("smartcore-f32", [1]) + run("smartcore-f64", [1])
+        return mine + run("linfa-f32") + run("linfa-f64") + serial
+    torch = sum([run("torch-lbfgs", dtype=width) for width in both_widths], [])
+    torch += [] if args.quick else run("torch-adam", dtype="f32")
     if case.loss == "sigmoid":
         solvers = ["ovr-lbfgs"] if args.quick else ["ovr-lbfgs", "ovr-newton-cholesky"]
-        return mine + sum([run(solver, dtype="f32") for solver in solvers], []) + torch
+        return mine + sum([run(solver, dtype=width) for solver in solvers for width in both_widths], []) + torch
     layouts = ["dense", "csr"] if case.data.startswith("kdd") else ["dense"]
     solvers = ["lbfgs", "newton-cg"] if args.quick else ["lbfgs", "newton-cg", "newton-cholesky", "saga"]
     peers = []
     for solver in solvers:
         widths = both_widths if solver in ("lbfgs", "newton-cg") else ["f64"]
+        if args.quick and solver != "lbfgs":
+            widths = ["f32"]
         peers += [run(f"sklearn-{solver}", dtype=width, layout=layout) for width in widths for layout in layouts]
     return mine + sum(peers, []) + torch
 
@@ -207,7 +213,7 @@ def judge(run, events, stopped, failed, data, weights, optimum, budget):
     failures = [e["why"] for e in events if e["event"] == "failed"]
     if failures:
         result["note"] = failures[-1]
-    if os.path.exists(run.theta) and not stopped and not failed:
+    if os.path.exists(run.theta) and not failed:
         theta = np.fromfile(run.theta)
         weight, bias = theta[: -data.classes].reshape(data.classes, -1), theta[-data.classes:]
         l2 = result.get("l2", case.l2)
@@ -267,18 +273,18 @@ def say(text):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one repetition, 2 threads, a few peers, 30 s a run")
+    parser.add_argument("--quick", action="store_true", help="one repetition, a few cases and peers, 20 s a run")
     parser.add_argument("--case", action="append", default=[], metavar="TEXT", help="only cases with TEXT in the name")
     parser.add_argument("--solver", action="append", default=[], metavar="TEXT", help="only solvers with TEXT in the name")
     parser.add_argument("--data", default=os.path.join(cases.REPOSITORY, "..", "shared", "data"), metavar="DIR")
     parser.add_argument("--cache", default=os.path.join(cases.REPOSITORY, "target", "bench"), metavar="DIR",
                         help="optima, splits and results [target/bench]")
-    parser.add_argument("--budget", type=float, metavar="S", help="seconds of fitting a run [120; 30 with --quick]")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds of fitting a run [120; 20 with --quick]")
     parser.add_argument("--repeat", type=int, metavar="N", help="repetitions [3; 1 with --quick]")
     parser.add_argument("--program", metavar="FILE", help="benches/linear, built [cargo builds it]")
     parser.add_argument("--list", action="store_true", help="name the cases and their solvers")
     args = parser.parse_args()
-    args.budget = args.budget or (30.0 if args.quick else 120.0)
+    args.budget = args.budget or (20.0 if args.quick else 120.0)
     args.repeat = args.repeat or (1 if args.quick else 3)
     args.ladder = 2.0 if args.quick else 1.4
     args.passes = 3 if args.quick else 10
@@ -286,9 +292,10 @@ def arguments():
 
 
 def chosen_cases(args):
-    """Those named in part; else all but the ones that run only by name."""
-    named = [case for case in cases.CASES if any(text in case.name for text in args.case)]
-    return named if args.case else [case for case in cases.CASES if not case.by_name_only]
+    """Those named in part; else all but the ones that run only by name, or the quick ones."""
+    if args.case:
+        return [case for case in cases.CASES if any(text in case.name for text in args.case)]
+    return [case for case in cases.CASES if (case.quick if args.quick else not case.by_name_only)]
 
 
 def main():

@@ -37,8 +37,9 @@ fn limits(factor: f64) -> impl Iterator<Item = u64> {
 
 macro_rules! linfa {
     ($name:ident, $float:ty) => {
-        /// linfa has no callback: it is run from the start with rising limits until one run reaches `target` or the
-        /// next could not end within `budget`.
+        /// linfa has no callback: it is run from the start with rising limits until one run reaches `target`, a higher
+        /// limit changes nothing, or the next run could not end within `budget`. In f32 it may not leave the start: the
+        /// smallest step of its line search, 3e-4, is too long for the gradient of a sum over many rows.
         pub fn $name(case: &Case<'_>, target: f64, factor: f64, budget: Duration) -> Outcome<Vec<f64>> {
             check(case)?;
             let features = &case.data.features;
@@ -47,7 +48,7 @@ macro_rules! linfa {
             let labels: Array1<usize> = case.data.labels.iter().map(|&label| label as usize).collect();
             let data = linfa::Dataset::new(records, labels);
             let alpha = (case.l2 * rows as f64) as $float;
-            let mut last = Vec::new();
+            let (mut last, mut before) = (Vec::new(), f64::NAN);
             for limit in limits(factor) {
                 let params = MultiLogisticRegression::<$float>::default()
                     .alpha(alpha)
@@ -67,11 +68,19 @@ macro_rules! linfa {
                 last.extend(fitted.intercept().iter().map(|&b| f64::from(b)));
                 let value = objective_of(case, &last);
                 emit(json!({ "event": "point", "seconds": seconds, "objective": value, "limit": limit }));
-                if value <= target || seconds * factor > budget.as_secs_f64() {
-                    emit(json!({ "event": "end", "seconds": seconds, "objective": value,
-                        "converged": value <= target, "iterations": limit }));
+                let ended = if value <= target {
+                    Some("target")
+                } else if value == before {
+                    Some("itself") // A higher limit changed nothing: linfa had stopped below the last one.
+                } else {
+                    (seconds * factor > budget.as_secs_f64()).then_some("budget")
+                };
+                if let Some(ended) = ended {
+                    let end = json!({ "event": "end", "seconds": seconds, "objective": value, "ended": ended });
+                    emit(end);
                     break;
                 }
+                before = value;
             }
             Ok(last)
         }
@@ -100,7 +109,7 @@ macro_rules! smartcore {
                 both.iter().flat_map(|part| part.iterator(0).map(|&value| f64::from(value))).collect();
             let value = objective_of(case, &theta);
             emit(json!({ "event": "point", "seconds": seconds, "objective": value }));
-            emit(json!({ "event": "end", "seconds": seconds, "objective": value, "converged": true }));
+            emit(json!({ "event": "end", "seconds": seconds, "objective": value, "ended": "itself" }));
             Ok(theta)
         }
     };

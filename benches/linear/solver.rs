@@ -82,6 +82,7 @@ pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<
     })?;
     emit(json!({
         "event": "end", "seconds": begun.elapsed().as_secs_f64(), "objective": fit.certificate.objective,
+        "ended": if fit.converged || begun.elapsed() < budget { "itself" } else { "budget" },
         "converged": fit.converged, "certified_gap": fit.certificate.relative_gap,
         "iterations": fit.steps, "passes": fit.passes,
     }));

@@ -35,6 +35,7 @@ class Case:
     beta: str  # "none": all classes weigh 1
     l2: float | None = None
     by_name_only: bool = False
+    quick: bool = False
 
     @property
     def name(self):
@@ -44,22 +45,22 @@ class Case:
 
 
 CASES = [
-    Case("fit", "digits_lt", "softmax", "0.9999", 1e-2),
-    Case("fit", "cifar10_lt100", "softmax", "0.9999", 1e-2),
+    Case("fit", "digits_lt", "softmax", "0.9999", 1e-2, quick=True),
+    Case("fit", "cifar10_lt100", "softmax", "0.9999", 1e-2, quick=True),
     Case("fit", "cifar10_lt100", "softmax", "0.9999", 1e-3),
-    Case("fit", "clinc150imb", "softmax", "0.99", 1e-5),
+    Case("fit", "clinc150imb", "softmax", "0.99", 1e-5, quick=True),
     Case("fit", "banking77", "softmax", "0.999", 1e-5),
     Case("fit", "kdd99_10pct", "softmax", "0.9999", 1e-4),
-    Case("fit", "cifar10_lt100", "sigmoid", "0.9999", 1e-2),
+    Case("fit", "cifar10_lt100", "sigmoid", "0.9999", 1e-2, quick=True),
     Case("fit", "clinc150imb", "sigmoid", "0.99", 1e-5),
     # linfa and smartcore take no weights.
     Case("fit", "digits_lt", "softmax", "none", 1e-2),
     Case("fit", "cifar10_lt100", "softmax", "none", 1e-2),
-    Case("fit", "clinc150imb", "softmax", "none", 1e-5),
+    Case("fit", "clinc150imb", "softmax", "none", 1e-5, quick=True),
     Case("tune", "cifar10_lt100", "softmax", "0.9999"),
-    Case("tune", "clinc150imb", "softmax", "0.99"),
+    Case("tune", "clinc150imb", "softmax", "0.99", quick=True),
     Case("tune", "banking77", "softmax", "0.999"),
-    Case("pass", "cifar10_lt100", "softmax", "0.9999"),
+    Case("pass", "cifar10_lt100", "softmax", "0.9999", quick=True),
     Case("pass", "made_100k", "softmax", "0.999"),
     Case("pass", "made_inat", "softmax", "0.999"),
     Case("pass", "made_imagenet", "softmax", "none", by_name_only=True),

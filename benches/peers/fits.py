@@ -2,7 +2,7 @@
 
 scikit-learn's lbfgs is watched through SciPy's callback; its objective is J itself (mean weighted loss, penalty divided
 alike). The other solvers have no callback: they are run from the start with rising limits, J taken from the coefficients,
-until a run reaches the target or the next could not end within the budget."""
+until a run reaches the target, a higher limit changes nothing, or the next could not end within the budget."""
 
 import time
 import warnings
@@ -31,12 +31,17 @@ class Fit:
 
             self.x = csr_matrix(self.x - most_frequent(self.x))
         self.sample_weight = weights.astype(dtype)
+        self.ended = "itself"
 
     def j(self, weight, bias):
         return objective.value(self.data, self.weights, self.loss, self.l2, weight, bias)
 
     def enough(self, seconds, j):
-        return j <= self.options.target or seconds > self.options.budget
+        if j <= self.options.target:
+            self.ended = "target"
+        elif seconds > self.options.budget:
+            self.ended = "budget"
+        return self.ended != "itself"
 
 
 def most_frequent(x):
@@ -54,6 +59,11 @@ def coefficients(model):
     return model.coef_, model.intercept_
 
 
+def save(path, weight, bias):
+    """C x D weights, then C biases, f64."""
+    np.concatenate([weight.ravel(), bias]).tofile(path)
+
+
 def uncentred(fit, weight, bias):
     """Parameters over the features as the judge has them."""
     if fit.options.layout == "csr":
@@ -68,8 +78,15 @@ def logistic(fit, solver, **settings):
     return LogisticRegression(C=c, solver=solver, random_state=0, **settings)
 
 
+def warm_up_sklearn(solver):
+    """A fit of a few rows, so that imports and thread pools are ready when the clock starts."""
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    LogisticRegression(solver=solver, max_iter=3).fit(x, np.arange(60) % 3)
+
+
 def sklearn(fit, trace, solver):
-    warnings.filterwarnings("ignore")
     if solver == "lbfgs":
         return sklearn_lbfgs(fit, trace)
     if solver == "newton-cholesky":
@@ -113,7 +130,6 @@ def one_vs_rest(fit, trace, solver):
     import sklearn
     from sklearn.multiclass import OneVsRestClassifier
 
-    warnings.filterwarnings("ignore")
     sklearn.set_config(enable_metadata_routing=True)
     tolerance = 1e-10 if solver == "lbfgs" else 1e-12
 
@@ -125,17 +141,19 @@ def one_vs_rest(fit, trace, solver):
 
 
 def ladder(fit, trace, model_of, first=1):
-    limit = first
+    limit, before = first, None
     while True:
         model = model_of(limit)
         begun = time.perf_counter()
         model.fit(fit.x, fit.data.y, sample_weight=fit.sample_weight)
         seconds = time.perf_counter() - begun
         parameters = uncentred(fit, *coefficients(model))
+        save(fit.options.theta, *parameters)  # The next run may be stopped.
         j = fit.j(*parameters)
         trace(seconds, j, limit=limit)
-        if fit.enough(seconds * fit.options.ladder, j):
+        if fit.enough(seconds * fit.options.ladder, j) or j == before:
             return seconds, parameters
+        before = j
         limit = max(limit + 1, int(limit * fit.options.ladder))
 
 
@@ -164,6 +182,7 @@ def torch_problem(fit):
     w = torch.from_numpy(fit.sample_weight / fit.sample_weight.mean())
     weight = torch.zeros(fit.data.classes, x.shape[1], dtype=x.dtype, requires_grad=True)
     bias = torch.zeros(fit.data.classes, dtype=x.dtype, requires_grad=True)
+    torch_loss(fit, x[:64], y[:64], w[:64])(weight, bias).backward()  # Warms up the thread pool.
     return x, y, w, weight, bias
 
 
@@ -176,7 +195,7 @@ def torch_lbfgs(fit, trace):
 
     x, y, w, weight, bias = torch_problem(fit)
     loss_of = torch_loss(fit, x, y, w)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=FOREVER, tolerance_grad=1e-10, tolerance_change=0,
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=FOREVER, tolerance_grad=1e-12, tolerance_change=1e-15,
                                   history_size=10, line_search_fn="strong_wolfe")
     begun = time.perf_counter()
 
@@ -184,7 +203,7 @@ def torch_lbfgs(fit, trace):
         optimizer.zero_grad()
         j = loss_of(weight, bias) + 0.5 * fit.l2 * weight.square().sum()
         j.backward()
-        seconds, value = time.perf_counter() - begun, float(j)
+        seconds, value = time.perf_counter() - begun, float(j.detach())
         trace(seconds, value)
         if fit.enough(seconds, value):
             raise Reached
@@ -223,7 +242,10 @@ def torch_adam(fit, trace, epochs=100, batch=256, rate=1e-3):
 
 def solve(fit, trace):
     """Runs the solver of the options; returns its seconds and its parameters in f64."""
+    warnings.filterwarnings("ignore")  # Not having converged is what the limits are for.
     family, _, solver = fit.options.solver.partition("-")
+    if family != "torch":
+        warm_up_sklearn(solver)
     if family == "sklearn" and fit.loss == "softmax":
         return sklearn(fit, trace, solver)
     if family == "ovr" and fit.loss == "sigmoid":

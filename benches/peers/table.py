@@ -90,11 +90,13 @@ def ending(row):
         return f"failed: {row['failed'][:80]}"
     if "not_within" in row:
         return f"not within {row['not_within']:g} s"
-    return seconds(row.get("seconds"))
+    how = row.get("ended")
+    return seconds(row.get("seconds")) + (f" ({how})" if how else "")
 
 
 def fits(rows, levels):
-    time_of = lambda row: row["times"][1] if any(row["times"]) else row.get("seconds")
+    # Without a known optimum only the whole runs can be compared; a run that missed the level has no time there.
+    time_of = lambda row: row["times"][1] if row.get("optimum") else row.get("seconds")
     text = ["| solver | threads | " + " | ".join(f"s to {level:g}" for level in levels)
             + " | of cbfit | ended after s | final gap | test macro recall | peak MB | s to 1e-3 on other threads |",
             "|---" * (len(levels) + 8) + "|"]

@@ -31,6 +31,8 @@ def forget_peak():
 
 
 def fit(args, data, weights):
+    if args.solver.startswith("torch"):
+        import torch  # noqa: F401  Its libraries are no memory of the fit.
     problem = fits.Fit(data, weights, args.loss, args.l2, args)
     ready(data)
     points = []
@@ -41,16 +43,14 @@ def fit(args, data, weights):
 
     seconds, (weight, bias) = fits.solve(problem, trace)
     memory()
-    np.concatenate([weight.ravel(), bias]).tofile(args.theta)
-    emit("end", seconds=seconds, objective=points[-1], converged=bool(points[-1] <= args.target))
+    fits.save(args.theta, weight, bias)
+    emit("end", seconds=seconds, objective=points[-1], ended=problem.ended)
 
 
 def tune(args, data, _):
     """The loop that a careful user of scikit-learn writes: warm starts from strong to weak, macro recall on the held-out
     rows, a last fit of all rows."""
-    import warnings
-
-    warnings.filterwarnings("ignore")
+    fits.warnings.filterwarnings("ignore")
     with open(args.split) as file:
         valid = np.array(json.load(file)["valid"])
     train = np.setdiff1d(np.arange(len(data.y)), valid)
@@ -58,6 +58,7 @@ def tune(args, data, _):
     part = lambda rows: cases.Data(data.x[rows].astype(dtype), data.y[rows], data.classes)
     everything, train, valid = part(slice(None)), part(train), part(valid)
     ready(data)
+    fits.warm_up_sklearn(args.solver.removeprefix("sklearn-"))
     begun = time.perf_counter()
     weights = objective.row_weights(train, args.beta)
     solver = args.solver.removeprefix("sklearn-")
@@ -78,7 +79,7 @@ def tune(args, data, _):
     seconds = time.perf_counter() - begun
     memory()
     parameters = [np.asarray(part, np.float64) for part in fits.coefficients(model)]
-    np.concatenate([parameters[0].ravel(), parameters[1]]).tofile(args.theta)
+    fits.save(args.theta, *parameters)
     j = objective.value(data, weights, "softmax", best[1], *parameters)
     emit("end", seconds=seconds, objective=j, l2=best[1], fits=len(args.values) + 1)
 
