@@ -230,6 +230,15 @@ def judge(run, events, stopped, failed, data, weights, optimum, budget):
     return result
 
 
+def check_passes(results):
+    """All solvers of a pass are at the same parameters: their J must agree, within 1e-5, or 1e-2 in bf16."""
+    said = {r["solver"]: r["said_objective"] for r in results if r.get("said_objective")}
+    for solver, j in said.items():
+        off = abs(j / said.get("cbfit", j) - 1)
+        if off > (1e-2 if "bf16" in solver else 1e-5):
+            say(f"SELF-CHECK: {results[0]['case']}: J of {solver} differs from cbfit's by {off:.1e}")
+
+
 def machine():
     """What the figures were measured on."""
     def first(path, name):
@@ -339,6 +348,8 @@ def main():
                     results.append(result)
                     print(json.dumps(result), file=lines, flush=True)
                     say(table.line(result, LEVELS))
+            if case.kind == "pass":
+                check_passes([result for result in results if result["case"] == case.name])
     text = table.markdown(info, results, LEVELS)
     with open(os.path.join(args.cache, "table.md"), "w") as file:
         file.write(text)

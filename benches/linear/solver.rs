@@ -107,6 +107,7 @@ pub fn pass(data: &Data, weights: &[f32], loss: Loss, repeat: usize) -> Outcome<
     let mut gradient = vec![0.0; objective.problem().parameters()];
     let mut theta = objective.problem().start();
     theta.iter_mut().enumerate().for_each(|(at, value)| *value = 0.01 * ((at % 7) as f32 - 3.0));
+    objective.enter(&mut theta); // J is then that of the peers, which do not centre.
     for _ in 0..repeat {
         let begun = Instant::now();
         let value = objective.evaluate(&theta, &mut gradient);

@@ -80,7 +80,8 @@ def by_threads(rows, time_of):
 
 def ratio(row, rows, time_of):
     """Time over that of cbfit."""
-    mine = next((time_of(r) for r in rows if r["solver"] in ("cbfit", "cbfit-search")), None)
+    own = [time_of(r) for r in rows if r["solver"] in ("cbfit", "cbfit-search")]
+    mine = min((time for time in own if time is not None), default=None)
     return f"{time_of(row) / mine:.1f}" if mine and time_of(row) is not None else "-"
 
 
