@@ -119,7 +119,9 @@ fn main() -> Outcome<()> {
         Some(Task::Fit(args)) => fit(&args)?,
         Some(Task::Tune(args)) => tune(&args)?,
         Some(Task::Pass(args)) => {
-            with_problem(&args.problem, |data, weights, loss| solver::pass(data, weights, loss, args.repeat))?;
+            with_problem(&args.problem, |data, weights, loss| {
+                solver::pass(data, weights, loss, args.repeat)
+            })?;
         }
         Some(Task::Split(args)) => {
             let data = Data::read(&args.source)?;

@@ -154,8 +154,9 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
             let mut best: Option<(f64, f64, Vec<f32>)> = None;
             for &l2 in values {
                 objective.set_l2(l2);
-                theta = fit(&mut objective, &theta, &recipe.optimizer, None, &mut |_| ControlFlow::Continue(()))?
-                    .theta;
+                theta =
+                    fit(&mut objective, &theta, &recipe.optimizer, None, &mut |_| ControlFlow::Continue(()))?
+                        .theta;
                 let recall = validation.evaluate(&theta, &weighted, &recipe, kernels, false)?.macro_recall;
                 if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {
                     best = Some((recall, l2, theta.clone()));

@@ -2,9 +2,10 @@
 
 
 def times(result, levels):
-    """Seconds to each level, None where it was not reached; a case without a known optimum has none."""
+    """Seconds to each level, None where it was not reached; all None without a proven optimum: against the lowest J of
+    the run, the solver that came lowest would be measured by its own last point."""
     optimum = result.get("optimum")
-    if not optimum:
+    if not optimum or not result.get("proven", True):
         return [None] * len(levels)
     within = lambda level: [s for s, j in result["points"] if j <= optimum * (1 + level)]
     return [min(within(level), default=None) for level in levels]
@@ -96,9 +97,12 @@ def ending(row):
 
 
 def fits(rows, levels):
-    # Without a known optimum only the whole runs can be compared; a run that missed the level has no time there.
-    time_of = lambda row: row["times"][1] if row.get("optimum") else row.get("seconds")
-    text = ["| solver | threads | " + " | ".join(f"s to {level:g}" for level in levels)
+    time_of = lambda row: row["times"][1]
+    reference = rows[0].get("optimum")
+    proven = rows[0].get("proven", True)
+    known = f"min J {reference:.9g}." if reference and proven else f"Lowest J of this run {reference:.9g}, NOT a proven "\
+        "optimum: no times to levels, and gaps are lower bounds." if reference else "No J to compare with."
+    text = [known, "", "| solver | threads | " + " | ".join(f"s to {level:g}" for level in levels)
             + " | of cbfit | ended after s | final gap | test macro recall | peak MB | s to 1e-3 on other threads |",
             "|---" * (len(levels) + 8) + "|"]
     for row, other in by_threads(rows, time_of):
