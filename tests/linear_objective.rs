@@ -10,6 +10,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
+use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::loss::Loss;
 use cbfit::matrix::Matrix;
 use cbfit::rng::CounterRng;
@@ -119,8 +120,11 @@ fn the_scale_of_the_weights_changes_nothing() {
             let mut objective =
                 Objective::new(problem(&features, &labels, weights, 3, loss), Kernels::best());
             let start = objective.problem().start();
-            let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 200 };
-            minimise(&mut objective, &start, &options, &mut |_| ControlFlow::Continue(())).unwrap()
+            let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 200, certified: true };
+            minimise(&mut objective, &mut Preconditioner::default(), &start, &options, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap()
         };
         // A power of two scales without rounding.
         assert_eq!(fit(&weights).theta, fit(&scaled).theta, "{loss:?}");
@@ -158,15 +162,21 @@ fn the_certified_gap_is_never_below_the_true_one() {
                 Problem { decay, offsets, l2: 1e-3, ..problem(&features, &labels, &weights, 5, loss) };
             let mut objective = Objective::new(problem, Kernels::best());
             let start = problem.start();
-            let exact = LbfgsOptions { tolerance: 1e-7, max_iterations: 3000 };
-            let best = minimise(&mut objective, &start, &exact, &mut |_| ControlFlow::Continue(())).unwrap();
+            let exact = LbfgsOptions { tolerance: 1e-7, max_iterations: 3000, certified: true };
+            let best = minimise(&mut objective, &mut Preconditioner::default(), &start, &exact, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
             let optimum = best.certificate.objective;
             assert!(best.certificate.relative_gap.unwrap() < 1e-5, "{loss:?} {decay:?}: {best:?}");
             let mut bounds = Vec::new();
             for iterations in [0, 1, 3, 10, 30] {
-                let options = LbfgsOptions { tolerance: 0.0, max_iterations: iterations };
+                let options = LbfgsOptions { tolerance: 0.0, max_iterations: iterations, certified: true };
                 let fit =
-                    minimise(&mut objective, &start, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+                    minimise(&mut objective, &mut Preconditioner::default(), &start, &options, &mut |_| {
+                        ControlFlow::Continue(())
+                    })
+                    .unwrap();
                 let truth = (fit.certificate.objective - optimum) / fit.certificate.objective;
                 let bound = fit.certificate.relative_gap.unwrap();
                 assert!(bound >= truth - 1e-6, "{loss:?} {decay:?} after {iterations}: {bound} < {truth}");

@@ -14,6 +14,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
+use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::loss::Loss;
 use cbfit::matrix::{Matrix, Storage};
 use cbfit::simd::Kernels;
@@ -110,9 +111,12 @@ fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings(
             decay: Decay::Weights,
         };
         let mut objective = Objective::new(problem, Kernels::best());
-        let options = LbfgsOptions { tolerance: 3e-5, max_iterations: 3000 };
+        let options = LbfgsOptions { tolerance: 3e-5, max_iterations: 3000, certified: true };
         let fit =
-            minimise(&mut objective, &problem.start(), &options, &mut |_| ControlFlow::Continue(())).unwrap();
+            minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
         let optimum = case["objective"].as_f64().unwrap();
         let relative = fit.certificate.objective / optimum - 1.0;
         println!(

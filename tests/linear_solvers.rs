@@ -11,6 +11,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::Fit;
+use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::linear::solver::minibatch::Rule;
 use cbfit::linear::solver::schedule::Schedule;
 use cbfit::loss::Loss;
@@ -18,7 +19,7 @@ use cbfit::matrix::Matrix;
 use cbfit::simd::Kernels;
 use cbfit::weighting::{ClassWeights, Normalisation, Scheme};
 
-const LBFGS: Optimizer = Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 1000 };
+const LBFGS: Optimizer = Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 1000, certified: true };
 
 fn minibatch(rule: Rule, epochs: usize) -> Optimizer {
     Optimizer::Minibatch {
@@ -61,7 +62,10 @@ impl Data {
             decay: Decay::Weights,
         };
         let mut objective = Objective::new(problem, Kernels::best());
-        fit(&mut objective, &problem.start(), optimizer, None, &mut |_| ControlFlow::Continue(())).unwrap()
+        fit(&mut objective, &mut Preconditioner::default(), &problem.start(), optimizer, None, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap()
     }
 }
 
@@ -86,7 +90,8 @@ fn lbfgs_meets_its_tolerance_and_says_so() {
     for loss in [Loss::Softmax, Loss::Sigmoid] {
         let fit = data.fit(loss, 1e-3, &LBFGS);
         assert!(fit.converged && fit.certificate.relative_gap.unwrap() <= 1e-6, "{loss:?}: {fit:?}");
-        let cut = data.fit(loss, 1e-3, &Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 2 });
+        let cut =
+            data.fit(loss, 1e-3, &Optimizer::Lbfgs { tolerance: 1e-6, max_iterations: 2, certified: true });
         assert!(!cut.converged && cut.certificate.relative_gap.unwrap() > 1e-6);
     }
 }
@@ -97,7 +102,9 @@ fn the_number_of_threads_changes_no_bit() {
     for data in [Data::new(4, 9, 3000), Data::new(70, 5, 1500)] {
         for optimizer in [LBFGS, minibatch(SGD, 3), minibatch(Rule::AdamW, 3)] {
             let optimizer = match optimizer {
-                Optimizer::Lbfgs { tolerance, .. } => Optimizer::Lbfgs { tolerance, max_iterations: 15 },
+                Optimizer::Lbfgs { tolerance, .. } => {
+                    Optimizer::Lbfgs { tolerance, max_iterations: 15, certified: true }
+                }
                 other => other,
             };
             let on_threads = |threads| {
@@ -134,9 +141,14 @@ fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
         -(seen.len() as f64 - 2.0).abs()
     };
     let optimizer = minibatch(SGD, 50);
-    let fit = fit(&mut objective, &problem.start(), &optimizer, Some(&mut score), &mut |_| {
-        ControlFlow::Continue(())
-    })
+    let fit = fit(
+        &mut objective,
+        &mut Preconditioner::default(),
+        &problem.start(),
+        &optimizer,
+        Some(&mut score),
+        &mut |_| ControlFlow::Continue(()),
+    )
     .unwrap();
     assert_eq!(seen.len(), 2 + 5);
     assert_eq!(fit.theta, seen[1]);
@@ -169,7 +181,10 @@ fn a_batch_pulls_in_proportion_to_its_weights() {
         seed: 0,
     };
     let mut objective = Objective::new(problem, Kernels::best());
-    let fit = fit(&mut objective, &problem.start(), &optimizer, None, &mut |_| ControlFlow::Continue(()));
+    let fit =
+        fit(&mut objective, &mut Preconditioner::default(), &problem.start(), &optimizer, None, &mut |_| {
+            ControlFlow::Continue(())
+        });
     let theta = fit.unwrap().theta;
     let pull = f64::from(theta[0] / theta[1]);
     assert!((pull / 19.0 - 1.0).abs() < 1e-2, "heavy rows pull {pull} times as much, not 19 times");

@@ -369,6 +369,7 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
     let lbfgs = Optimizer::Lbfgs {
         tolerance: positive("--tolerance", args.tolerance)?.unwrap_or(1e-3),
         max_iterations: epochs.unwrap_or(1000),
+        certified: true,
     };
     let minibatch = Optimizer::Minibatch {
         rule: match args.optimizer {

@@ -17,6 +17,7 @@ use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
 use crate::linear::objective::Objective;
 use crate::linear::search::{Grid, Recipe, SearchWatch, Trial, WeightedSample, search};
 use crate::linear::solver::Fit;
+use crate::linear::solver::metric::Preconditioner;
 use crate::metrics::Evaluation;
 use crate::model_file;
 use crate::output::AtomicFile;
@@ -193,8 +194,8 @@ fn choose(
 /// A tenth of the final precision in a fifth of the iterations is enough to tell settings apart.
 fn search_optimizer(optimizer: &Optimizer) -> Optimizer {
     match *optimizer {
-        Optimizer::Lbfgs { tolerance, max_iterations } => {
-            Optimizer::Lbfgs { tolerance: 10.0 * tolerance, max_iterations: max_iterations.div_ceil(5) }
+        Optimizer::Lbfgs { tolerance, max_iterations, .. } => {
+            Optimizer::Lbfgs { tolerance, max_iterations: max_iterations.div_ceil(5), certified: false }
         }
         minibatch => minibatch,
     }
@@ -228,11 +229,18 @@ impl FinalFit<'_> {
         // The best epoch of the trial, which had the same cold start and the same schedule.
         let last_epoch = self.best.fit.as_ref().filter(|_| is_minibatch).map(|found| found.steps);
         let begun = Instant::now();
-        let fitted = fit(&mut objective, &start, &self.recipe.optimizer, None, &mut |progress| {
-            talk.progress(&progress_text("final fit", progress, &begun));
-            let enough = last_epoch.is_some_and(|last| progress.step >= last);
-            if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let fitted = fit(
+            &mut objective,
+            &mut Preconditioner::default(),
+            &start,
+            &self.recipe.optimizer,
+            None,
+            &mut |progress| {
+                talk.progress(&progress_text("final fit", progress, &begun));
+                let enough = last_epoch.is_some_and(|last| progress.step >= last);
+                if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
         talk.clear_progress();
         fitted
     }
@@ -285,7 +293,7 @@ fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
 
 fn solver_text(optimizer: &Optimizer) -> String {
     match optimizer {
-        Optimizer::Lbfgs { tolerance, max_iterations } => {
+        Optimizer::Lbfgs { tolerance, max_iterations, .. } => {
             format!(
                 "lbfgs   to a certified gap of {}, at most {max_iterations} iterations",
                 short(*tolerance)

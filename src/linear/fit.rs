@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate::certify;
 use super::objective::Objective;
 use super::solver::lbfgs::{self, LbfgsOptions};
+use super::solver::metric::Preconditioner;
 use super::solver::minibatch::{self, MinibatchOptions, Rule};
 use super::solver::schedule::Schedule;
 use super::solver::{Fit, Step};
@@ -22,6 +23,8 @@ pub enum Optimizer {
         tolerance: f64,
         /// Iterations at most.
         max_iterations: usize,
+        /// Whether the gap has to be certified, or only estimated.
+        certified: bool,
     },
     /// Minibatches over shuffled rows.
     Minibatch {
@@ -70,33 +73,35 @@ pub type Watch<'w> = dyn FnMut(&Progress) -> ControlFlow<()> + 'w;
 /// Scores parameters (`C x D` weights, then C biases) on validation rows; higher is better.
 pub type Score<'s> = dyn FnMut(&[f32]) -> f64 + 's;
 
-/// Solves the problem of `objective` from `start`. A minibatch fit with a `score` keeps its best epoch and stops
+/// Solves the problem of `objective` from `start`; `preconditioner` serves all fits over the same rows. A minibatch fit with a `score` keeps its best epoch and stops
 /// after `patience` epochs without a better one; L-BFGS runs to its tolerance.
 ///
 /// # Errors
 /// [`crate::Error::Diverged`].
 pub fn fit(
     objective: &mut Objective<'_>,
+    preconditioner: &mut Preconditioner,
     start: &[f32],
     optimizer: &Optimizer,
     score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Fit> {
     match *optimizer {
-        Optimizer::Lbfgs { tolerance, max_iterations } => {
-            let options = LbfgsOptions { tolerance, max_iterations };
-            lbfgs::minimise(objective, start, &options, &mut |step| watch(&progress(step, max_iterations)))
+        Optimizer::Lbfgs { tolerance, max_iterations, certified } => {
+            let options = LbfgsOptions { tolerance, max_iterations, certified };
+            lbfgs::minimise(objective, preconditioner, start, &options, &mut |step| {
+                watch(&progress(step, max_iterations))
+            })
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {
             let options = MinibatchOptions { rule, epochs, batch, rate, schedule, seed };
             let mut best = Best::new(patience, score);
-            let mut fit =
-                minibatch::minimise(objective, start, &options, &mut |step| match watch(&progress(
-                    step, epochs,
-                )) {
-                    ControlFlow::Continue(()) => best.see(step),
-                    stop => stop,
-                })?;
+            let mut fit = minibatch::minimise(objective, start, &options, &mut |step, theta| match watch(
+                &progress(step, epochs),
+            ) {
+                ControlFlow::Continue(()) => best.see(step, theta),
+                stop => stop,
+            })?;
             if let Some(theta) = best.theta.take().filter(|theta| *theta != fit.theta) {
                 let mut entered = theta.clone();
                 objective.enter(&mut entered);
@@ -111,7 +116,7 @@ pub fn fit(
     }
 }
 
-fn progress(step: &Step<'_>, steps: usize) -> Progress {
+fn progress(step: &Step, steps: usize) -> Progress {
     Progress { step: step.number, steps, objective: step.objective, step_size: step.step_size }
 }
 
@@ -130,13 +135,13 @@ impl<'b, 's> Best<'b, 's> {
         Best { patience, waited: 0, value: f64::NEG_INFINITY, epoch: 0, theta: None, score }
     }
 
-    fn see(&mut self, step: &Step<'_>) -> ControlFlow<()> {
+    fn see(&mut self, step: &Step, theta: &[f32]) -> ControlFlow<()> {
         let Some(score) = &mut self.score else { return ControlFlow::Continue(()) };
-        let value = score(step.theta);
+        let value = score(theta);
         if value > self.value {
             self.value = value;
             self.epoch = step.number;
-            self.theta = Some(step.theta.to_vec());
+            self.theta = Some(theta.to_vec());
             self.waited = 0;
         } else {
             self.waited += 1;

@@ -9,6 +9,7 @@
 //! use cbfit::linear::problem::{Decay, Problem};
 //! use cbfit::linear::rows::Rows;
 //! use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
+//! use cbfit::linear::solver::metric::Preconditioner;
 //! use cbfit::{loss::Loss, matrix::Matrix, simd::Kernels};
 //!
 //! # fn main() -> cbfit::Result<()> {
@@ -25,8 +26,8 @@
 //!     decay: Decay::Weights,
 //! };
 //! let mut objective = Objective::new(problem, Kernels::best());
-//! let options = LbfgsOptions { tolerance: 1e-4, max_iterations: 100 };
-//! let fit = minimise(&mut objective, &problem.start(), &options, &mut |_| ControlFlow::Continue(()))?;
+//! let options = LbfgsOptions { tolerance: 1e-4, max_iterations: 100, certified: true };
+//! let fit = minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| ControlFlow::Continue(()))?;
 //! assert!(fit.converged && fit.certificate.relative_gap.is_some_and(|gap| gap <= 1e-4));
 //! # Ok(())
 //! # }
@@ -34,9 +35,11 @@
 
 pub mod certificate;
 pub mod fit;
+pub mod gram;
 pub mod model;
 pub mod moments;
 pub mod objective;
+mod pass;
 pub mod problem;
 pub mod rows;
 pub mod search;

@@ -55,12 +55,16 @@ impl<'a> Rows<'a> {
         {
             return values;
         }
-        let features = self.features();
-        buffer.resize((end - start) * features, 0.0);
-        for (position, row) in (start..end).zip(buffer.chunks_exact_mut(features.max(1))) {
-            self.copy_row(kernels, centre, position, row);
-        }
+        buffer.resize((end - start) * self.features(), 0.0);
+        self.copy_block(kernels, centre, start, buffer);
         buffer
+    }
+
+    /// The rows from `start` on minus `centre` (D values) into `out`, as many as it has room for.
+    pub fn copy_block(&self, kernels: &Kernels, centre: Option<&[f32]>, start: usize, out: &mut [f32]) {
+        for (offset, row) in out.chunks_exact_mut(self.features().max(1)).enumerate() {
+            self.copy_row(kernels, centre, start + offset, row);
+        }
     }
 
     /// The rows at `positions` of this view minus `centre` (D values), in that order, as `positions.len() x D` f32 values

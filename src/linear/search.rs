@@ -8,6 +8,7 @@ use super::objective::Objective;
 use super::problem::{Decay, Problem};
 use super::rows::Rows;
 use super::solver::Fit;
+use super::solver::metric::Preconditioner;
 use crate::labels::ClassCounts;
 use crate::loss::{Loss, logit_adjustment};
 use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
@@ -291,7 +292,9 @@ pub fn search(
     watch: &mut dyn SearchWatch,
 ) -> Result<Option<Trial>> {
     let contenders = Contenders::default();
-    let mut search = Search { recipe, validation, kernels, watch, contenders, stopped: false };
+    let preconditioner = Preconditioner::default();
+    let mut search =
+        Search { recipe, validation, kernels, watch, preconditioner, contenders, stopped: false };
     let mut around = None;
     for scheme in &grid.schemes {
         let weighted = WeightedSample::new(sample, scheme, recipe)?;
@@ -326,6 +329,8 @@ struct Search<'s> {
     validation: &'s Validation<'s>,
     kernels: &'static Kernels,
     watch: &'s mut dyn SearchWatch,
+    /// One for all schemes: they weigh the same rows.
+    preconditioner: Preconditioner,
     contenders: Contenders,
     stopped: bool,
 }
@@ -376,11 +381,18 @@ impl Search<'_> {
         let loss = |theta: &[f32]| validation.balanced_log_loss(theta, weighted, recipe, kernels);
         let mut score = |theta: &[f32]| -loss(theta);
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
-        let fit = fit(objective, start, &recipe.optimizer, Some(&mut score), &mut |progress| {
-            let flow = watch.progress(progress);
-            *stopped |= flow.is_break();
-            flow
-        })?;
+        let fit = fit(
+            objective,
+            &mut self.preconditioner,
+            start,
+            &recipe.optimizer,
+            Some(&mut score),
+            &mut |progress| {
+                let flow = watch.progress(progress);
+                *stopped |= flow.is_break();
+                flow
+            },
+        )?;
         let valid = validation.evaluate(&fit.theta, weighted, recipe, kernels, false)?;
         let standing = validation.standing(&valid, loss(&fit.theta));
         Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })

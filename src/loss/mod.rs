@@ -111,6 +111,11 @@ impl Loss {
         }
     }
 
+    /// [`Loss::curvature_bound`] relative to the same loss without focusing.
+    pub fn relative_curvature(&self) -> f64 {
+        one_vs_rest::largest_curvature(self.gamma()) / one_vs_rest::largest_curvature(0.0)
+    }
+
     fn gamma(&self) -> f64 {
         match *self {
             Loss::Softmax | Loss::Sigmoid => 0.0,

@@ -1,8 +1,12 @@
-//! Full-batch L-BFGS (Liu & Nocedal 1989) in a diagonal metric, ending in a certificate: the exact reference solver.
+//! Full-batch L-BFGS (Liu & Nocedal 1989) in the metric of a model of the Hessian, ending in a certificate.
+//!
+//! In the metric of [`super::metric`] embeddings take 3 to 10 times fewer passes than in a diagonal one. The metric is
+//! renewed once the passes have cost as much as another one would.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use super::metric::Preconditioner;
 use super::vector::{axpy, difference, dot};
 use super::{Fit, Monitor, Step};
 use crate::linear::certificate::{Certificate, certify};
@@ -12,10 +16,12 @@ use crate::{Error, Result};
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct LbfgsOptions {
-    /// Relative gap of J to reach: certified where a bound exists, else estimated from the model of the objective.
+    /// Relative gap of J to reach.
     pub tolerance: f64,
     /// Iterations at most.
     pub max_iterations: usize,
+    /// Whether the gap has to be certified where a bound exists, or only estimated from the model of the objective.
+    pub certified: bool,
 }
 
 /// Pairs of steps and gradient changes kept. 30 pairs gained nothing over 10 on embeddings.
@@ -25,17 +31,19 @@ const NOISE: f64 = 2e-7;
 /// Iterations without a lower J (beyond rounding) or a tighter gap after which nothing more is to be had.
 const STAGNATION: usize = 30;
 
-/// Minimises the objective from `start` (over the features as they are, `C x D + C`). At least one iteration is made
-/// unless the gradient vanishes.
+/// Minimises the objective from `start` (over the features as they are, `C x D + C`). `preconditioner` keeps the metric
+/// for the next fit over the same rows.
 ///
 /// # Errors
 /// [`Error::Diverged`] when J or its gradient is not finite at the start.
 pub fn minimise(
     objective: &mut Objective<'_>,
+    preconditioner: &mut Preconditioner,
     start: &[f32],
     options: &LbfgsOptions,
     monitor: &mut Monitor<'_>,
 ) -> Result<Fit> {
+    let kernels = objective.kernels();
     let passes_before = objective.evaluations();
     let mut walk = Walk::start(objective, start);
     if !walk.value.objective().is_finite() {
@@ -45,15 +53,31 @@ pub fn minimise(
             lr: "none: L-BFGS".into(),
         });
     }
-    let mut history = History::new(inverse_metric(objective));
+    preconditioner.prepare(objective);
+    let mut history = History::default();
+    let mut renewal = preconditioner.passes_a_renewal_costs(objective).max(RENEW_AFTER);
+    let mut goal = Goal::new(options);
     let mut steps = 0;
-    let mut converged = walk.gradient.iter().all(|&g| g == 0.0);
+    let mut converged = false;
     let mut stalled = false;
     let mut record = Record::default();
 
-    while !converged && steps < options.max_iterations && !record.is_stagnant(steps) {
-        let direction = history.direction(objective.kernels(), &walk.gradient);
-        let slope = dot(objective.kernels(), &direction, &walk.gradient);
+    loop {
+        if objective.evaluations() - passes_before >= renewal {
+            preconditioner.renew(objective, &walk.theta);
+            renewal *= 4;
+        }
+        let direction = history.direction(preconditioner, kernels, &walk.gradient);
+        let slope = dot(kernels, &direction, &walk.gradient);
+        let estimate = -0.5 * slope / walk.value.objective().abs();
+        if goal.is_near(estimate) {
+            let certificate = walk.certificate(objective);
+            converged = goal.is_reached(estimate, &certificate);
+        }
+        record.see(steps, walk.value.objective(), estimate);
+        if converged || steps >= options.max_iterations || record.is_stagnant(steps) {
+            break;
+        }
         // A direction that does not descend, or a line without progress, means a stale history: start afresh once.
         let step = if slope < 0.0 { walk.search(objective, &direction, slope) } else { None };
         let Some(step) = step else {
@@ -66,15 +90,11 @@ pub fn minimise(
         };
         stalled = false;
         steps += 1;
-        history.push(objective.kernels(), step.change, step.gradient_change);
-        let certificate = walk.certificate(objective);
-        record.see(steps, &certificate);
-        let estimate = (-0.5 * slope).max(history.decrement(&walk.gradient));
-        converged = is_done(&certificate, options.tolerance, estimate);
-        let raw = walk.raw(objective);
-        let report =
-            Step { number: steps, objective: walk.value.objective(), step_size: step.length, theta: &raw };
-        if let ControlFlow::Break(()) = monitor(&report) {
+        history.push(kernels, step.change, step.gradient_change);
+        let objective_now = walk.value.objective();
+        if let ControlFlow::Break(()) =
+            monitor(&Step { number: steps, objective: objective_now, step_size: step.length })
+        {
             break;
         }
     }
@@ -87,11 +107,39 @@ pub fn minimise(
     })
 }
 
-/// Whether the gap is within the tolerance; where no bound exists, a tenth of it is asked of the estimated gap.
-fn is_done(certificate: &Certificate, tolerance: f64, estimate: f64) -> bool {
-    match certificate.relative_gap {
-        Some(gap) => gap <= tolerance,
-        None => estimate <= 0.1 * tolerance * certificate.objective.abs(),
+/// Passes after which the metric of the start may be renewed: before, the fit has not settled which rows are hard.
+const RENEW_AFTER: usize = 10;
+
+/// Asks for the certificate, which costs a pass over the parameters, only where it has a chance.
+struct Goal {
+    tolerance: f64,
+    certified: bool,
+    /// Estimated relative gap below which the next certificate is worth its cost.
+    ask_below: f64,
+}
+
+impl Goal {
+    fn new(options: &LbfgsOptions) -> Self {
+        let ask_below = if options.certified { options.tolerance } else { 0.5 * options.tolerance };
+        Goal { tolerance: options.tolerance, certified: options.certified, ask_below }
+    }
+
+    fn is_near(&mut self, estimate: f64) -> bool {
+        let near = estimate <= self.ask_below;
+        if near {
+            self.ask_below = 0.7 * estimate;
+        }
+        near
+    }
+
+    /// Where no bound exists, a tenth of the tolerance is asked of the estimate.
+    fn is_reached(&self, estimate: f64, certificate: &Certificate) -> bool {
+        match certificate.relative_gap {
+            Some(gap) if gap <= self.tolerance => true,
+            Some(_) if self.certified => false,
+            Some(_) => true,
+            None => estimate <= 0.1 * self.tolerance,
+        }
     }
 }
 
@@ -99,21 +147,18 @@ fn is_done(certificate: &Certificate, tolerance: f64, estimate: f64) -> bool {
 #[derive(Default)]
 struct Record {
     objective: Option<f64>,
-    gap: Option<f64>,
+    estimate: Option<f64>,
     improved_at: usize,
 }
 
 impl Record {
-    fn see(&mut self, step: usize, certificate: &Certificate) {
-        let objective = certificate.objective;
+    fn see(&mut self, step: usize, objective: f64, estimate: f64) {
         if self.objective.is_none_or(|best| objective < best - 0.05 * NOISE * best.abs()) {
             self.objective = Some(objective);
             self.improved_at = step;
         }
-        if let Some(gap) = certificate.relative_gap
-            && self.gap.is_none_or(|best| gap < 0.9 * best)
-        {
-            self.gap = Some(gap);
+        if self.estimate.is_none_or(|best| estimate < 0.9 * best) {
+            self.estimate = Some(estimate);
             self.improved_at = step;
         }
     }
@@ -202,31 +247,9 @@ impl Walk {
     }
 }
 
-/// Inverse of a diagonal model of the Hessian: `p_c (1 - p_c) variance_j + l2`, with `p_c` the weighted class share.
-fn inverse_metric(objective: &Objective<'_>) -> Vec<f32> {
-    let moments = objective.moments();
-    let (on_weights, on_bias) = objective.decays();
-    let curvature = |class: usize| {
-        let share = moments.class_share[class];
-        share * (1.0 - share)
-    };
-    let floor =
-        1e-6 * (moments.total_variance() / moments.variance.len().max(1) as f64).max(f64::MIN_POSITIVE);
-    let classes = moments.class_share.len();
-    // Finite in f32 even where a feature is constant and nothing is penalised.
-    let invert = |curvature: f64| (1.0 / curvature.max(1e-30)) as f32;
-    let mut inverse = Vec::with_capacity(objective.problem().parameters());
-    for class in 0..classes {
-        let curvature = curvature(class);
-        inverse.extend(moments.variance.iter().map(|v| invert(curvature * v.max(floor) + on_weights)));
-    }
-    inverse.extend((0..classes).map(|class| invert(curvature(class).max(1e-12) + on_bias)));
-    inverse
-}
-
-/// The last pairs `(s, y)`, oldest first, and the metric that starts the recursion.
+/// The last pairs `(s, y)`, oldest first.
+#[derive(Default)]
 struct History {
-    inverse_metric: Vec<f32>,
     pairs: VecDeque<Pair>,
 }
 
@@ -237,10 +260,6 @@ struct Pair {
 }
 
 impl History {
-    fn new(inverse_metric: Vec<f32>) -> Self {
-        History { inverse_metric, pairs: VecDeque::new() }
-    }
-
     fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -263,14 +282,13 @@ impl History {
         self.pairs.push_back(Pair { change, gradient_change, inverse_curvature: 1.0 / curvature });
     }
 
-    /// `g' M^-1 g / 2` in the metric M: the gap that the diagonal model of the Hessian expects.
-    fn decrement(&self, gradient: &[f32]) -> f64 {
-        let square = |(&g, &m): (&f32, &f32)| f64::from(g) * f64::from(g) * f64::from(m);
-        0.5 * gradient.iter().zip(&self.inverse_metric).map(square).sum::<f64>()
-    }
-
     /// The quasi-Newton direction `-H gradient` by the two-loop recursion.
-    fn direction(&self, kernels: &crate::simd::Kernels, gradient: &[f32]) -> Vec<f32> {
+    fn direction(
+        &self,
+        preconditioner: &Preconditioner,
+        kernels: &crate::simd::Kernels,
+        gradient: &[f32],
+    ) -> Vec<f32> {
         let mut direction: Vec<f32> = gradient.iter().map(|g| -g).collect();
         let mut along = Vec::with_capacity(self.pairs.len());
         for pair in self.pairs.iter().rev() {
@@ -278,25 +296,22 @@ impl History {
             axpy(kernels, -alpha, &pair.gradient_change, &mut direction);
             along.push(alpha);
         }
-        let scale = self.pairs.back().map_or(1.0, |newest| self.metric_scale(newest));
-        for (d, m) in direction.iter_mut().zip(&self.inverse_metric) {
-            *d *= scale * m;
-        }
+        let scale = self.pairs.back().map_or(1.0, |newest| newest.metric_scale(preconditioner, kernels));
+        preconditioner.solve(&mut direction, kernels);
+        direction.iter_mut().for_each(|d| *d *= scale);
         for (pair, alpha) in self.pairs.iter().zip(along.into_iter().rev()) {
             let beta = pair.inverse_curvature * dot(kernels, &pair.gradient_change, &direction);
             axpy(kernels, alpha - beta, &pair.change, &mut direction);
         }
         direction
     }
+}
 
-    /// `s.y / y'My`: the factor that fits the metric M to the newest pair.
-    fn metric_scale(&self, newest: &Pair) -> f32 {
-        let in_metric: f64 = newest
-            .gradient_change
-            .iter()
-            .zip(&self.inverse_metric)
-            .map(|(&y, &m)| f64::from(y) * f64::from(y) * f64::from(m))
-            .sum();
-        (1.0 / (newest.inverse_curvature * in_metric)) as f32
+impl Pair {
+    /// `s.y / y'M^-1 y`: the factor that fits the metric M to this pair.
+    fn metric_scale(&self, preconditioner: &Preconditioner, kernels: &crate::simd::Kernels) -> f32 {
+        let mut solved = self.gradient_change.clone();
+        preconditioner.solve(&mut solved, kernels);
+        (1.0 / (self.inverse_curvature * dot(kernels, &solved, &self.gradient_change))) as f32
     }
 }

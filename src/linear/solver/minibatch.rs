@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
-use super::{Fit, Monitor, Step};
+use super::{Fit, Step};
 use crate::linear::certificate::certify;
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
@@ -71,6 +71,10 @@ const ADAM_BETA1: f64 = 0.9;
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
 
+/// Called after each epoch with the parameters over the features as they are (`C x D` weights, then C biases); `Break`
+/// ends the fit with the parameters of this epoch.
+pub type EpochMonitor<'m> = dyn FnMut(&Step, &[f32]) -> ControlFlow<()> + 'm;
+
 /// Runs the epochs from `start` (over the features as they are, `C x D + C`); `monitor` sees the parameters after each.
 ///
 /// # Errors
@@ -79,7 +83,7 @@ pub fn minimise(
     objective: &mut Objective<'_>,
     start: &[f32],
     options: &MinibatchOptions,
-    monitor: &mut Monitor<'_>,
+    monitor: &mut EpochMonitor<'_>,
 ) -> Result<Fit> {
     let rate = options.rate.unwrap_or_else(|| automatic_rate(objective, options.rule));
     let problem = *objective.problem();
@@ -119,13 +123,8 @@ pub fn minimise(
         if !loss.is_finite() || raw.iter().any(|w| !w.is_finite()) {
             return Err(diverged(loss, epoch));
         }
-        let report = Step {
-            number: epoch,
-            objective: loss + trainer.penalty(),
-            step_size: rate * factor,
-            theta: &raw,
-        };
-        if let ControlFlow::Break(()) = monitor(&report) {
+        let report = Step { number: epoch, objective: loss + trainer.penalty(), step_size: rate * factor };
+        if let ControlFlow::Break(()) = monitor(&report, &raw) {
             break;
         }
     }

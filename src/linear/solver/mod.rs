@@ -1,6 +1,8 @@
 //! Solvers of a linear problem: full-batch L-BFGS with a certificate, and minibatch SGD and AdamW.
 
+mod factor;
 pub mod lbfgs;
+pub mod metric;
 pub mod minibatch;
 pub mod schedule;
 mod vector;
@@ -11,19 +13,17 @@ use super::certificate::Certificate;
 
 /// Where a solver stands after an epoch or an iteration.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
+pub struct Step {
     /// Epochs or iterations done, from 1.
     pub number: usize,
     /// J of the whole training set (L-BFGS) or its running estimate over the epoch's batches (minibatch).
     pub objective: f64,
     /// Learning rate or accepted step length.
     pub step_size: f64,
-    /// Parameters over the features as they are: `C x D` weights, then C biases.
-    pub theta: &'a [f32],
 }
 
 /// Called after each step; `Break` ends the fit with the parameters of this step.
-pub type Monitor<'m> = dyn FnMut(&Step<'_>) -> ControlFlow<()> + 'm;
+pub type Monitor<'m> = dyn FnMut(&Step) -> ControlFlow<()> + 'm;
 
 /// What a solver returns.
 #[derive(Debug, Clone)]

@@ -1,0 +1,62 @@
+//! Weighted covariance of rows: the second moments that a metric for the weights is made of.
+
+use rayon::prelude::*;
+
+use super::rows::Rows;
+use crate::simd::Kernels;
+
+/// Rows read together.
+const BLOCK_ROWS: usize = 256;
+/// Bytes that partial matrices may take together; fixed, so that sums do not depend on the number of threads.
+const PARTIAL_BYTES: usize = 128 << 20;
+const MAX_PARTIALS: usize = 16;
+
+/// Covariance `D x D` (row-major, only the upper triangle is to be read) and mean of the rows at `positions` minus
+/// `centre`, under `weights` of sum 1. Sums in f32, so `centre` should be near the mean.
+pub fn weighted_covariance(
+    rows: &Rows<'_>,
+    centre: Option<&[f32]>,
+    positions: &[usize],
+    weights: &[f32],
+    kernels: &Kernels,
+) -> (Vec<f32>, Vec<f32>) {
+    let features = rows.features();
+    let area = features * features;
+    let affordable = (PARTIAL_BYTES / (area * size_of::<f32>()).max(1)).clamp(2, MAX_PARTIALS);
+    let partials = positions.len().div_ceil(BLOCK_ROWS).clamp(1, affordable);
+    let partial_rows = positions.len().div_ceil(partials).max(1);
+    let sums: Vec<(Vec<f32>, Vec<f32>)> = positions
+        .par_chunks(partial_rows)
+        .zip(weights.par_chunks(partial_rows))
+        .map(|(positions, weights)| {
+            let (mut sum, mut mean) = (vec![0.0; area], vec![0.0; features]);
+            let mut x = vec![0.0; BLOCK_ROWS * features];
+            let mut weighted = vec![0.0; BLOCK_ROWS * features];
+            for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
+                let x = &mut x[..positions.len() * features];
+                rows.gather_into(kernels, centre, positions, x);
+                let weighted = &mut weighted[..x.len()];
+                weighted.fill(0.0);
+                let rows = weighted.chunks_exact_mut(features.max(1)).zip(x.chunks_exact(features.max(1)));
+                for ((weighted, x), &weight) in rows.zip(weights) {
+                    kernels.axpy(weight, x, weighted);
+                }
+                kernels.accumulate_gradient(weights, 1, 1, x, features, &mut mean);
+                kernels.accumulate_gradient(weighted, features, features, x, features, &mut sum);
+            }
+            (sum, mean)
+        })
+        .collect();
+    let mut sums = sums.into_iter();
+    let (mut gram, mut mean) = sums.next().unwrap_or_else(|| (vec![0.0; area], vec![0.0; features]));
+    for (sum, part) in sums {
+        gram.par_chunks_mut(1 << 16)
+            .zip(sum.par_chunks(1 << 16))
+            .for_each(|(gram, sum)| kernels.axpy(1.0, sum, gram));
+        kernels.axpy(1.0, &part, &mut mean);
+    }
+    gram.par_chunks_exact_mut(features.max(1))
+        .zip(mean.par_iter())
+        .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
+    (gram, mean)
+}

@@ -1,0 +1,242 @@
+//! Inverse Cholesky factor of a symmetric positive definite matrix, applied as two matrix products.
+//!
+//! With `A = L L^T`, one elimination over `[A | I]` gives `L^-1`, so that `A^-1 v = L^-T (L^-1 v)`. The product is
+//! positive semi-definite whatever the rounding of `L^-1`: a metric made of it never turns a descent direction round.
+
+use rayon::prelude::*;
+
+use crate::simd::{Kernels, PackedWeights};
+
+/// Rows eliminated together.
+const BLOCK: usize = 64;
+/// Columns of one task; fixed, so that sums do not depend on the number of threads.
+const CHUNK: usize = 256;
+
+/// `L^-1` of a positive definite matrix.
+#[derive(Debug)]
+pub struct InverseFactor {
+    size: usize,
+    /// `L^-1`, row-major; zero above the diagonal.
+    lower: Vec<f32>,
+    forward: Vec<Panel>,
+    backward: Vec<Panel>,
+}
+
+/// Some outputs of a triangular product, and the inputs that reach them.
+#[derive(Debug)]
+struct Panel {
+    outputs: std::ops::Range<usize>,
+    inputs: std::ops::Range<usize>,
+    packed: PackedWeights,
+}
+
+impl InverseFactor {
+    /// Factors `matrix` (`size x size`, row-major; only the upper triangle is read). `None` where it is not positive
+    /// definite in f32.
+    pub fn new(matrix: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Self> {
+        assert_eq!(matrix.len(), size * size, "a square matrix");
+        let lower = eliminate(matrix, size, kernels)?;
+        let mut factor = InverseFactor { size, lower, forward: Vec::new(), backward: Vec::new() };
+        factor.forward = factor.panels(kernels, false);
+        factor.backward = factor.panels(kernels, true);
+        factor.lower = Vec::new();
+        Some(factor)
+    }
+
+    fn panels(&self, kernels: &Kernels, transposed: bool) -> Vec<Panel> {
+        let size = self.size;
+        let starts: Vec<usize> = (0..size).step_by(CHUNK).collect();
+        let panel = |&start: &usize| {
+            let outputs = start..(start + CHUNK).min(size);
+            let inputs = if transposed { start..size } else { 0..outputs.end };
+            let mut weights = Vec::with_capacity(outputs.len() * inputs.len());
+            for output in outputs.clone() {
+                if transposed {
+                    weights.extend(inputs.clone().map(|input| self.lower[input * size + output]));
+                } else {
+                    weights.extend_from_slice(&self.lower[output * size..][inputs.clone()]);
+                }
+            }
+            let mut packed = PackedWeights::default();
+            kernels.pack_weights(&weights, outputs.len(), inputs.len(), &mut packed);
+            Panel { outputs, inputs, packed }
+        };
+        starts.par_iter().map(panel).collect()
+    }
+
+    /// Replaces each row of `rows` (any number x size) by `A^-1` times it.
+    pub fn solve(&self, rows: &mut [f32], kernels: &Kernels) {
+        for panels in [&self.forward, &self.backward] {
+            let results: Vec<Vec<f32>> =
+                panels.par_iter().map(|panel| panel.multiply(rows, self.size, kernels)).collect();
+            for (panel, result) in panels.iter().zip(&results) {
+                let results = result.chunks_exact(panel.outputs.len());
+                for (row, values) in rows.chunks_exact_mut(self.size).zip(results) {
+                    row[panel.outputs.clone()].copy_from_slice(values);
+                }
+            }
+        }
+    }
+}
+
+impl Panel {
+    /// `rows.len() / size x outputs`.
+    fn multiply(&self, rows: &[f32], size: usize, kernels: &Kernels) -> Vec<f32> {
+        const ROWS: usize = 256;
+        let outputs = self.outputs.len();
+        let mut product = vec![0.0; rows.len() / size * outputs];
+        let bias = vec![0.0; outputs];
+        product.par_chunks_mut(ROWS * outputs).zip(rows.par_chunks(ROWS * size)).for_each(|(z, rows)| {
+            let mut x = Vec::with_capacity(z.len() / outputs * self.inputs.len());
+            for row in rows.chunks_exact(size) {
+                x.extend_from_slice(&row[self.inputs.clone()]);
+            }
+            kernels.logits(&x, self.inputs.len(), &self.packed, &bias, z, outputs);
+        });
+        product
+    }
+}
+
+/// `L^-1` of `upper = L L^T`, whose upper triangle becomes `L^T` on the way.
+fn eliminate(mut upper: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<f32>> {
+    let mut lower = vec![0.0f32; size * size];
+    for start in (0..size).step_by(BLOCK) {
+        let end = (start + BLOCK).min(size);
+        let rows = start..end;
+        let pivot = eliminated(&upper, &upper, size, rows.clone(), start..end, 0, kernels);
+        let unit = inverse_of_pivot(pivot, end - start)?;
+        for row in rows.clone() {
+            lower[row * size + row] = 1.0;
+        }
+        let of = |columns: std::ops::Range<usize>, of_identity: bool| {
+            // Row k of L^-1 ends at its diagonal: rows before the chunk hold nothing in it.
+            let first = if of_identity { columns.start } else { 0 };
+            let source = if of_identity { &lower } else { &upper };
+            let block = eliminated(source, &upper, size, rows.clone(), columns.clone(), first, kernels);
+            let mut product = vec![0.0; block.len()];
+            kernels.accumulate_gradient(&unit, BLOCK, rows.len(), &block, columns.len(), &mut product);
+            (columns, of_identity, product)
+        };
+        let chunks = |from: usize, to: usize, of_identity: bool| {
+            (from..to).step_by(CHUNK).map(move |c| (c..(c + CHUNK).min(to), of_identity))
+        };
+        let tasks: Vec<_> = chunks(end, size, false).chain(chunks(0, end, true)).collect();
+        let done: Vec<_> = tasks.into_par_iter().map(|(columns, identity)| of(columns, identity)).collect();
+        for (columns, of_identity, product) in done {
+            let target = if of_identity { &mut lower } else { &mut upper };
+            for (row, values) in rows.clone().zip(product.chunks_exact(columns.len())) {
+                target[row * size..][columns.clone()].copy_from_slice(values);
+            }
+        }
+    }
+    Some(lower)
+}
+
+/// Rows `rows` and columns `columns` of `source` minus what the eliminated rows before them (from `first` on) take away.
+fn eliminated(
+    source: &[f32],
+    factor: &[f32],
+    size: usize,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    first: usize,
+    kernels: &Kernels,
+) -> Vec<f32> {
+    let mut sum = vec![0.0; rows.len() * columns.len()];
+    if first < rows.start {
+        let mut x = Vec::with_capacity((rows.start - first) * columns.len());
+        for row in first..rows.start {
+            x.extend_from_slice(&source[row * size..][columns.clone()]);
+        }
+        let r = &factor[first * size + rows.start..];
+        kernels.accumulate_gradient(r, size, rows.len(), &x, columns.len(), &mut sum);
+    }
+    for (row, sum) in rows.zip(sum.chunks_exact_mut(columns.len())) {
+        for (sum, &value) in sum.iter_mut().zip(&source[row * size..][columns.clone()]) {
+            *sum = value - *sum;
+        }
+    }
+    sum
+}
+
+/// The Cholesky factor `L` of a pivot block in f64; returns `L^-1` column by column (`[k * BLOCK + row]`), the left
+/// operand of the kernel that applies it.
+fn inverse_of_pivot(pivot: Vec<f32>, size: usize) -> Option<Vec<f32>> {
+    let mut factor = vec![0.0f64; size * size];
+    let mut inverse = vec![0.0f64; size * size];
+    for i in 0..size {
+        for j in 0..=i {
+            let inner: f64 = (0..j).map(|k| factor[i * size + k] * factor[j * size + k]).sum();
+            // Only the upper triangle of the block is valid.
+            let rest = f64::from(pivot[j * size + i]) - inner;
+            if i == j {
+                if rest.is_nan() || rest <= 0.0 {
+                    return None;
+                }
+                factor[i * size + i] = rest.sqrt();
+            } else {
+                factor[i * size + j] = rest / factor[j * size + j];
+            }
+        }
+        let diagonal = factor[i * size + i];
+        for j in 0..=i {
+            let unit = if i == j { 1.0 } else { 0.0 };
+            let inner: f64 = (j..i).map(|k| factor[i * size + k] * inverse[k * size + j]).sum();
+            inverse[i * size + j] = (unit - inner) / diagonal;
+        }
+    }
+    let mut columns = vec![0.0; size * BLOCK];
+    for row in 0..size {
+        for k in 0..=row {
+            columns[k * BLOCK + row] = inverse[row * size + k] as f32;
+        }
+    }
+    Some(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::CounterRng;
+
+    /// `B B^T + shift I`.
+    fn positive_definite(size: usize, shift: f32) -> Vec<f32> {
+        let mut rng = CounterRng::new(7, size as u64);
+        let b: Vec<f32> = (0..size * size).map(|_| rng.next_f64() as f32 - 0.5).collect();
+        let mut matrix = vec![0.0; size * size];
+        for i in 0..size {
+            for j in 0..size {
+                matrix[i * size + j] = (0..size).map(|k| b[i * size + k] * b[j * size + k]).sum::<f32>()
+                    + if i == j { shift } else { 0.0 };
+            }
+        }
+        matrix
+    }
+
+    #[test]
+    fn solves_for_sizes_around_the_blocks() {
+        let kernels = Kernels::best();
+        for size in [1, 2, 63, 64, 65, 130, 300] {
+            let matrix = positive_definite(size, 0.1);
+            let factor = InverseFactor::new(matrix.clone(), size, kernels).expect("positive definite");
+            let right: Vec<f32> = (0..3 * size).map(|i| (i % 17) as f32 - 8.0).collect();
+            let mut solution = right.clone();
+            factor.solve(&mut solution, kernels);
+            for (x, b) in solution.chunks(size).zip(right.chunks(size)) {
+                for (i, &b) in b.iter().enumerate() {
+                    let row: f64 = (0..size).map(|j| f64::from(matrix[i * size + j]) * f64::from(x[j])).sum();
+                    assert!((row - f64::from(b)).abs() < 2e-2, "size {size}, row {i}: {row} is not {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_positive_definite_is_refused() {
+        let kernels = Kernels::best();
+        let mut matrix = positive_definite(100, 0.1);
+        matrix[80 * 100 + 80] = -1.0;
+        assert!(InverseFactor::new(matrix, 100, kernels).is_none());
+        assert!(InverseFactor::new(vec![f32::NAN], 1, kernels).is_none());
+    }
+}
