@@ -111,7 +111,7 @@ fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings(
             decay: Decay::Weights,
         };
         let mut objective = Objective::new(problem, Kernels::best());
-        let options = LbfgsOptions { tolerance: 3e-5, max_iterations: 3000, certified: true };
+        let options = LbfgsOptions { tolerance: 5e-7, max_iterations: 3000, certified: true };
         let fit =
             minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| {
                 ControlFlow::Continue(())

@@ -6,9 +6,9 @@ use super::rows::Rows;
 use crate::simd::Kernels;
 
 /// Rows read together.
-const BLOCK_ROWS: usize = 256;
+const BLOCK_ROWS: usize = 256; // the depth of one sweep of the product
 /// Bytes that partial matrices may take together; fixed, so that sums do not depend on the number of threads.
-const PARTIAL_BYTES: usize = 128 << 20;
+const PARTIAL_BYTES: usize = 16 << 20;
 const MAX_PARTIALS: usize = 16;
 
 /// Covariance `D x D` (row-major, only the upper triangle is to be read) and mean of the rows at `positions` minus
@@ -42,7 +42,7 @@ pub fn weighted_covariance(
                     kernels.axpy(weight, x, weighted);
                 }
                 kernels.accumulate_gradient(weights, 1, 1, x, features, &mut mean);
-                kernels.accumulate_gradient(weighted, features, features, x, features, &mut sum);
+                kernels.accumulate_gram(weighted, x, features, &mut sum);
             }
             (sum, mean)
         })

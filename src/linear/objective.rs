@@ -132,6 +132,16 @@ impl<'a> Objective<'a> {
         Pass { problem, kernels, packed: &packed, bias: &bias, centre }.curvatures(positions, weights)
     }
 
+    /// Hessian of J in the biases at `theta`, `C x C` row-major, for a convex loss.
+    pub fn bias_hessian(&self, theta: &[f32]) -> Vec<f64> {
+        let mut packed = PackedWeights::default();
+        let bias = self.pack(theta, &mut packed);
+        let (problem, kernels, centre) = (&self.problem, self.kernels, self.centre.as_deref());
+        let mut hessian = Pass { problem, kernels, packed: &packed, bias: &bias, centre }.bias_hessian();
+        hessian.iter_mut().for_each(|h| *h /= self.moments.total_weight);
+        hessian
+    }
+
     /// Lays out the weights of `theta` and returns its biases plus the offsets.
     fn pack(&self, theta: &[f32], packed: &mut PackedWeights) -> Vec<f32> {
         let (classes, features) = (self.problem.classes, self.problem.rows.features());

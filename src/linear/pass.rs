@@ -4,13 +4,16 @@
 //! cut into segments, each sums a gradient of its own. Many: no second gradient is affordable, so a slab of rows is
 //! turned into residuals, and tasks that own some classes each add up the whole slab.
 
+use std::sync::Mutex;
+
 use rayon::prelude::*;
 
 use super::problem::Problem;
+use crate::loss::Loss;
 use crate::simd::{Kernels, PackedWeights};
 
-/// Logits of one block: 1 MiB of f32, half of a second-level cache.
-const BLOCK_LOGITS: usize = 1 << 18;
+/// Rows of one block: with up to 4,096 features they stay in a second-level cache between the two products.
+const BLOCK_ROWS: usize = 64;
 const MAX_SEGMENTS: usize = 64;
 /// Parameters up to which segments hold gradients of their own.
 const SEGMENT_PARAMETERS: usize = 1 << 18;
@@ -18,6 +21,9 @@ const SEGMENT_PARAMETERS: usize = 1 << 18;
 const FLUSH_ROWS: usize = 2048;
 /// Residuals of a slab: 32 MiB of f32.
 const SLAB_LOGITS: usize = 1 << 23;
+/// Rows of one block of the Hessian of the biases, and how many sums are taken side by side.
+const HESSIAN_BLOCK: usize = 256;
+const HESSIAN_PARTIALS: usize = 8;
 /// Classes of one task over a slab.
 const TILE_CLASSES: usize = 32;
 
@@ -34,37 +40,38 @@ pub(super) struct Pass<'p> {
 /// Sums of the pointwise losses and of their gradient, kept from pass to pass for their memory.
 #[derive(Debug)]
 pub(super) enum Sums {
-    BySegment { block_rows: usize, segment_rows: usize, segments: Vec<Segment> },
+    BySegment { segment_rows: usize, segments: Vec<Segment>, spare: Mutex<Vec<Scratch>> },
     ByClass { slab: Slab, gradient: Vec<f64> },
 }
 
 impl Sums {
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         let (rows, classes) = (problem.rows.len(), problem.classes.max(1));
-        let block_rows = (BLOCK_LOGITS / classes).clamp(16, 256);
         if problem.parameters() > SEGMENT_PARAMETERS {
-            let slab_rows = (SLAB_LOGITS / classes).clamp(block_rows, FLUSH_ROWS) / block_rows * block_rows;
-            let slab = Slab { block_rows, rows: slab_rows.min(rows.max(1)), ..Slab::default() };
+            let slab_rows = (SLAB_LOGITS / classes).clamp(BLOCK_ROWS, FLUSH_ROWS) / BLOCK_ROWS * BLOCK_ROWS;
+            let slab = Slab { rows: slab_rows.min(rows.max(1)), ..Slab::default() };
             return Sums::ByClass { slab, gradient: Vec::new() };
         }
-        let segments = rows.div_ceil(2 * block_rows).clamp(1, MAX_SEGMENTS);
-        let segment_rows = rows.div_ceil(segments).next_multiple_of(block_rows).max(block_rows);
+        let segments = rows.div_ceil(8 * BLOCK_ROWS).clamp(1, MAX_SEGMENTS);
+        let segment_rows = rows.div_ceil(segments).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS);
         let segments = (0..rows.div_ceil(segment_rows)).map(|_| Segment::default()).collect();
-        Sums::BySegment { block_rows, segment_rows, segments }
+        Sums::BySegment { segment_rows, segments, spare: Mutex::default() }
     }
 
     /// Runs `pass` over all rows and returns the sum of the weighted losses.
     pub(super) fn run(&mut self, pass: &Pass<'_>) -> f64 {
         let rows = pass.problem.rows.len();
         match self {
-            Sums::BySegment { block_rows, segment_rows, segments } => {
-                segments.par_iter_mut().enumerate().for_each_init(
-                    Scratch::default,
-                    |scratch, (i, segment)| {
-                        let start = i * *segment_rows;
-                        segment.run(pass, *block_rows, start..(start + *segment_rows).min(rows), scratch);
-                    },
-                );
+            Sums::BySegment { segment_rows, segments, spare } => {
+                segments.par_iter_mut().enumerate().for_each(|(i, segment)| {
+                    // Buffers of a megabyte that come and go cost a fifth of a pass in page faults.
+                    let mut scratch = spare.lock().ok().and_then(|mut s| s.pop()).unwrap_or_default();
+                    let start = i * *segment_rows;
+                    segment.run(pass, start..(start + *segment_rows).min(rows), &mut scratch);
+                    if let Ok(mut spare) = spare.lock() {
+                        spare.push(scratch);
+                    }
+                });
                 segments.iter().map(|s| s.loss).sum()
             }
             Sums::ByClass { slab, gradient } => {
@@ -94,20 +101,14 @@ pub(super) struct Segment {
     recent: Vec<f32>,
 }
 
-#[derive(Default)]
-struct Scratch {
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
     rows: Vec<f32>,
     logits: Vec<f32>,
 }
 
 impl Segment {
-    fn run(
-        &mut self,
-        pass: &Pass<'_>,
-        block_rows: usize,
-        rows: std::ops::Range<usize>,
-        scratch: &mut Scratch,
-    ) {
+    fn run(&mut self, pass: &Pass<'_>, rows: std::ops::Range<usize>, scratch: &mut Scratch) {
         let (problem, kernels) = (pass.problem, pass.kernels);
         let (classes, features) = (problem.classes, problem.rows.features());
         self.loss = 0.0;
@@ -116,8 +117,8 @@ impl Segment {
         self.recent.clear();
         self.recent.resize(classes * features, 0.0);
         let mut unflushed = 0;
-        for start in rows.clone().step_by(block_rows) {
-            let end = (start + block_rows).min(rows.end);
+        for start in rows.clone().step_by(BLOCK_ROWS) {
+            let end = (start + BLOCK_ROWS).min(rows.end);
             let x = problem.rows.block(kernels, pass.centre, start, end, &mut scratch.rows);
             scratch.logits.resize((end - start) * classes, 0.0);
             let z = scratch.logits.as_mut_slice();
@@ -143,7 +144,6 @@ impl Segment {
 /// Rows whose residuals are held together.
 #[derive(Debug, Default)]
 pub(super) struct Slab {
-    block_rows: usize,
     rows: usize,
     x: Vec<f32>,
     z: Vec<f32>,
@@ -156,14 +156,13 @@ impl Slab {
         let (classes, features) = (problem.classes, problem.rows.features());
         self.x.resize(rows.len() * features, 0.0);
         self.z.resize(rows.len() * classes, 0.0);
-        let block_rows = self.block_rows;
         let losses: Vec<f64> = self
             .x
-            .par_chunks_mut((block_rows * features).max(1))
-            .zip(self.z.par_chunks_mut(block_rows * classes))
+            .par_chunks_mut((BLOCK_ROWS * features).max(1))
+            .zip(self.z.par_chunks_mut(BLOCK_ROWS * classes))
             .enumerate()
             .map(|(block, (x, z))| {
-                let start = rows.start + block * block_rows;
+                let start = rows.start + block * BLOCK_ROWS;
                 problem.rows.copy_block(kernels, pass.centre, start, x);
                 pass.residuals(x, start, z)
             })
@@ -200,6 +199,63 @@ impl Pass<'_> {
         self.kernels.logits(x, problem.rows.features(), self.packed, self.bias, z, classes);
         let (labels, weights) = (&problem.labels[start..end], &problem.weights[start..end]);
         problem.loss.residuals(self.kernels, z, classes, classes, labels, weights)
+    }
+
+    /// Hessian of the summed loss in the biases, `C x C` row-major, of a convex loss.
+    pub(super) fn bias_hessian(&self) -> Vec<f64> {
+        let (problem, classes) = (self.problem, self.problem.classes);
+        let coupled = problem.loss == Loss::Softmax;
+        let rows = problem.rows.len();
+        let partial_rows = rows.div_ceil(HESSIAN_PARTIALS).next_multiple_of(HESSIAN_BLOCK);
+        let partials: Vec<(Vec<f64>, Vec<f32>)> = (0..rows.div_ceil(partial_rows))
+            .into_par_iter()
+            .map(|partial| {
+                let first = partial * partial_rows;
+                let mut diagonal = vec![0.0f64; classes];
+                let mut products = vec![0.0f32; if coupled { classes * classes } else { 0 }];
+                let (mut x, mut p, mut weighted) = (Vec::new(), Vec::new(), Vec::new());
+                for start in (first..(first + partial_rows).min(rows)).step_by(HESSIAN_BLOCK) {
+                    let end = (start + HESSIAN_BLOCK).min(first + partial_rows).min(rows);
+                    let x = problem.rows.block(self.kernels, self.centre, start, end, &mut x);
+                    p.resize((end - start) * classes, 0.0);
+                    self.residuals(x, start, &mut p);
+                    weighted.clear();
+                    for (p, row) in p.chunks_exact_mut(classes).zip(start..end) {
+                        let weight = problem.weights[row];
+                        // The residual is weight * (p - onehot).
+                        p[problem.labels[row] as usize] += weight;
+                        weighted.extend_from_slice(p);
+                        p.iter_mut().for_each(|p| *p /= weight.max(f32::MIN_POSITIVE));
+                        for ((sum, &p), &wp) in
+                            diagonal.iter_mut().zip(p.iter()).zip(&weighted[weighted.len() - classes..])
+                        {
+                            *sum += f64::from(wp) * if coupled { 1.0 } else { 1.0 - f64::from(p) };
+                        }
+                    }
+                    if coupled {
+                        self.kernels.accumulate_gradient(
+                            &weighted,
+                            classes,
+                            classes,
+                            &p,
+                            classes,
+                            &mut products,
+                        );
+                    }
+                }
+                (diagonal, products)
+            })
+            .collect();
+        let mut hessian = vec![0.0; classes * classes];
+        for (diagonal, products) in partials {
+            for (sum, product) in hessian.iter_mut().zip(products) {
+                *sum -= f64::from(product);
+            }
+            for (class, sum) in diagonal.into_iter().enumerate() {
+                hessian[class * classes + class] += sum;
+            }
+        }
+        hessian
     }
 
     /// Diagonal curvature of the loss at the rows `positions` under `weights`: summed over classes for each row, and

@@ -84,12 +84,20 @@ impl<'a> Rows<'a> {
     fn copy_row(&self, kernels: &Kernels, centre: Option<&[f32]>, position: usize, out: &mut [f32]) {
         let row = self.index.map_or(position, |index| index[position]);
         match self.matrix.row_range(row, row + 1) {
-            MatRef::F32(values) => out.copy_from_slice(values),
-            MatRef::F16(values) => kernels.widen_f16(values, out),
-            MatRef::Bf16(values) => kernels.widen_bf16(values, out),
-        }
-        if let Some(centre) = centre {
-            kernels.axpy(-1.0, centre, out);
+            MatRef::F32(values) => match centre {
+                Some(centre) => kernels.minus(values, centre, out),
+                None => out.copy_from_slice(values),
+            },
+            MatRef::F16(values) => match centre {
+                Some(centre) => kernels.widen_f16_minus(values, centre, out),
+                None => kernels.widen_f16(values, out),
+            },
+            MatRef::Bf16(values) => {
+                kernels.widen_bf16(values, out);
+                if let Some(centre) = centre {
+                    kernels.axpy(-1.0, centre, out);
+                }
+            }
         }
     }
 }

@@ -274,11 +274,13 @@ impl Dots {
 
 /// `g[c * features + d] += sum over rows of r[row * stride + c] * x[row * features + d]`.
 ///
+/// With `UPPER`, elements below the diagonal of `g` may be left out.
+///
 /// # Safety
 /// `x` is rows x features, `r` reaches to class `classes` of the last of its rows of `stride` >= classes, `g` is classes x features; the
 /// machine must have the instruction set.
 #[inline(always)]
-pub(super) unsafe fn accumulate_gradient<L: Lanes, const M: usize, const V: usize>(
+pub(super) unsafe fn accumulate_gradient<L: Lanes, const M: usize, const V: usize, const UPPER: bool>(
     r: &[f32],
     stride: usize,
     classes: usize,
@@ -298,7 +300,7 @@ pub(super) unsafe fn accumulate_gradient<L: Lanes, const M: usize, const V: usiz
         while feature < features {
             let whole = feature + width <= features;
             let mut product = Product {
-                items: classes,
+                items: if UPPER { classes.min(feature + width) } else { classes },
                 depth,
                 a: r[start * stride..].as_ptr(),
                 a_item: 1,

@@ -157,6 +157,36 @@ impl Kernels {
         }
     }
 
+    /// `g[a * features + b] += sum over rows of weighted[row, a] * x[row, b]` for `a <= b`; what comes below the
+    /// diagonal is unspecified. Both matrices are rows x features.
+    pub fn accumulate_gram(&self, weighted: &[f32], x: &[f32], features: usize, g: &mut [f32]) {
+        assert_eq!(g.len(), area(features, features), "the Gram matrix is features x features");
+        assert_eq!(weighted.len(), x.len());
+        assert_eq!(
+            x.len(),
+            area(x.len().checked_div(features).unwrap_or(0), features),
+            "x is rows x features"
+        );
+        if !g.is_empty() {
+            // SAFETY: shapes checked above, features > 0; the table's instruction set is available.
+            unsafe { (self.0.accumulate_gram)(weighted, x, features, g) }
+        }
+    }
+
+    /// `dst = a - b`.
+    pub fn minus(&self, a: &[f32], b: &[f32], dst: &mut [f32]) {
+        assert!(a.len() == dst.len() && b.len() == dst.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.minus)(a, b, dst) }
+    }
+
+    /// `dst = src - centre` of half-precision values, rounded once.
+    pub fn widen_f16_minus(&self, src: &[f16], centre: &[f32], dst: &mut [f32]) {
+        assert!(src.len() == dst.len() && centre.len() == dst.len());
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { (self.0.widen_f16_minus)(src, centre, dst) }
+    }
+
     /// Half-precision values to f32, exactly.
     pub fn widen_f16(&self, src: &[f16], dst: &mut [f32]) {
         assert_eq!(src.len(), dst.len());

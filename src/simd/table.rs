@@ -12,7 +12,10 @@ pub(super) struct Table {
     pub vectors: usize,
     pub logits: unsafe fn(&[f32], &PackedWeights, &[f32], &mut [f32], usize, usize),
     pub accumulate_gradient: unsafe fn(&[f32], usize, usize, &[f32], usize, &mut [f32]),
+    pub accumulate_gram: unsafe fn(&[f32], &[f32], usize, &mut [f32]),
+    pub minus: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub widen_f16: unsafe fn(&[f16], &mut [f32]),
+    pub widen_f16_minus: unsafe fn(&[f16], &[f32], &mut [f32]),
     pub widen_bf16: unsafe fn(&[bf16], &mut [f32]),
     pub dot: unsafe fn(&[f32], &[f32]) -> f64,
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
@@ -41,8 +44,15 @@ macro_rules! kernel_table {
                     = gemm::logits::<$lanes, $rows, $vectors>(x, packed, bias, z, stride, rows);
                 fn accumulate_gradient(
                     r: &[f32], stride: usize, classes: usize, x: &[f32], features: usize, g: &mut [f32]
-                ) = gemm::accumulate_gradient::<$lanes, $rows, $vectors>(r, stride, classes, x, features, g);
+                ) = gemm::accumulate_gradient::<$lanes, $rows, $vectors, false>(r, stride, classes, x, features, g);
+                fn accumulate_gram(weighted: &[f32], x: &[f32], features: usize, g: &mut [f32])
+                    = gemm::accumulate_gradient::<$lanes, $rows, $vectors, true>(
+                        weighted, features, features, x, features, g
+                    );
+                fn minus(a: &[f32], b: &[f32], dst: &mut [f32]) = vector::minus::<$lanes>(a, b, dst);
                 fn widen_f16(src: &[f16], dst: &mut [f32]) = vector::widen_f16::<$lanes>(src, dst);
+                fn widen_f16_minus(src: &[f16], centre: &[f32], dst: &mut [f32])
+                    = vector::widen_f16_minus::<$lanes>(src, centre, dst);
                 fn widen_bf16(src: &[bf16], dst: &mut [f32]) = vector::widen_bf16::<$lanes>(src, dst);
                 fn dot(a: &[f32], b: &[f32]) -> f64 = vector::dot::<$lanes>(a, b);
                 fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) = vector::axpy::<$lanes>(alpha, x, y);
@@ -64,7 +74,10 @@ macro_rules! kernel_table {
                 vectors: $vectors,
                 logits,
                 accumulate_gradient,
+                accumulate_gram,
+                minus,
                 widen_f16,
+                widen_f16_minus,
                 widen_bf16,
                 dot,
                 axpy,

@@ -121,6 +121,45 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
     }
 }
 
+/// `dst = a - b` over equal lengths (the caller checks it).
+///
+/// # Safety
+/// The machine must have the instruction set.
+#[inline(always)]
+pub(super) unsafe fn minus<L: Lanes>(a: &[f32], b: &[f32], dst: &mut [f32]) {
+    // SAFETY: every step stays within the common length.
+    unsafe {
+        let zero = L::splat(0.0);
+        let mut at = 0;
+        while at < dst.len() {
+            let n = dst.len() - at;
+            let difference =
+                load_up_to(a.as_ptr().add(at), n, zero).sub(load_up_to(b.as_ptr().add(at), n, zero));
+            store_up_to(difference, dst.as_mut_ptr().add(at), n);
+            at += L::N;
+        }
+    }
+}
+
+/// Widens half-precision values and takes `centre` away; equal lengths (the caller checks it).
+///
+/// # Safety
+/// The machine must have the instruction set.
+#[inline(always)]
+pub(super) unsafe fn widen_f16_minus<L: Lanes>(src: &[f16], centre: &[f32], dst: &mut [f32]) {
+    let whole = src.len() / L::N * L::N;
+    for at in (0..whole).step_by(L::N) {
+        // SAFETY: `at + N <= whole`, which is within all slices.
+        unsafe {
+            let centre = L::load(centre.as_ptr().add(at));
+            L::load_f16(src.as_ptr().add(at)).sub(centre).store(dst.as_mut_ptr().add(at));
+        }
+    }
+    for ((wide, &narrow), &centre) in dst[whole..].iter_mut().zip(&src[whole..]).zip(&centre[whole..]) {
+        *wide = narrow.to_f32() - centre;
+    }
+}
+
 /// Widens half-precision values; equal lengths (the caller checks it).
 ///
 /// # Safety

@@ -1,5 +1,6 @@
 //! Solvers of a linear problem: full-batch L-BFGS with a certificate, and minibatch SGD and AdamW.
 
+mod balance;
 mod factor;
 pub mod lbfgs;
 pub mod metric;
