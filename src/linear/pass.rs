@@ -63,6 +63,7 @@ impl Sums {
         let rows = pass.problem.rows.len();
         match self {
             Sums::BySegment { segment_rows, segments, spare } => {
+                let spare = &*spare;
                 segments.par_iter_mut().enumerate().for_each(|(i, segment)| {
                     // Buffers of a megabyte that come and go cost a fifth of a pass in page faults.
                     let mut scratch = spare.lock().ok().and_then(|mut s| s.pop()).unwrap_or_default();
