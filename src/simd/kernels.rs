@@ -173,7 +173,7 @@ impl Kernels {
         }
     }
 
-    /// `dst = a - b`.
+    /// `dst = a - b`, and 0 where the difference is below 1e-18.
     pub fn minus(&self, a: &[f32], b: &[f32], dst: &mut [f32]) {
         assert!(a.len() == dst.len() && b.len() == dst.len());
         // SAFETY: lengths checked; the table's instruction set is available.

@@ -121,7 +121,11 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
     }
 }
 
-/// `dst = a - b` over equal lengths (the caller checks it).
+/// Differences of less count as 0: their products with small residuals would be subnormal, each of which stops the
+/// processor for more than a hundred cycles. A dead feature of 1e-32 made passes over real embeddings five times slower.
+const NO_DIFFERENCE: f32 = 1e-18;
+
+/// `dst = a - b` over equal lengths (the caller checks it), 0 where that is below 1e-18.
 ///
 /// # Safety
 /// The machine must have the instruction set.
@@ -129,12 +133,13 @@ pub(super) unsafe fn adamw_update<L: Lanes>(
 pub(super) unsafe fn minus<L: Lanes>(a: &[f32], b: &[f32], dst: &mut [f32]) {
     // SAFETY: every step stays within the common length.
     unsafe {
-        let zero = L::splat(0.0);
+        let (zero, none) = (L::splat(0.0), L::splat(NO_DIFFERENCE));
         let mut at = 0;
         while at < dst.len() {
             let n = dst.len() - at;
             let difference =
                 load_up_to(a.as_ptr().add(at), n, zero).sub(load_up_to(b.as_ptr().add(at), n, zero));
+            let difference = difference.abs().if_less(none, zero, difference);
             store_up_to(difference, dst.as_mut_ptr().add(at), n);
             at += L::N;
         }
