@@ -34,6 +34,20 @@ pub fn certify(objective: &Objective<'_>, theta: &[f32], value: Value, gradient:
     Certificate { objective: total, gradient_norm: kernels.dot(gradient, gradient).sqrt(), relative_gap }
 }
 
+/// The relative gap that [`certify`] would find if the biases were balanced and nothing else changed: what Newton steps
+/// in the biases can hope for.
+pub(super) fn gap_if_balanced(
+    objective: &Objective<'_>,
+    theta: &[f32],
+    value: Value,
+    gradient: &[f32],
+) -> Option<f64> {
+    let mut balanced = gradient.to_vec();
+    let bias_at = balanced.len() - objective.problem().classes;
+    balanced[bias_at..].fill(0.0);
+    certify(objective, theta, value, &balanced).relative_gap
+}
+
 /// A lower bound on the minimum of J.
 fn dual_value(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: &[f32]) -> Option<f64> {
     let problem = objective.problem();

@@ -10,7 +10,7 @@ use super::balance::BiasNewton;
 use super::metric::Preconditioner;
 use super::vector::{axpy, difference, dot};
 use super::{Fit, Monitor, Step};
-use crate::linear::certificate::{Certificate, certify};
+use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
 use crate::linear::objective::{Objective, Value};
 use crate::{Error, Result};
 
@@ -58,9 +58,8 @@ pub fn minimise(
     let mut history = History::new();
     let mut renewal = preconditioner.passes_a_renewal_costs(objective).max(RENEW_AFTER);
     let mut goal = Goal::new(options);
-    let mut newton = None;
     let mut steps = 0;
-    let mut converged = false;
+    let mut converged;
     let mut stalled = false;
     let mut record = Record::default();
 
@@ -73,13 +72,7 @@ pub fn minimise(
         let direction = history.direction(preconditioner, kernels, &walk.gradient);
         let slope = dot(kernels, &direction, &walk.gradient);
         let estimate = -0.5 * slope / walk.value.objective().abs();
-        if goal.is_near(estimate) {
-            if options.certified {
-                walk.balance_bias(objective, &mut newton);
-            }
-            let certificate = walk.certificate(objective);
-            converged = goal.is_reached(estimate, &certificate);
-        }
+        converged = goal.is_reached(estimate, &mut walk, objective);
         record.see(steps, walk.value.objective(), estimate);
         if converged || steps >= options.max_iterations || record.is_stagnant(steps) {
             break;
@@ -116,37 +109,53 @@ pub fn minimise(
 /// Passes after which the metric of the start may be renewed: before, the fit has not settled which rows are hard.
 const RENEW_AFTER: usize = 10;
 
-/// Asks for the certificate, which costs a pass over the parameters, only where it has a chance.
+/// When a fit is good enough.
 struct Goal {
     tolerance: f64,
     certified: bool,
-    /// Estimated relative gap below which the next certificate is worth its cost.
-    ask_below: f64,
+    /// Estimated relative gap below which balancing the biases is tried; halved by each failure.
+    balance_below: f64,
+    newton: Option<BiasNewton>,
 }
 
 impl Goal {
     fn new(options: &LbfgsOptions) -> Self {
-        // A certified gap of embeddings is three to four times the true one.
-        let ask_below = options.tolerance * if options.certified { 0.4 } else { 0.5 };
-        Goal { tolerance: options.tolerance, certified: options.certified, ask_below }
+        let LbfgsOptions { tolerance, certified, .. } = *options;
+        Goal { tolerance, certified, balance_below: tolerance, newton: None }
     }
 
-    fn is_near(&mut self, estimate: f64) -> bool {
-        let near = estimate <= self.ask_below;
-        if near {
-            self.ask_below = 0.5 * estimate;
+    /// Whether the walk has arrived where its model promises `estimate` as relative gap; the biases may be moved.
+    fn is_reached(&mut self, estimate: f64, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
+        if estimate > self.tolerance {
+            return false;
         }
-        near
-    }
-
-    /// Where no bound exists, a tenth of the tolerance is asked of the estimate.
-    fn is_reached(&self, estimate: f64, certificate: &Certificate) -> bool {
-        match certificate.relative_gap {
+        match walk.certificate(objective).relative_gap {
             Some(gap) if gap <= self.tolerance => true,
-            Some(_) if self.certified => false,
-            Some(_) => true,
+            Some(_) if !self.certified => estimate <= 0.5 * self.tolerance,
+            // Where no bound exists, more is asked of the estimate.
             None => estimate <= 0.1 * self.tolerance,
+            Some(_) => self.is_reached_by_balance(estimate, walk, objective),
         }
+    }
+
+    fn is_reached_by_balance(
+        &mut self,
+        estimate: f64,
+        walk: &mut Walk,
+        objective: &mut Objective<'_>,
+    ) -> bool {
+        let Walk { theta, value, gradient } = &*walk;
+        let hope = gap_if_balanced(objective, theta, *value, gradient);
+        if estimate > self.balance_below || hope.is_none_or(|gap| gap > self.tolerance) {
+            return false;
+        }
+        self.balance_below = 0.5 * estimate;
+        if self.newton.is_none() {
+            self.newton = BiasNewton::at(objective, theta);
+        }
+        let Some(newton) = &self.newton else { return false };
+        walk.balance_bias(objective, newton);
+        walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
     }
 }
 
@@ -182,6 +191,24 @@ struct Walk {
     gradient: Vec<f32>,
 }
 
+/// J along a line: how far, the change of J, and its slope.
+struct Probe {
+    length: f64,
+    change: f64,
+    slope: f64,
+}
+
+impl Probe {
+    /// Where the cubic through both ends is lowest (Nocedal & Wright 2006, eq. 3.59), a tenth of the way off the ends.
+    fn minimum_before(&self, high: &Probe) -> f64 {
+        let width = high.length - self.length;
+        let bend = self.slope + high.slope - 3.0 * (high.change - self.change) / width;
+        let root = (bend * bend - self.slope * high.slope).sqrt();
+        let share = 1.0 - (high.slope + root - bend) / (high.slope - self.slope + 2.0 * root);
+        self.length + width * if share.is_finite() { share.clamp(0.1, 0.9) } else { 0.5 }
+    }
+}
+
 struct Accepted {
     length: f64,
     change: Vec<f32>,
@@ -208,12 +235,8 @@ impl Walk {
     }
 
     /// Newton steps in the biases; a second one where the first did not leave them balanced.
-    fn balance_bias(&mut self, objective: &mut Objective<'_>, newton: &mut Option<BiasNewton>) {
+    fn balance_bias(&mut self, objective: &mut Objective<'_>, newton: &BiasNewton) {
         const STEPS: usize = 2;
-        if newton.is_none() {
-            *newton = BiasNewton::at(objective, &self.theta);
-        }
-        let Some(newton) = newton else { return };
         let bias_at = self.theta.len() - objective.problem().classes;
         let kernels = objective.kernels();
         let size = |gradient: &[f32]| dot(kernels, &gradient[bias_at..], &gradient[bias_at..]);
@@ -233,7 +256,7 @@ impl Walk {
         }
     }
 
-    /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by bisection and doubling
+    /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by interpolation and doubling
     /// (Lewis & Overton 2013). `None`, and no move, where rounding leaves no such point.
     fn search(&mut self, objective: &mut Objective<'_>, direction: &[f32], slope: f64) -> Option<Accepted> {
         const SUFFICIENT_DECREASE: f64 = 1e-4;
@@ -243,7 +266,9 @@ impl Walk {
         let kernels = objective.kernels();
         let start_value = self.value.objective();
         let noise = NOISE * start_value.abs();
-        let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
+        let mut low = Probe { length: 0.0, change: 0.0, slope };
+        let mut high: Option<Probe> = None;
+        let mut length = 1.0;
         let mut trial = Vec::with_capacity(self.theta.len());
         let mut gradient = vec![0.0; self.theta.len()];
         for _ in 0..TRIALS {
@@ -257,14 +282,15 @@ impl Walk {
             // (the approximate Wolfe condition of Hager & Zhang 2005).
             let decreased = change <= SUFFICIENT_DECREASE * length * slope
                 || (change <= noise && slope_here <= -NOT_BEYOND * slope);
+            let here = Probe { length, change, slope: slope_here };
             if !decreased || !slope_here.is_finite() {
-                high = length;
+                high = Some(here);
             } else if slope_here < CURVATURE * slope {
-                low = length;
+                low = here;
             } else {
                 return Some(self.accept(length, value, trial, gradient));
             }
-            length = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * length };
+            length = high.as_ref().map_or(2.0 * length, |high| low.minimum_before(high));
         }
         None
     }
