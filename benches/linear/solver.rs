@@ -10,6 +10,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
+use cbfit::linear::solver::Fit;
 use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::loss::Loss;
 use cbfit::metrics::Metric;
@@ -153,11 +154,13 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
     };
 
     let begun = Instant::now();
+    let mut preconditioner = Preconditioner::default();
     let (l2, start, trials) = match values {
         None => {
             let mut trials = Trials(0);
             let grid = Grid { schemes: vec![scheme.clone()], l2: None };
-            let best = search(searched, &recipe, &grid, &validation, kernels, &mut trials)?;
+            let best =
+                search(searched, &recipe, &grid, &validation, kernels, &mut preconditioner, &mut trials)?;
             let best = best.ok_or("nothing was tried")?;
             (best.l2, best.fit.theta, trials.0)
         }
@@ -165,16 +168,16 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
             let weighted = WeightedSample::new(searched, &scheme, &recipe)?;
             let mut objective = Objective::new(weighted.problem(&recipe, 0.0), kernels);
             let mut theta = objective.problem().start();
-            let mut preconditioner = Preconditioner::default();
             let mut best: Option<(f64, f64, Vec<f32>)> = None;
             for &l2 in values {
                 objective.set_l2(l2);
-                theta =
-                    fit(&mut objective, &mut preconditioner, &theta, &recipe.optimizer, None, &mut |_| {
-                        ControlFlow::Continue(())
-                    })?
-                    .theta;
-                let recall = validation.evaluate(&theta, &weighted, &recipe, kernels, false)?.macro_recall;
+                let mut go_on = |_: &Progress| ControlFlow::Continue(());
+                let optimizer = &recipe.optimizer;
+                let fit = fit(&mut objective, &mut preconditioner, &theta, optimizer, None, &mut go_on)?;
+                let recall =
+                    validation.evaluate(&fit.theta, &weighted, &recipe, kernels, false)?.macro_recall;
+                tell_trial(l2, &fit, recall);
+                theta = fit.theta;
                 if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {
                     best = Some((recall, l2, theta.clone()));
                 }
@@ -186,13 +189,20 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
     let weighted = WeightedSample::new(sample(Rows::all(&data.features), &data.labels), &scheme, &recipe)?;
     let mut objective = Objective::new(weighted.problem(&recipe, l2), kernels);
     let optimizer = lbfgs(TOLERANCE, ITERATIONS);
-    let last = fit(&mut objective, &mut Preconditioner::default(), &start, &optimizer, None, &mut |_| {
+    let last = fit(&mut objective, &mut preconditioner, &start, &optimizer, None, &mut |_| {
         ControlFlow::Continue(())
     })?;
     let seconds = begun.elapsed().as_secs_f64();
     emit(json!({ "event": "end", "seconds": seconds, "objective": last.certificate.objective, "l2": l2,
-        "fits": trials + 1, "converged": last.converged }));
+        "fits": trials + 1, "passes": last.passes, "converged": last.converged }));
     Ok(last.theta.iter().map(|&value| f64::from(value)).collect())
+}
+
+fn tell_trial(l2: f64, fit: &Fit, recall: f64) {
+    let (iterations, passes, j) = (fit.steps, fit.passes, fit.certificate.objective);
+    emit(
+        json!({ "event": "trial", "l2": l2, "iterations": iterations, "passes": passes, "objective": j, "recall": recall }),
+    );
 }
 
 /// Counts the fits of a search.
@@ -205,7 +215,8 @@ impl SearchWatch for Trials {
         ControlFlow::Continue(())
     }
 
-    fn trial(&mut self, _: &Trial, _: bool) {
+    fn trial(&mut self, trial: &Trial, _: bool) {
         self.0 += 1;
+        tell_trial(trial.l2, &trial.fit, trial.valid.macro_recall);
     }
 }

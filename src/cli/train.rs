@@ -77,7 +77,8 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
 
     let mut trials = Trials::new(talk, interrupt);
-    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut trials)?;
+    let mut preconditioner = Preconditioner::default();
+    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut preconditioner, &mut trials)?;
     let trials = trials.summaries;
     let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
     let sample = if refit { data.all_sample() } else { searched };
@@ -101,8 +102,11 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         say_scores(talk, "Valid", valid, labels, &prior);
     }
 
-    let finished = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels }
-        .run(talk, interrupt)?;
+    let finished = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels }.run(
+        &mut preconditioner,
+        talk,
+        interrupt,
+    )?;
     let fit = FitSummary::of(&finished, sample.labels.len(), refit);
     talk.phase("Fitted", &fitted_text(&fit, &recipe.optimizer));
 
@@ -169,6 +173,7 @@ fn choose(
     schemes: Vec<Scheme>,
     recipe: &Recipe,
     kernels: &'static Kernels,
+    preconditioner: &mut Preconditioner,
     watch: &mut Trials<'_>,
 ) -> Result<Best> {
     let Some(part) = data.valid_part() else {
@@ -181,7 +186,7 @@ fn choose(
     let grid = Grid { schemes, l2: plan.l2 };
     let loose = Recipe { optimizer: search_optimizer(&recipe.optimizer), ..*recipe };
     watch.talk.line(&text::trial_header());
-    let best = search(sample.view(), &loose, &grid, &validation, kernels, watch)?;
+    let best = search(sample.view(), &loose, &grid, &validation, kernels, preconditioner, watch)?;
     watch.talk.clear_progress();
     let Some(Trial { scheme, l2, fit, .. }) = best else {
         return Ok(Best { scheme: Scheme::None, l2: 0.0, fit: None, evaluation: None });
@@ -212,7 +217,12 @@ struct FinalFit<'f> {
 }
 
 impl FinalFit<'_> {
-    fn run(&self, talk: &mut Talk, interrupt: &Interrupt) -> Result<Fit> {
+    fn run(
+        &self,
+        preconditioner: &mut Preconditioner,
+        talk: &mut Talk,
+        interrupt: &Interrupt,
+    ) -> Result<Fit> {
         let is_minibatch = matches!(self.recipe.optimizer, Optimizer::Minibatch { .. });
         if let Some(found) = &self.best.fit
             && !self.refit
@@ -229,18 +239,12 @@ impl FinalFit<'_> {
         // The best epoch of the trial, which had the same cold start and the same schedule.
         let last_epoch = self.best.fit.as_ref().filter(|_| is_minibatch).map(|found| found.steps);
         let begun = Instant::now();
-        let fitted = fit(
-            &mut objective,
-            &mut Preconditioner::default(),
-            &start,
-            &self.recipe.optimizer,
-            None,
-            &mut |progress| {
+        let fitted =
+            fit(&mut objective, preconditioner, &start, &self.recipe.optimizer, None, &mut |progress| {
                 talk.progress(&progress_text("final fit", progress, &begun));
                 let enough = last_epoch.is_some_and(|last| progress.step >= last);
                 if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        );
+            });
         talk.clear_progress();
         fitted
     }

@@ -278,6 +278,7 @@ fn neighbours(path: &[f64], l2: f64) -> Vec<f64> {
 
 /// Tries the settings of `grid` on `sample` and returns the best trial: the highest metric of `validation`, where macro
 /// recall is within half a standard error of the highest the lowest balanced log-loss, among equals the stronger penalty.
+/// `preconditioner` can serve the last fit, too.
 /// `None` where the grid holds no scheme. When `watch` breaks, the best so far is returned.
 ///
 /// # Errors
@@ -289,10 +290,10 @@ pub fn search(
     grid: &Grid,
     validation: &Validation<'_>,
     kernels: &'static Kernels,
+    preconditioner: &mut Preconditioner,
     watch: &mut dyn SearchWatch,
 ) -> Result<Option<Trial>> {
     let contenders = Contenders::default();
-    let preconditioner = Preconditioner::default();
     let mut search =
         Search { recipe, validation, kernels, watch, preconditioner, contenders, stopped: false };
     let mut around = None;
@@ -330,7 +331,7 @@ struct Search<'s> {
     kernels: &'static Kernels,
     watch: &'s mut dyn SearchWatch,
     /// One for all schemes: they weigh the same rows.
-    preconditioner: Preconditioner,
+    preconditioner: &'s mut Preconditioner,
     contenders: Contenders,
     stopped: bool,
 }
@@ -383,7 +384,7 @@ impl Search<'_> {
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
         let fit = fit(
             objective,
-            &mut self.preconditioner,
+            self.preconditioner,
             start,
             &recipe.optimizer,
             Some(&mut score),

@@ -54,9 +54,9 @@ pub fn minimise(
             lr: "none: L-BFGS".into(),
         });
     }
-    preconditioner.prepare(objective);
+    preconditioner.prepare(objective, &walk.theta);
     let mut history = History::new();
-    let mut renewal = preconditioner.passes_a_renewal_costs(objective).max(RENEW_AFTER);
+    let mut counted = objective.evaluations();
     let mut goal = Goal::new(options);
     let mut steps = 0;
     let mut converged;
@@ -64,10 +64,10 @@ pub fn minimise(
     let mut record = Record::default();
 
     loop {
-        if objective.evaluations() - passes_before >= renewal {
+        let passes = objective.evaluations() - std::mem::replace(&mut counted, objective.evaluations());
+        if preconditioner.is_worn_out_by(passes) {
             preconditioner.renew(objective, &walk.theta);
             history.pushed = 0;
-            renewal *= 4;
         }
         let direction = history.direction(preconditioner, kernels, &walk.gradient);
         let slope = dot(kernels, &direction, &walk.gradient);
@@ -105,9 +105,6 @@ pub fn minimise(
         passes: objective.evaluations() - passes_before,
     })
 }
-
-/// Passes after which the metric of the start may be renewed: before, the fit has not settled which rows are hard.
-const RENEW_AFTER: usize = 10;
 
 /// When a fit is good enough.
 struct Goal {

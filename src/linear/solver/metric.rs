@@ -88,45 +88,68 @@ fn sample(objective: &Objective<'_>) -> (Vec<usize>, Vec<f32>) {
     (positions, weights)
 }
 
-/// The metric of a fit, kept for the next fit over the same rows.
+/// Passes that a metric serves at least: before, the fit has not settled which rows are hard.
+const LIFETIME: usize = 10;
+/// Factor between the lifetimes of the metrics of one fit.
+const LONGER_LIFE: usize = 4;
+
+/// The metric of a fit, kept for the next fit over the same rows or most of them.
 #[derive(Debug, Default)]
 pub struct Preconditioner {
-    start: Option<Curvature>,
     class_share: Vec<f64>,
+    rows: usize,
+    start: Option<Curvature>,
     metric: Option<Metric>,
+    /// Passes made in this metric, and how many it is to serve.
+    passes: usize,
+    lifetime: usize,
 }
 
 impl Preconditioner {
-    /// Makes the metric ready for the objective and its l2; the first time from the rows and their weights alone.
-    pub fn prepare(&mut self, objective: &Objective<'_>) {
-        if self.metric.is_none() {
+    /// Makes the metric ready for the objective and its l2, the first time from the curvature at `theta` (coordinates of
+    /// the objective).
+    pub fn prepare(&mut self, objective: &Objective<'_>, theta: &[f32]) {
+        let rows = objective.problem().rows.len();
+        if self.start.is_none() || rows != self.rows || self.class_share != objective.moments().class_share {
+            self.rows = rows;
+            self.class_share.clone_from(&objective.moments().class_share);
             let start = Curvature::at_start(objective);
-            self.metric = Some(Metric::new(objective, &start));
-            self.start = Some(start);
-        } else if self.class_share != objective.moments().class_share {
-            // Other weights of the same rows: the second moments still serve, the curvatures of the classes do not.
-            let classes = class_curvatures(objective);
-            if let (Some(metric), Some(start)) = (&mut self.metric, &mut self.start) {
-                metric.set_classes(&classes, objective.decays().1);
-                start.classes = classes;
+            // The metric of other weights, or of most of the rows, still serves; the curvatures of the classes do not.
+            if let Some(metric) = &mut self.metric {
+                metric.set_classes(&start.classes, objective.decays().1);
             }
+            self.start = Some(start);
         }
-        self.class_share.clone_from(&objective.moments().class_share);
-        if let Some(metric) = &mut self.metric {
-            metric.set_l2(objective.decays().0, objective.kernels());
+        self.lifetime = self.passes_a_renewal_costs(objective).max(LIFETIME);
+        match &mut self.metric {
+            Some(metric) => metric.set_l2(objective.decays().0, objective.kernels()),
+            None => self.renew(objective, theta),
         }
+    }
+
+    /// Counts `passes` made in this metric and says whether they have paid for another.
+    pub fn is_worn_out_by(&mut self, passes: usize) -> bool {
+        self.passes += passes;
+        self.passes >= self.lifetime
     }
 
     /// Renews the metric from the curvature at `theta` (coordinates of the objective).
     pub fn renew(&mut self, objective: &Objective<'_>, theta: &[f32]) {
         let Some(start) = &self.start else { return };
-        let mut metric = Metric::new(objective, &Curvature::at(objective, theta, start));
+        let is_start = theta[..theta.len() - objective.problem().classes].iter().all(|&w| w == 0.0);
+        let mut metric = if is_start {
+            Metric::new(objective, start)
+        } else {
+            self.lifetime *= LONGER_LIFE;
+            Metric::new(objective, &Curvature::at(objective, theta, start))
+        };
         metric.set_l2(objective.decays().0, objective.kernels());
         self.metric = Some(metric);
+        self.passes = 0;
     }
 
     /// What [`Preconditioner::renew`] costs in passes over the rows, by their floating-point operations.
-    pub fn passes_a_renewal_costs(&self, objective: &Objective<'_>) -> usize {
+    fn passes_a_renewal_costs(&self, objective: &Objective<'_>) -> usize {
         let problem = objective.problem();
         let (features, classes) = (problem.rows.features() as f64, problem.classes as f64);
         let sampled = self.start.as_ref().map_or(0, |start| start.positions.len()) as f64;
