@@ -183,6 +183,14 @@ impl Kernels {
         }
     }
 
+    /// Runs multiply-adds from registers alone, `rounds` of them in each of some vectors, and returns the floating
+    /// point operations done: what the machine can do at most, for comparison.
+    pub fn multiply_adds_alone(&self, rounds: usize) -> u64 {
+        // SAFETY: the table's instruction set is available.
+        std::hint::black_box(unsafe { (self.0.multiply_adds)(std::hint::black_box(rounds)) });
+        (2 * self.0.lanes * super::vector::CHAINS * rounds) as u64
+    }
+
     /// `dst = a - b`.
     pub fn minus(&self, a: &[f32], b: &[f32], dst: &mut [f32]) {
         assert!(a.len() == dst.len() && b.len() == dst.len());

@@ -3,6 +3,7 @@
 //! Rust has no stable intrinsics for them, so the loop over the depth is assembly.
 
 use super::super::Isa;
+use super::operand::{DEPTH, LINES};
 use super::product::{Block, Multiplier, Sums};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
@@ -108,6 +109,29 @@ impl Multiplier for Amx {
     unsafe fn end() {
         // SAFETY: AMX is available by contract.
         unsafe { asm!("tilerelease", options(nomem, nostack)) }
+    }
+
+    unsafe fn multiply_adds(rounds: usize) -> u64 {
+        if rounds == 0 {
+            return 0;
+        }
+        // SAFETY: the registers are configured and AMX is available by contract; tiles are zeroed before use.
+        unsafe {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", "tilezero tmm4", "tilezero tmm6",
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm4, tmm6",
+                "tdpbf16ps tmm3, tmm4, tmm6",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm6") _,
+                options(nostack),
+            );
+        }
+        (4 * 2 * LINES * LINES * DEPTH * rounds) as u64
     }
 
     unsafe fn multiply(block: &Block<'_>, sums: &mut Sums) {

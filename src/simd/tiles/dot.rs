@@ -24,6 +24,11 @@ impl Multiplier for Dot {
     unsafe fn begin() {}
     unsafe fn end() {}
 
+    unsafe fn multiply_adds(rounds: usize) -> u64 {
+        // SAFETY: the instruction set is there by contract.
+        unsafe { chains(rounds) }
+    }
+
     unsafe fn multiply(block: &Block<'_>, sums: &mut Sums) {
         for (half, a) in block.a.iter().enumerate().take(1 + usize::from(block.tall)) {
             for first in (0..LINES).step_by(ITEMS) {
@@ -33,6 +38,21 @@ impl Multiplier for Dot {
             }
         }
     }
+}
+
+/// [`Multiplier::multiply_adds`].
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn chains(rounds: usize) -> u64 {
+    const CHAINS: usize = 16;
+    let factor = as_bf16(_mm512_set1_epi32(std::hint::black_box(0x3f00_3f00)));
+    let mut sums = [_mm512_setzero_ps(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, factor, factor);
+        }
+    }
+    std::hint::black_box(sums);
+    (CHAINS * 2 * 2 * LINES * rounds) as u64
 }
 
 /// Items `first` to `first + ITEMS` of a group by two groups of columns.

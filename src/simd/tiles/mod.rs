@@ -122,6 +122,7 @@ pub struct TileKernels {
     pack_weights: unsafe fn(&[f32], usize, usize, usize, &mut Operand),
     logits: unsafe fn(&Operand, &Operand, &[f32], &mut [f32], usize, usize),
     accumulate: unsafe fn(Factors<'_>, usize, &Operand, &mut Operand, usize, bool, &mut [f32]),
+    multiply_adds: unsafe fn(usize) -> u64,
 }
 
 impl TileKernels {
@@ -212,6 +213,13 @@ impl TileKernels {
         let factors =
             Factors { values: x, stride: features, width: features, rows: rows.rows, weights: Some(weights) };
         self.accumulate(factors, rows, true, g, scratch);
+    }
+
+    /// Runs multiply-adds from registers alone, `rounds` of a few instructions each, and returns the floating point
+    /// operations done: what the machine can do at most, for comparison.
+    pub fn multiply_adds_alone(&self, rounds: usize) -> u64 {
+        // SAFETY: the table's instruction set is available.
+        unsafe { (self.multiply_adds)(rounds) }
     }
 
     fn accumulate(

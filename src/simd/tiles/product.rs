@@ -52,6 +52,12 @@ pub(super) trait Multiplier {
     /// As above, after [`Multiplier::begin`] on this thread.
     unsafe fn multiply(block: &Block<'_>, sums: &mut Sums);
 
+    /// Runs `rounds` of multiply-adds on registers and returns the operations done.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn multiply_adds(rounds: usize) -> u64;
+
     /// Undoes [`Multiplier::begin`].
     ///
     /// # Safety
@@ -147,6 +153,20 @@ pub(super) unsafe fn accumulate<M: Multiplier>(
     }
 }
 
+/// [`Multiplier::multiply_adds`] on a thread made ready for it.
+///
+/// # Safety
+/// The machine must have the instruction set.
+pub(super) unsafe fn multiply_adds<M: Multiplier>(rounds: usize) -> u64 {
+    // SAFETY: handed on from the caller.
+    unsafe {
+        M::begin();
+        let done = M::multiply_adds(rounds);
+        M::end();
+        done
+    }
+}
+
 /// The table of one multiplier.
 macro_rules! tile_kernels {
     ($isa:expr, $multiplier:ty) => {
@@ -156,6 +176,7 @@ macro_rules! tile_kernels {
             pack_weights: super::prepare::pack_weights,
             logits: super::product::logits::<$multiplier>,
             accumulate: super::product::accumulate::<$multiplier>,
+            multiply_adds: super::product::multiply_adds::<$multiplier>,
         };
         pub(in super::super) static KERNELS: super::super::Kernels =
             super::super::Kernels(super::super::table::Table {
