@@ -11,11 +11,15 @@ pub enum Isa {
     Avx2,
     /// 512-bit vectors of x86-64 (the F subset is enough).
     Avx512,
+    /// AVX-512 with BW, and BF16 for [`super::Kernels::tiles`].
+    Avx512Bf16,
+    /// AVX-512 as above, and the tile registers of AMX for [`super::Kernels::tiles`]; on Linux.
+    Amx,
 }
 
 impl Isa {
     /// All levels, slowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 6] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// The fastest level this machine has.
     pub fn best() -> Isa {
@@ -27,13 +31,15 @@ impl Isa {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// `"scalar"`, `"neon"`, `"avx2"` or `"avx512"`.
+    /// `"scalar"`, `"neon"`, `"avx2"`, `"avx512"`, `"avx512bf16"` or `"amx"`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Amx => "amx",
         }
     }
 
@@ -46,8 +52,14 @@ impl Isa {
             Isa::Avx2 => avx2(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx2() && std::arch::is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => super::tiles::dot::available(),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx => super::tiles::amx::available(),
+            #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+            Isa::Amx => false,
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Bf16 => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::pack::PackedWeights;
 use super::table::Table;
-use super::{Isa, scalar};
+use super::{Isa, TileKernels, area, scalar};
 use half::{bf16, f16};
 
 /// The kernels of one instruction set. Matrices are row-major f32 without gaps unless a stride is given.
@@ -72,11 +72,6 @@ impl RowBlock<'_> {
     }
 }
 
-/// `rows * columns`, and never the length of a slice where that overflows.
-fn area(rows: usize, columns: usize) -> usize {
-    rows.saturating_mul(columns)
-}
-
 impl Kernels {
     /// The kernels of the fastest instruction set of this machine.
     pub fn best() -> &'static Kernels {
@@ -90,6 +85,10 @@ impl Kernels {
             Isa::Avx2 => &super::avx2::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &super::avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &super::tiles::dot::KERNELS,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx => &super::tiles::amx::KERNELS,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &super::neon::KERNELS,
             _ => &scalar::KERNELS,
@@ -99,6 +98,17 @@ impl Kernels {
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.0.isa
+    }
+
+    /// The products of bf16 parts, of the levels that have them.
+    pub fn tiles(&self) -> Option<&'static TileKernels> {
+        match self.0.isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Some(&super::tiles::dot::TILES),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Isa::Amx => Some(&super::tiles::amx::TILES),
+            _ => None,
+        }
     }
 
     /// Lays out weights `w` (classes x features) in `packed` for [`Kernels::logits`] of the same instruction set.
@@ -171,6 +181,14 @@ impl Kernels {
             // SAFETY: shapes checked above, features > 0; the table's instruction set is available.
             unsafe { (self.0.accumulate_gram)(weighted, x, features, g) }
         }
+    }
+
+    /// Runs multiply-adds from registers alone, `rounds` of them in each of some vectors, and returns the floating
+    /// point operations done: what the machine can do at most, for comparison.
+    pub fn multiply_adds_alone(&self, rounds: usize) -> u64 {
+        // SAFETY: the table's instruction set is available.
+        std::hint::black_box(unsafe { (self.0.multiply_adds)(std::hint::black_box(rounds)) });
+        (2 * self.0.lanes * super::vector::CHAINS * rounds) as u64
     }
 
     /// `dst = a - b`, and 0 where the difference is below 1e-18.

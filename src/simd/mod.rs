@@ -25,10 +25,17 @@ mod rows;
 mod scalar;
 mod table;
 mod terms;
+mod tiles;
 mod vector;
 
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use pack::PackedWeights;
+pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 
 use table::kernel_table;
+
+/// `rows * columns`, and never the length of a slice where that overflows.
+fn area(rows: usize, columns: usize) -> usize {
+    rows.saturating_mul(columns)
+}

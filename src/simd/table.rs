@@ -13,6 +13,7 @@ pub(super) struct Table {
     pub logits: unsafe fn(&[f32], &PackedWeights, &[f32], &mut [f32], usize, usize),
     pub accumulate_gradient: unsafe fn(&[f32], usize, usize, &[f32], usize, &mut [f32]),
     pub accumulate_gram: unsafe fn(&[f32], &[f32], usize, &mut [f32]),
+    pub multiply_adds: unsafe fn(usize) -> f32,
     pub minus: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub widen_f16: unsafe fn(&[f16], &mut [f32]),
     pub widen_f16_minus: unsafe fn(&[f16], &[f32], &mut [f32]),
@@ -49,6 +50,7 @@ macro_rules! kernel_table {
                     = gemm::accumulate_gradient::<$lanes, $rows, $vectors, true>(
                         weighted, features, features, x, features, g
                     );
+                fn multiply_adds(rounds: usize) -> f32 = vector::multiply_adds::<$lanes>(rounds);
                 fn minus(a: &[f32], b: &[f32], dst: &mut [f32]) = vector::minus::<$lanes>(a, b, dst);
                 fn widen_f16(src: &[f16], dst: &mut [f32]) = vector::widen_f16::<$lanes>(src, dst);
                 fn widen_f16_minus(src: &[f16], centre: &[f32], dst: &mut [f32])
@@ -75,6 +77,7 @@ macro_rules! kernel_table {
                 logits,
                 accumulate_gradient,
                 accumulate_gram,
+                multiply_adds,
                 minus,
                 widen_f16,
                 widen_f16_minus,

@@ -7,6 +7,29 @@ use half::{bf16, f16};
 /// Values summed in f32 before the sum moves on to f64.
 const BLOCK: usize = 1024;
 
+/// Chains of multiply-adds that [`multiply_adds`] runs side by side: enough for two units of five cycles.
+pub(super) const CHAINS: usize = 12;
+
+/// `rounds` multiply-adds in each of [`CHAINS`] vectors, from registers alone.
+///
+/// # Safety
+/// The machine must have the instruction set.
+#[inline(always)]
+pub(super) unsafe fn multiply_adds<L: Lanes>(rounds: usize) -> f32 {
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let (factor, addend) = (L::splat(0.5), L::splat(0.25));
+        let mut chains = [L::splat(1.0); CHAINS];
+        for _ in 0..rounds {
+            // Opaque, or the compiler would see that every chain is the same.
+            for chain in &mut chains {
+                *chain = chain.mul_add(factor, addend);
+            }
+        }
+        chains.iter().map(|chain| chain.sum()).sum()
+    }
+}
+
 /// Inner product of two vectors of equal length (the caller checks it).
 ///
 /// # Safety
