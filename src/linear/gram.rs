@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::rows::Rows;
-use crate::simd::Kernels;
+use crate::simd::{Isa, Kernels, Precision, TileKernels, TileRows, TileScratch};
 
 /// Rows read together.
 const BLOCK_ROWS: usize = 256; // the depth of one sweep of the product
@@ -18,7 +18,7 @@ pub fn weighted_covariance(
     centre: Option<&[f32]>,
     positions: &[usize],
     weights: &[f32],
-    kernels: &Kernels,
+    kernels: &'static Kernels,
 ) -> (Vec<f32>, Vec<f32>) {
     let features = rows.features();
     let area = features * features;
@@ -31,18 +31,12 @@ pub fn weighted_covariance(
         .map(|(positions, weights)| {
             let (mut sum, mut mean) = (vec![0.0; area], vec![0.0; features]);
             let mut x = vec![0.0; BLOCK_ROWS * features];
-            let mut weighted = vec![0.0; BLOCK_ROWS * features];
+            let mut product = GramProduct::new(kernels);
             for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
                 let x = &mut x[..positions.len() * features];
                 rows.gather_into(kernels, centre, positions, x);
-                let weighted = &mut weighted[..x.len()];
-                weighted.fill(0.0);
-                let rows = weighted.chunks_exact_mut(features.max(1)).zip(x.chunks_exact(features.max(1)));
-                for ((weighted, x), &weight) in rows.zip(weights) {
-                    kernels.axpy(weight, x, weighted);
-                }
                 kernels.accumulate_gradient(weights, 1, 1, x, features, &mut mean);
-                kernels.accumulate_gram(weighted, x, features, &mut sum);
+                product.accumulate(x, features, weights, &mut sum);
             }
             (sum, mean)
         })
@@ -59,4 +53,38 @@ pub fn weighted_covariance(
         .zip(mean.par_iter())
         .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
     (gram, mean)
+}
+
+/// The product of rows with themselves: in split floats where that is faster, else in f32.
+enum GramProduct {
+    Single { kernels: &'static Kernels, weighted: Vec<f32> },
+    Split { tiles: &'static TileKernels, rows: TileRows, scratch: TileScratch },
+}
+
+impl GramProduct {
+    fn new(kernels: &'static Kernels) -> Self {
+        match kernels.tiles().filter(|_| kernels.isa() == Isa::Amx) {
+            Some(tiles) => GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() },
+            None => GramProduct::Single { kernels, weighted: Vec::new() },
+        }
+    }
+
+    /// Adds `sum_r weights[r] x_r x_r'` to the upper triangle of `sum`.
+    fn accumulate(&mut self, x: &[f32], features: usize, weights: &[f32], sum: &mut [f32]) {
+        match self {
+            GramProduct::Single { kernels, weighted } => {
+                weighted.clear();
+                weighted.resize(x.len(), 0.0);
+                let rows = weighted.chunks_exact_mut(features.max(1)).zip(x.chunks_exact(features.max(1)));
+                for ((weighted, x), &weight) in rows.zip(weights) {
+                    kernels.axpy(weight, x, weighted);
+                }
+                kernels.accumulate_gram(weighted, x, features, sum);
+            }
+            GramProduct::Split { tiles, rows, scratch } => {
+                tiles.prepare_rows(x, features, Precision::Split, rows);
+                tiles.accumulate_gram(weights, x, rows, sum, scratch);
+            }
+        }
+    }
 }

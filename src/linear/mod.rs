@@ -34,6 +34,7 @@
 //! ```
 
 pub mod certificate;
+mod curvature;
 pub mod fit;
 pub mod gram;
 pub mod model;
@@ -41,6 +42,7 @@ pub mod moments;
 pub mod objective;
 mod pass;
 pub mod problem;
+mod products;
 pub mod rows;
 pub mod search;
 pub mod solver;

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use super::moments::Moments;
 use super::pass::{Pass, Sums};
 use super::problem::Problem;
-use crate::simd::{Kernels, PackedWeights};
+use super::products::{Arithmetic, Weights};
+use crate::simd::Kernels;
 
 /// J at one point, split into its parts.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,8 @@ pub struct Objective<'a> {
     kernels: &'static Kernels,
     moments: Moments,
     centre: Option<Vec<f32>>,
-    packed: PackedWeights,
+    arithmetic: Arithmetic,
+    weights: Weights,
     sums: Sums,
     evaluations: usize,
 }
@@ -49,12 +51,14 @@ impl<'a> Objective<'a> {
             moments.recentre(centre);
         }
         let sums = Sums::new(&problem);
+        let arithmetic = Arithmetic::fastest(kernels, problem.classes);
         Objective {
             problem,
             kernels,
             moments,
             centre,
-            packed: PackedWeights::default(),
+            arithmetic,
+            weights: Weights::default(),
             sums,
             evaluations: 0,
         }
@@ -110,15 +114,30 @@ impl<'a> Objective<'a> {
         self.problem.l2 = l2;
     }
 
-    /// J at `theta`, and its gradient into `gradient` (both `C x D + C`).
+    /// J at `theta`, and its gradient into `gradient` (both `C x D + C`), in the fastest arithmetic: with split floats
+    /// off by about 1e-6 of the sum of the terms' sizes.
     pub fn evaluate(&mut self, theta: &[f32], gradient: &mut [f32]) -> Value {
+        self.evaluate_in(self.arithmetic, theta, gradient)
+    }
+
+    /// [`Objective::evaluate`] in f32 throughout, for what is certified and reported.
+    pub fn evaluate_in_f32(&mut self, theta: &[f32], gradient: &mut [f32]) -> Value {
+        self.evaluate_in(Arithmetic::Single(self.kernels), theta, gradient)
+    }
+
+    /// Whether [`Objective::evaluate`] is that of f32.
+    pub fn is_in_f32(&self) -> bool {
+        matches!(self.arithmetic, Arithmetic::Single(_))
+    }
+
+    fn evaluate_in(&mut self, arithmetic: Arithmetic, theta: &[f32], gradient: &mut [f32]) -> Value {
         self.evaluations += 1;
-        let mut packed = std::mem::take(&mut self.packed);
-        let bias = self.pack(theta, &mut packed);
-        let (problem, kernels, centre) = (&self.problem, self.kernels, self.centre.as_deref());
-        let pass = Pass { problem, kernels, packed: &packed, bias: &bias, centre };
-        let loss = self.sums.run(&pass) / self.moments.total_weight;
-        self.packed = packed;
+        let mut weights = std::mem::take(&mut self.weights);
+        let bias = self.lay_out(theta, arithmetic, &mut weights);
+        let loss =
+            self.sums.run(&pass(&self.problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
+                / self.moments.total_weight;
+        self.weights = weights;
         self.reduce_gradient(theta, gradient);
         Value { loss, penalty: self.penalty(theta) }
     }
@@ -126,27 +145,28 @@ impl<'a> Objective<'a> {
     /// Diagonal curvature of the loss at `theta` over the rows `positions` under `weights` (no part of the problem's):
     /// for each row summed over classes, for each class summed over rows. What is concave counts as flat.
     pub fn curvatures(&self, theta: &[f32], positions: &[usize], weights: &[f32]) -> (Vec<f32>, Vec<f64>) {
-        let mut packed = PackedWeights::default();
-        let bias = self.pack(theta, &mut packed);
-        let (problem, kernels, centre) = (&self.problem, self.kernels, self.centre.as_deref());
-        Pass { problem, kernels, packed: &packed, bias: &bias, centre }.curvatures(positions, weights)
+        self.with_f32_pass(theta, |pass| pass.curvatures(positions, weights))
     }
 
     /// Hessian of J in the biases at `theta`, `C x C` row-major, for a convex loss.
     pub fn bias_hessian(&self, theta: &[f32]) -> Vec<f64> {
-        let mut packed = PackedWeights::default();
-        let bias = self.pack(theta, &mut packed);
-        let (problem, kernels, centre) = (&self.problem, self.kernels, self.centre.as_deref());
-        let mut hessian = Pass { problem, kernels, packed: &packed, bias: &bias, centre }.bias_hessian();
+        let mut hessian = self.with_f32_pass(theta, |pass| pass.bias_hessian());
         hessian.iter_mut().for_each(|h| *h /= self.moments.total_weight);
         hessian
     }
 
+    fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
+        let arithmetic = Arithmetic::Single(self.kernels);
+        let mut weights = Weights::default();
+        let bias = self.lay_out(theta, arithmetic, &mut weights);
+        work(&pass(&self.problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
+    }
+
     /// Lays out the weights of `theta` and returns its biases plus the offsets.
-    fn pack(&self, theta: &[f32], packed: &mut PackedWeights) -> Vec<f32> {
+    fn lay_out(&self, theta: &[f32], arithmetic: Arithmetic, weights: &mut Weights) -> Vec<f32> {
         let (classes, features) = (self.problem.classes, self.problem.rows.features());
         let (weight, bias) = theta.split_at(classes * features);
-        self.kernels.pack_weights(weight, classes, features, packed);
+        weights.lay_out(weight, classes, features, arithmetic);
         match self.problem.offsets {
             None => bias.to_vec(),
             Some(offsets) => bias.iter().zip(offsets).map(|(b, o)| b + o).collect(),
@@ -181,4 +201,15 @@ impl<'a> Objective<'a> {
         let (on_weights, on_bias) = self.decays();
         0.5 * (on_weights * self.kernels.dot(weight, weight) + on_bias * self.kernels.dot(bias, bias))
     }
+}
+
+fn pass<'p>(
+    problem: &'p Problem<'p>,
+    kernels: &'static Kernels,
+    centre: &'p Option<Vec<f32>>,
+    arithmetic: Arithmetic,
+    weights: &'p Weights,
+    bias: &'p [f32],
+) -> Pass<'p> {
+    Pass { problem, kernels, arithmetic, weights, bias, centre: centre.as_deref() }
 }

@@ -11,6 +11,12 @@ use half::{bf16, f16};
 /// Every method panics where the lengths of its slices contradict each other.
 pub struct Kernels(pub(super) Table);
 
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Kernels").field(&self.isa()).finish()
+    }
+}
+
 /// Settings of one step of gradient descent: `g' = g + l2 w`, `v = momentum v + g'`, `w -= lr v`, with `nesterov`
 /// `w -= lr (g' + momentum v)`.
 #[derive(Debug, Clone, Copy, PartialEq)]

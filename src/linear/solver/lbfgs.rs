@@ -97,6 +97,9 @@ pub fn minimise(
             break;
         }
     }
+    if options.certified {
+        walk.refine(objective);
+    }
     Ok(Fit {
         certificate: walk.certificate(objective),
         theta: walk.raw(objective),
@@ -127,12 +130,20 @@ impl Goal {
             return false;
         }
         match walk.certificate(objective).relative_gap {
-            Some(gap) if gap <= self.tolerance => true,
+            Some(gap) if gap <= self.tolerance => self.is_confirmed(walk, objective),
             Some(_) if !self.certified => estimate <= 0.5 * self.tolerance,
             // Where no bound exists, more is asked of the estimate.
             None => estimate <= 0.1 * self.tolerance,
             Some(_) => self.is_reached_by_balance(estimate, walk, objective),
         }
+    }
+
+    /// Whether the gap is met in f32, too.
+    fn is_confirmed(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
+        if self.certified {
+            walk.refine(objective);
+        }
+        walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
     }
 
     fn is_reached_by_balance(
@@ -141,7 +152,7 @@ impl Goal {
         walk: &mut Walk,
         objective: &mut Objective<'_>,
     ) -> bool {
-        let Walk { theta, value, gradient } = &*walk;
+        let Walk { theta, value, gradient, .. } = &*walk;
         let hope = gap_if_balanced(objective, theta, *value, gradient);
         if estimate > self.balance_below || hope.is_none_or(|gap| gap > self.tolerance) {
             return false;
@@ -152,7 +163,8 @@ impl Goal {
         }
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton);
-        walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
+        let gap = walk.certificate(objective).relative_gap;
+        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
     }
 }
 
@@ -186,6 +198,8 @@ struct Walk {
     theta: Vec<f32>,
     value: Value,
     gradient: Vec<f32>,
+    /// Whether value and gradient are those of f32.
+    is_in_f32: bool,
 }
 
 /// J along a line: how far, the change of J, and its slope.
@@ -218,7 +232,15 @@ impl Walk {
         objective.enter(&mut theta);
         let mut gradient = vec![0.0; theta.len()];
         let value = objective.evaluate(&theta, &mut gradient);
-        Walk { theta, value, gradient }
+        Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
+    }
+
+    /// Value and gradient in f32 throughout.
+    fn refine(&mut self, objective: &mut Objective<'_>) {
+        if !self.is_in_f32 {
+            self.value = objective.evaluate_in_f32(&self.theta, &mut self.gradient);
+            self.is_in_f32 = true;
+        }
     }
 
     fn certificate(&self, objective: &Objective<'_>) -> Certificate {
@@ -246,6 +268,7 @@ impl Walk {
             let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE) && after < before;
             if is_better {
                 (self.theta, self.value, self.gradient) = (theta, value, gradient);
+                self.is_in_f32 = objective.is_in_f32();
             }
             if !is_better || after < 1e-6 * before {
                 break;
@@ -285,6 +308,7 @@ impl Walk {
             } else if slope_here < CURVATURE * slope {
                 low = here;
             } else {
+                self.is_in_f32 = objective.is_in_f32();
                 return Some(self.accept(length, value, trial, gradient));
             }
             length = high.as_ref().map_or(2.0 * length, |high| low.minimum_before(high));
