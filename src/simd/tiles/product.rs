@@ -100,21 +100,21 @@ impl Target {
             if self.columns == SIDE {
                 for (row, sums) in sums.0.iter().enumerate().take(self.rows) {
                     let to = self.to.add(row * self.stride);
-                    for half in 0..2 {
+                    for (half, &added) in added.iter().enumerate() {
                         let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
                         let to = to.add(half * LINES);
-                        let old = if OLD { _mm512_loadu_ps(to) } else { added[half] };
+                        let old = if OLD { _mm512_loadu_ps(to) } else { added };
                         _mm512_storeu_ps(to, _mm512_add_ps(sum, old));
                     }
                 }
             } else {
                 let masks = [first(self.columns), first(self.columns.saturating_sub(LINES))];
                 for (row, sums) in sums.0.iter().enumerate().take(self.rows) {
-                    for half in 0..2 {
+                    for (half, (&added, mask)) in added.iter().zip(masks).enumerate() {
                         let to = self.to.wrapping_add(row * self.stride + half * LINES);
                         let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
-                        let old = if OLD { _mm512_maskz_loadu_ps(masks[half], to) } else { added[half] };
-                        _mm512_mask_storeu_ps(to, masks[half], _mm512_add_ps(sum, old));
+                        let old = if OLD { _mm512_maskz_loadu_ps(mask, to) } else { added };
+                        _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(sum, old));
                     }
                 }
             }
