@@ -61,7 +61,7 @@ fn with_threads<T: Send>(run: &RunArgs, work: impl FnOnce() -> Result<T> + Send)
 /// The kernels of the best instruction set here, or of the one that `CBFIT_ISA` names.
 fn kernels() -> Result<&'static Kernels> {
     let Ok(name) = std::env::var("CBFIT_ISA") else { return Ok(Kernels::best()) };
-    let help = "take scalar, neon, avx2, avx512, avx512bf16 or amx, as far as this machine has it, or unset CBFIT_ISA";
+    let help = "take scalar, avx2, avx512, avx512bf16, amx or neon, as far as this machine has it, or unset CBFIT_ISA";
     let Some(isa) = Isa::from_name(&name) else {
         return Err(Error::bad_value("CBFIT_ISA", name, "is no instruction set", help));
     };

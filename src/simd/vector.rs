@@ -19,9 +19,12 @@ pub(super) unsafe fn multiply_adds<L: Lanes>(rounds: usize) -> f32 {
     // SAFETY: the caller vouches for the instruction set.
     unsafe {
         let (factor, addend) = (L::splat(0.5), L::splat(0.25));
+        // Each chain starts elsewhere, or the compiler would run one for all.
         let mut chains = [L::splat(1.0); CHAINS];
+        for (start, chain) in chains.iter_mut().enumerate() {
+            *chain = L::splat(start as f32);
+        }
         for _ in 0..rounds {
-            // Opaque, or the compiler would see that every chain is the same.
             for chain in &mut chains {
                 *chain = chain.mul_add(factor, addend);
             }

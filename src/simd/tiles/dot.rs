@@ -45,7 +45,11 @@ impl Multiplier for Dot {
 fn chains(rounds: usize) -> u64 {
     const CHAINS: usize = 16;
     let factor = as_bf16(_mm512_set1_epi32(std::hint::black_box(0x3f00_3f00)));
+    // Each chain starts elsewhere, or the compiler would run one for all.
     let mut sums = [_mm512_setzero_ps(); CHAINS];
+    for (start, sum) in sums.iter_mut().enumerate() {
+        *sum = _mm512_set1_ps(start as f32);
+    }
     for _ in 0..rounds {
         for sum in &mut sums {
             *sum = _mm512_dpbf16_ps(*sum, factor, factor);

@@ -6,6 +6,7 @@
 //!
 //! Both implementations, the tile registers of AMX and the bf16 dot products of AVX-512, read operands in one layout
 //! ([`operand`]) that rows and weights are brought into first; a block of rows serves logits and gradient.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // the types are there, but no kernels that read them
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) mod amx;
@@ -22,9 +23,9 @@ use operand::Operand;
 
 /// How many bf16 parts stand for a float.
 ///
-/// bf16 has the range of f32, so magnitudes do not matter, but values below its normal numbers (1.2e-38) count as zero, and
-/// low parts already below 2^-126: of a factor under about 1e-36 the high part alone may be left. A factor that is not
-/// finite, or rounds to infinity in bf16 (beyond 3.39e38), makes the sums it enters NaN or infinite.
+/// bf16 has the range of f32, so magnitudes do not matter, down to 2^-126 (1.2e-38), below which parts and sums count as
+/// zero: of a factor under about 1e-36 the high part alone is left. A factor that is not finite, or rounds to infinity in
+/// bf16 (beyond 3.39e38), makes the sums it enters NaN or infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// Two parts, three products: a product is off by at most about 2^-16 of its size, little more than f32 itself
@@ -131,7 +132,19 @@ impl TileKernels {
         self.isa
     }
 
-    /// Lays out `x` (rows x features) in `rows`.
+    /// Whether a pass with this precision (preparing, logits, gradient) is faster than the f32 kernels of this level.
+    /// Preparing costs as much as the f32 products of some classes. The bf16 dot products of AVX-512 run at half the
+    /// rate of f32 on Sapphire Rapids, the only processor they were measured on.
+    pub fn pays(&self, precision: Precision, classes: usize) -> bool {
+        self.isa == Isa::Amx
+            && match precision {
+                Precision::Split => classes > 16,
+                Precision::Bf16 => classes >= 8,
+            }
+    }
+
+    /// Lays out `x` (rows x features) in `rows`. Rows that are used in both products should stay in the second-level
+    /// cache between them: some 256 rows of 768 features.
     pub fn prepare_rows(&self, x: &[f32], features: usize, precision: Precision, rows: &mut TileRows) {
         let count = x.len().checked_div(features).unwrap_or(0);
         assert_eq!(x.len(), super::area(count, features), "x is rows x features");

@@ -69,6 +69,59 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(LINES)) - 1) as __mmask16
 }
 
+/// Where the sums of a block go: its first element, the distance between rows, the rows and columns that exist.
+struct Target {
+    to: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl Target {
+    /// Block `row`, `column` of a matrix of `rows` x `columns` at `to`.
+    fn block(to: *mut f32, stride: usize, row: usize, column: usize, rows: usize, columns: usize) -> Target {
+        Target {
+            to: to.wrapping_add(row * stride + column),
+            stride,
+            rows: (rows - row).min(SIDE),
+            columns: (columns - column).min(SIDE),
+        }
+    }
+
+    /// Stores the sums: with `OLD` on top of what is there, else with `added` to the rows of both halves.
+    ///
+    /// # Safety
+    /// Rows and columns must be writable; the machine must have AVX-512F.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn update<const OLD: bool>(&self, sums: &Sums, added: [__m512; 2]) {
+        // SAFETY: whole blocks are 32 columns, others end by their masks.
+        unsafe {
+            if self.columns == SIDE {
+                for (row, sums) in sums.0.iter().enumerate().take(self.rows) {
+                    let to = self.to.add(row * self.stride);
+                    for (half, &added) in added.iter().enumerate() {
+                        let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
+                        let to = to.add(half * LINES);
+                        let old = if OLD { _mm512_loadu_ps(to) } else { added };
+                        _mm512_storeu_ps(to, _mm512_add_ps(sum, old));
+                    }
+                }
+            } else {
+                let masks = [first(self.columns), first(self.columns.saturating_sub(LINES))];
+                for (row, sums) in sums.0.iter().enumerate().take(self.rows) {
+                    for (half, (&added, mask)) in added.iter().zip(masks).enumerate() {
+                        let to = self.to.wrapping_add(row * self.stride + half * LINES);
+                        let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
+                        let old = if OLD { _mm512_maskz_loadu_ps(mask, to) } else { added };
+                        _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(sum, old));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `z[r * stride + c] = x_r . w_c + bias_c`.
 ///
 /// # Safety
@@ -84,27 +137,22 @@ pub(super) unsafe fn logits<M: Multiplier>(
     rows: usize,
 ) {
     let mut sums = Sums([[0.0; SIDE]; SIDE]);
+    let z = z.as_mut_ptr();
     // SAFETY: the instruction set is there. Rows end at `rows` and columns, by their masks, at the classes.
     unsafe {
         M::begin();
         for group in (0..w.groups()).step_by(2) {
             let class = group * LINES;
-            let masks = [first(bias.len() - class), first(bias.len().saturating_sub(class + LINES))];
-            let bias = bias.as_ptr().wrapping_add(class);
-            let bias = [
-                _mm512_maskz_loadu_ps(masks[0], bias),
-                _mm512_maskz_loadu_ps(masks[1], bias.wrapping_add(LINES)),
+            let from = bias.as_ptr().wrapping_add(class);
+            let left = bias.len() - class;
+            let added = [
+                _mm512_maskz_loadu_ps(first(left), from),
+                _mm512_maskz_loadu_ps(first(left.saturating_sub(LINES)), from.wrapping_add(LINES)),
             ];
             for item in (0..x.groups()).step_by(2) {
+                let target = Target::block(z, stride, item * LINES, class, rows, bias.len());
                 M::multiply(&Block::new(x, item, w, group), &mut sums);
-                for (row, sums) in (item * LINES..rows).zip(&sums.0) {
-                    let to = z.as_mut_ptr().wrapping_add(row * stride + class);
-                    for half in 0..2 {
-                        let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
-                        let to = to.wrapping_add(half * LINES);
-                        _mm512_mask_storeu_ps(to, masks[half], _mm512_add_ps(sum, bias[half]));
-                    }
-                }
+                target.update::<false>(&sums, added);
             }
         }
         M::end();
@@ -115,8 +163,8 @@ pub(super) unsafe fn logits<M: Multiplier>(
 /// be left out.
 ///
 /// # Safety
-/// The factors are as [`prepare::prepare_factors`] asks for, `x` holds as many rows, `g` is width x features; the machine must have
-/// the instruction set and AVX-512F, BW and BF16.
+/// The factors are as [`prepare::prepare_factors`] asks for, `x` holds as many rows, `g` is width x features; the
+/// machine must have the instruction set and AVX-512F, BW and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn accumulate<M: Multiplier>(
     factors: Factors<'_>,
@@ -128,6 +176,7 @@ pub(super) unsafe fn accumulate<M: Multiplier>(
     g: &mut [f32],
 ) {
     let mut sums = Sums([[0.0; SIDE]; SIDE]);
+    let g = g.as_mut_ptr();
     // SAFETY: the instruction set is there. Items end at the width, and columns, by their masks, at the features.
     unsafe {
         prepare::prepare_factors(factors, parts, left);
@@ -135,18 +184,10 @@ pub(super) unsafe fn accumulate<M: Multiplier>(
         for item in (0..left.groups()).step_by(2) {
             let from = if upper { item } else { 0 };
             for column in (from..x.groups()).step_by(2) {
+                let target =
+                    Target::block(g, features, item * LINES, column * LINES, factors.width, features);
                 M::multiply(&Block::new(left, item, x, column), &mut sums);
-                let feature = column * LINES;
-                let masks = [first(features - feature), first(features.saturating_sub(feature + LINES))];
-                for (class, sums) in (item * LINES..factors.width).zip(&sums.0) {
-                    let to = g.as_mut_ptr().wrapping_add(class * features + feature);
-                    for half in 0..2 {
-                        let sum = _mm512_load_ps(sums.as_ptr().add(half * LINES));
-                        let to = to.wrapping_add(half * LINES);
-                        let before = _mm512_maskz_loadu_ps(masks[half], to);
-                        _mm512_mask_storeu_ps(to, masks[half], _mm512_add_ps(before, sum));
-                    }
-                }
+                target.update::<true>(&sums, [_mm512_setzero_ps(); 2]);
             }
         }
         M::end();

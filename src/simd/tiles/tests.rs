@@ -304,3 +304,19 @@ fn contradicting_operands_are_refused() {
         refused(&|| tiles.pack_weights(&[], usize::MAX / 2 + 1, 2, Precision::Bf16, &mut TileWeights::new()));
     }
 }
+
+#[test]
+fn values_that_are_not_finite_show() {
+    for tiles in available() {
+        for (precision, _) in PRECISIONS {
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut problem = Problem::new(40, 35, 20, [1.0, 1.0]);
+                problem.x[37 * 35 + 34] = bad;
+                let z = problem.logits(tiles, precision);
+                for (row, z) in z.chunks_exact(problem.stride).enumerate() {
+                    assert!(z[..20].iter().all(|z| z.is_finite() == (row != 37)));
+                }
+            }
+        }
+    }
+}
