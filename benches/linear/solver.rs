@@ -14,7 +14,7 @@ use cbfit::linear::solver::Fit;
 use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::loss::Loss;
 use cbfit::metrics::Metric;
-use cbfit::simd::Kernels;
+use cbfit::simd::{Isa, Kernels};
 use cbfit::weighting::{Beta, ClassWeights, Normalisation, Scheme};
 use serde_json::json;
 
@@ -48,6 +48,12 @@ impl Case<'_> {
 const TOLERANCE: f64 = 1e-3;
 const ITERATIONS: usize = 1000;
 
+/// The kernels of the level that `CBFIT_ISA` names, as in cbfit, else the best ones.
+fn kernels() -> &'static Kernels {
+    let named = std::env::var("CBFIT_ISA").ok().and_then(|name| Isa::from_name(&name));
+    named.and_then(Kernels::for_isa).unwrap_or_else(Kernels::best)
+}
+
 fn lbfgs(tolerance: f64, max_iterations: usize) -> Optimizer {
     Optimizer::Lbfgs { tolerance, max_iterations, certified: true }
 }
@@ -78,7 +84,7 @@ pub fn row_weights(data: &Data, beta: &str) -> Outcome<Vec<f32>> {
 /// objective to the returned certificate.
 pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<f64>> {
     let begun = Instant::now();
-    let mut objective = Objective::new(case.problem(), Kernels::best());
+    let mut objective = Objective::new(case.problem(), kernels());
     let start = objective.problem().start();
     let optimizer = lbfgs(tolerance, 100 * ITERATIONS);
     let fit = fit(
@@ -106,7 +112,7 @@ pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<
 
 /// J of parameters over the features as they are, `C x D` weights then C biases.
 pub fn objective_of(case: &Case<'_>, theta: &[f64]) -> f64 {
-    let mut objective = Objective::new(case.problem(), Kernels::best());
+    let mut objective = Objective::new(case.problem(), kernels());
     let mut theta: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
     objective.enter(&mut theta);
     let mut gradient = vec![0.0; theta.len()];
@@ -117,7 +123,7 @@ pub fn objective_of(case: &Case<'_>, theta: &[f64]) -> f64 {
 pub fn pass(data: &Data, weights: &[f32], loss: Loss, repeat: usize) -> Outcome<()> {
     let case = Case { data, weights, loss, l2: 1e-4 };
     let begun = Instant::now();
-    let mut objective = Objective::new(case.problem(), Kernels::best());
+    let mut objective = Objective::new(case.problem(), kernels());
     emit(json!({ "event": "setup", "seconds": begun.elapsed().as_secs_f64() }));
     let mut gradient = vec![0.0; objective.problem().parameters()];
     let mut theta = objective.problem().start();
@@ -144,7 +150,7 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
         labels: &valid_labels,
         metric: Metric::MacroRecall,
     };
-    let (scheme, kernels) = (scheme(beta)?, Kernels::best());
+    let (scheme, kernels) = (scheme(beta)?, self::kernels());
     let recipe = Recipe {
         loss,
         logit_adjust: 0.0,

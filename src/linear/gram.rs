@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::rows::Rows;
-use crate::simd::{Isa, Kernels, Precision, TileKernels, TileRows, TileScratch};
+use crate::simd::{Kernels, Precision, TileKernels, TileRows, TileScratch};
 
 /// Rows read together.
 const BLOCK_ROWS: usize = 256; // the depth of one sweep of the product
@@ -31,7 +31,7 @@ pub fn weighted_covariance(
         .map(|(positions, weights)| {
             let (mut sum, mut mean) = (vec![0.0; area], vec![0.0; features]);
             let mut x = vec![0.0; BLOCK_ROWS * features];
-            let mut product = GramProduct::new(kernels);
+            let mut product = GramProduct::new(kernels, features);
             for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
                 let x = &mut x[..positions.len() * features];
                 rows.gather_into(kernels, centre, positions, x);
@@ -62,8 +62,8 @@ enum GramProduct {
 }
 
 impl GramProduct {
-    fn new(kernels: &'static Kernels) -> Self {
-        match kernels.tiles().filter(|_| kernels.isa() == Isa::Amx) {
+    fn new(kernels: &'static Kernels, features: usize) -> Self {
+        match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, features)) {
             Some(tiles) => GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() },
             None => GramProduct::Single { kernels, weighted: Vec::new() },
         }

@@ -1,11 +1,7 @@
 //! The two products of a pass, logits and gradient, in the arithmetic that suits the machine and the shape.
 
 use super::rows::Rows;
-use crate::simd::{Isa, Kernels, PackedWeights, Precision, TileKernels, TileRows, TileScratch, TileWeights};
-
-/// Classes from which products of split floats are faster than those of f32 where the machine has tiles. With 23
-/// classes laying out the rows costs what the products save.
-const FEWEST_CLASSES: usize = 32;
+use crate::simd::{Kernels, PackedWeights, Precision, TileKernels, TileRows, TileScratch, TileWeights};
 
 /// How the products of a pass are taken.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +15,7 @@ pub(super) enum Arithmetic {
 impl Arithmetic {
     /// The fastest one for so many classes.
     pub(super) fn fastest(kernels: &'static Kernels, classes: usize) -> Self {
-        // The bf16 instructions of AVX-512 take as long for one product as f32 does, and a split float needs three.
-        match kernels.tiles().filter(|_| kernels.isa() == Isa::Amx && classes >= FEWEST_CLASSES) {
+        match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, classes)) {
             Some(tiles) => Arithmetic::Split(kernels, tiles),
             None => Arithmetic::Single(kernels),
         }
