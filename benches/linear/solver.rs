@@ -87,20 +87,15 @@ pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<
     let mut objective = Objective::new(case.problem(), kernels());
     let start = objective.problem().start();
     let optimizer = lbfgs(tolerance, 100 * ITERATIONS);
-    let fit = fit(
-        &mut objective,
-        &mut Preconditioner::default(),
-        &start,
-        &optimizer,
-        None,
-        &mut |progress| {
+    let fit =
+        fit(&mut objective, &mut Preconditioner::default(), &start, &optimizer, None, &mut |progress| {
             let elapsed = begun.elapsed();
-            emit(
-                json!({ "event": "point", "seconds": elapsed.as_secs_f64(), "objective": progress.objective }),
-            );
+            if !progress.on_sample {
+                let (seconds, objective) = (elapsed.as_secs_f64(), progress.objective);
+                emit(json!({ "event": "point", "seconds": seconds, "objective": objective }));
+            }
             if elapsed < budget { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        },
-    )?;
+        })?;
     emit(json!({
         "event": "end", "seconds": begun.elapsed().as_secs_f64(), "objective": fit.certificate.objective,
         "ended": if fit.converged || begun.elapsed() < budget { "itself" } else { "budget" },

@@ -393,10 +393,11 @@ impl SearchWatch for Trials<'_> {
 
 fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
     format!(
-        "{what}: step {} of at most {}, J {:.5}, {}",
+        "{what}: step {} of at most {}, J {:.5}{}, {}",
         progress.step,
         progress.steps,
         progress.objective,
+        if progress.on_sample { " on a sample" } else { "" },
         seconds(begun.elapsed().as_secs_f64())
     )
 }

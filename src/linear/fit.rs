@@ -11,6 +11,7 @@ use super::solver::metric::Preconditioner;
 use super::solver::minibatch::{self, MinibatchOptions, Rule};
 use super::solver::schedule::Schedule;
 use super::solver::{Fit, Step};
+use super::stages::fit_samples;
 use crate::Result;
 
 /// How a problem is solved.
@@ -65,6 +66,8 @@ pub struct Progress {
     pub objective: f64,
     /// Learning rate or step length.
     pub step_size: f64,
+    /// Whether the objective is still that of a sample of the rows, where a large fit starts.
+    pub on_sample: bool,
 }
 
 /// Watches a fit; `Break` ends it after the current epoch or iteration with what was reached.
@@ -89,9 +92,20 @@ pub fn fit(
     match *optimizer {
         Optimizer::Lbfgs { tolerance, max_iterations, certified } => {
             let options = LbfgsOptions { tolerance, max_iterations, certified };
-            lbfgs::minimise(objective, preconditioner, start, &options, &mut |step| {
-                watch(&progress(step, max_iterations))
-            })
+            let mut tell =
+                |step: &Step, on_sample| watch(&Progress { on_sample, ..progress(step, max_iterations) });
+            let mut theta = start.to_vec();
+            let mut sampled = 0.0;
+            if start == objective.problem().start() {
+                let staged = fit_samples(objective, preconditioner, start, max_iterations, &mut |step| {
+                    tell(step, true)
+                })?;
+                (theta, sampled) = (staged.theta, staged.passes);
+            }
+            let mut fit =
+                lbfgs::minimise(objective, preconditioner, &theta, &options, &mut |step| tell(step, false))?;
+            fit.passes += sampled.ceil() as usize;
+            Ok(fit)
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {
             let options = MinibatchOptions { rule, epochs, batch, rate, schedule, seed };
@@ -117,7 +131,13 @@ pub fn fit(
 }
 
 fn progress(step: &Step, steps: usize) -> Progress {
-    Progress { step: step.number, steps, objective: step.objective, step_size: step.step_size }
+    Progress {
+        step: step.number,
+        steps,
+        objective: step.objective,
+        step_size: step.step_size,
+        on_sample: false,
+    }
 }
 
 /// The best epoch so far by validation score.

@@ -46,3 +46,4 @@ mod products;
 pub mod rows;
 pub mod search;
 pub mod solver;
+mod stages;
