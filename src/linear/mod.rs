@@ -36,6 +36,7 @@
 pub mod certificate;
 pub mod fit;
 pub mod gram;
+pub mod merge;
 pub mod model;
 pub mod moments;
 pub mod objective;
