@@ -6,6 +6,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use cbfit::linear::certificate::certify;
+use cbfit::linear::merge::equal_rows;
 use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
@@ -202,4 +203,50 @@ fn no_gap_is_claimed_where_none_is_known() {
     assert!(gap(Loss::Softmax, Decay::Weights).is_some());
     assert!(gap(Loss::Softmax, Decay::None).is_none());
     assert!(gap(Loss::Focal { gamma: 2.0 }, Decay::Weights).is_none());
+}
+
+#[test]
+fn merged_rows_have_the_objective_and_the_optimum_of_all_rows() {
+    let (features, _) = common::long_tail(3, 5, 200, 2);
+    let index: Vec<usize> = (0..900).map(|row| row * row % 151).collect();
+    let rows = Rows::chosen(&features, &index);
+    let labels: Vec<u32> = index.iter().map(|row| (row % 3) as u32).collect();
+    let weights = uneven_weights(&labels);
+    let merged = equal_rows(&rows, &labels, &weights).unwrap();
+    assert!(merged.index.len() <= 151);
+    for loss in LOSSES {
+        let all = Problem { rows, ..problem(&features, &labels, &weights, 3, loss) };
+        let few = Problem {
+            rows: Rows::chosen(&features, &merged.index),
+            ..problem(&features, &merged.labels, &merged.weights, 3, loss)
+        };
+        let theta = random_theta(all.parameters(), 5);
+        let solve = |problem: Problem<'_>| {
+            let mut gradient = vec![0.0; theta.len()];
+            let mut objective = Objective::new(problem, Kernels::best());
+            let value = objective.evaluate(&theta, &mut gradient).objective();
+            let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 300, certified: true };
+            let mut preconditioner = Preconditioner::default();
+            let fit = minimise(&mut objective, &mut preconditioner, &problem.start(), &options, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            (value, gradient, fit)
+        };
+        let ((value, gradient, fit), (merged_value, merged_gradient, merged_fit)) = (solve(all), solve(few));
+        assert!((value / merged_value - 1.0).abs() < 1e-6, "{loss:?}: {value} against {merged_value}");
+        let (optimum, merged_optimum) = (fit.certificate.objective, merged_fit.certificate.objective);
+        assert!(
+            (optimum / merged_optimum - 1.0).abs() < 2e-6,
+            "{loss:?}: {optimum} against {merged_optimum}"
+        );
+        for (a, b) in gradient.iter().zip(&merged_gradient) {
+            assert!((a - b).abs() < 1e-6, "{loss:?}: gradient {a} against {b}");
+        }
+        if loss.is_convex() {
+            for (a, b) in fit.theta.iter().zip(&merged_fit.theta) {
+                assert!((a - b).abs() < 2e-2, "{loss:?}: {a} against {b}");
+            }
+        }
+    }
 }

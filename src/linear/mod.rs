@@ -37,6 +37,7 @@ pub mod certificate;
 mod curvature;
 pub mod fit;
 pub mod gram;
+pub mod merge;
 pub mod model;
 pub mod moments;
 pub mod objective;

@@ -49,6 +49,22 @@ impl<'a> Rows<'a> {
         self.matrix.cols()
     }
 
+    /// The matrix that this is a view of.
+    pub fn matrix(&self) -> &'a Matrix {
+        self.matrix
+    }
+
+    /// The row of the matrix at `position` of this view.
+    pub fn matrix_row(&self, position: usize) -> usize {
+        self.index.map_or(position, |index| index[position])
+    }
+
+    /// The values at `position` of this view, as they are stored.
+    pub fn values(&self, position: usize) -> MatRef<'a> {
+        let row = self.matrix_row(position);
+        self.matrix.row_range(row, row + 1)
+    }
+
     /// Rows `start..end` of this view minus `centre` (D values), as `(end - start) x D` f32 values: borrowed where they
     /// lie so in memory, otherwise gathered, widened and centred in `buffer`.
     pub fn block<'b>(
@@ -95,8 +111,7 @@ impl<'a> Rows<'a> {
     }
 
     fn copy_row(&self, kernels: &Kernels, centre: Option<&[f32]>, position: usize, out: &mut [f32]) {
-        let row = self.index.map_or(position, |index| index[position]);
-        match self.matrix.row_range(row, row + 1) {
+        match self.values(position) {
             MatRef::F32(values) => match centre {
                 Some(centre) => kernels.minus(values, centre, out),
                 None => out.copy_from_slice(values),

@@ -1,8 +1,10 @@
 //! Choosing l2 and the class weighting on validation rows, along warm-started paths.
 
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use super::fit::{Optimizer, Progress, fit};
+use super::merge::{Merged, equal_rows};
 use super::model::LinearModel;
 use super::objective::Objective;
 use super::problem::{Decay, Problem};
@@ -56,6 +58,8 @@ pub struct WeightedSample<'a> {
     pub class_weights: ClassWeights,
     row_weights: Vec<f32>,
     offsets: Option<Vec<f32>>,
+    /// Found when a full-batch fit first asks for the problem.
+    merged: OnceLock<Option<Merged>>,
 }
 
 impl<'a> WeightedSample<'a> {
@@ -68,16 +72,28 @@ impl<'a> WeightedSample<'a> {
         let class_weights = ClassWeights::new(scheme, &counts, Normalisation::Samples, recipe.max_weight)?;
         let row_weights = class_weights.row_weights(sample.labels, sample.row_weights);
         let offsets = (recipe.logit_adjust != 0.0).then(|| logit_adjustment(&counts, recipe.logit_adjust));
-        Ok(WeightedSample { sample, counts, class_weights, row_weights, offsets })
+        Ok(WeightedSample { sample, counts, class_weights, row_weights, offsets, merged: OnceLock::new() })
     }
 
-    /// The objective of these rows.
+    /// The objective of these rows; for a full-batch fit equal rows are merged, which leaves it the same.
     pub fn problem(&self, recipe: &Recipe, l2: f64) -> Problem<'_> {
+        let Sample { rows, labels, classes, .. } = self.sample;
+        // Minibatches draw rows one by one: merged, their weights and the length of an epoch would be others.
+        let merged = match recipe.optimizer {
+            Optimizer::Lbfgs { .. } => {
+                self.merged.get_or_init(|| equal_rows(&rows, labels, &self.row_weights)).as_ref()
+            }
+            Optimizer::Minibatch { .. } => None,
+        };
+        let (rows, labels, weights) = match merged {
+            Some(merged) => (Rows::chosen(rows.matrix(), &merged.index), &merged.labels[..], &merged.weights),
+            None => (rows, labels, &self.row_weights),
+        };
         Problem {
-            rows: self.sample.rows,
-            labels: self.sample.labels,
-            weights: &self.row_weights,
-            classes: self.sample.classes,
+            rows,
+            labels,
+            weights,
+            classes,
             loss: recipe.loss,
             offsets: self.offsets.as_deref(),
             l2,
