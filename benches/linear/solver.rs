@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cbfit::data::split::StratifiedSplit;
 use cbfit::labels::ClassCounts;
 use cbfit::linear::fit::{Optimizer, Progress, fit};
+use cbfit::linear::merge::{Merged, equal_rows};
 use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
@@ -84,7 +85,15 @@ pub fn row_weights(data: &Data, beta: &str) -> Outcome<Vec<f32>> {
 /// objective to the returned certificate.
 pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<f64>> {
     let begun = Instant::now();
-    let mut objective = Objective::new(case.problem(), kernels());
+    let whole = case.problem();
+    let merged = equal_rows(&whole.rows, whole.labels, whole.weights);
+    let problem = match &merged {
+        Some(Merged { index, labels, weights }) => {
+            Problem { rows: Rows::chosen(&case.data.features, index), labels, weights, ..whole }
+        }
+        None => whole,
+    };
+    let mut objective = Objective::new(problem, kernels());
     let start = objective.problem().start();
     let optimizer = lbfgs(tolerance, 100 * ITERATIONS);
     let fit =

@@ -21,19 +21,6 @@ impl<'a> Rows<'a> {
         Rows { matrix, index: Some(index) }
     }
 
-    /// The matrix looked at.
-    pub fn matrix(&self) -> &'a Matrix {
-        self.matrix
-    }
-
-    /// Rows of the matrix that lie at `positions` of this view.
-    pub fn matrix_rows(&self, positions: &[usize]) -> Vec<usize> {
-        match self.index {
-            Some(index) => positions.iter().map(|&position| index[position]).collect(),
-            None => positions.to_vec(),
-        }
-    }
-
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.index.map_or(self.matrix.rows(), <[usize]>::len)

@@ -97,7 +97,8 @@ impl<'a> Sample<'a> {
             .zip(&labels)
             .map(|(&at, &label)| (f64::from(problem.weights[at]) * scale(label as usize)) as f32)
             .collect();
-        Sample { rows: problem.rows, index: problem.rows.matrix_rows(&positions), labels, weights }
+        let index = positions.iter().map(|&position| problem.rows.matrix_row(position)).collect();
+        Sample { rows: problem.rows, index, labels, weights }
     }
 
     fn problem<'s>(&'s self, whole: &Problem<'s>) -> Problem<'s>
