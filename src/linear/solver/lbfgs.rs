@@ -25,8 +25,11 @@ pub struct LbfgsOptions {
     pub certified: bool,
 }
 
-/// Pairs of steps and gradient changes kept. 30 pairs gained nothing over 10 on embeddings.
-const MEMORY: usize = 10;
+/// Values that the pairs of steps and gradient changes may hold together, and bounds on their number. On embeddings 5 pairs
+/// take as many passes as 50; on kdd99_10pct, a table whose Hessian no metric follows, 100 pairs need half of what 10 do.
+const MEMORY: usize = 1 << 20;
+const FEWEST_PAIRS: usize = 5;
+const MOST_PAIRS: usize = 100;
 /// Relative rounding noise of J: f32 logits, summed in f64.
 const NOISE: f64 = 2e-7;
 /// Iterations without a lower J (beyond rounding) or a tighter gap after which nothing more is to be had.
@@ -55,7 +58,7 @@ pub fn minimise(
         });
     }
     preconditioner.prepare(objective, &walk.theta);
-    let mut history = History::new();
+    let mut history = History::new(walk.theta.len());
     let mut counted = objective.evaluations();
     let mut goal = Goal::new(options);
     let mut steps = 0;
@@ -333,6 +336,7 @@ struct History {
     scale: f32,
     /// Pairs seen since the metric is what it is.
     pushed: usize,
+    most_pairs: usize,
     pairs: VecDeque<Pair>,
 }
 
@@ -347,8 +351,9 @@ const SETTLED: usize = 4;
 const RESCALE: usize = 8;
 
 impl History {
-    fn new() -> Self {
-        History { scale: 1.0, pushed: 0, pairs: VecDeque::new() }
+    fn new(parameters: usize) -> Self {
+        let most_pairs = (MEMORY / (2 * parameters.max(1))).clamp(FEWEST_PAIRS, MOST_PAIRS);
+        History { scale: 1.0, pushed: 0, most_pairs, pairs: VecDeque::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -356,7 +361,8 @@ impl History {
     }
 
     fn clear(&mut self) {
-        *self = History::new();
+        (self.scale, self.pushed) = (1.0, 0);
+        self.pairs.clear();
     }
 
     fn push(
@@ -373,7 +379,7 @@ impl History {
         if curvature <= 1e-8 * scale {
             return;
         }
-        if self.pairs.len() == MEMORY {
+        if self.pairs.len() == self.most_pairs {
             self.pairs.pop_front();
         }
         let pair = Pair { change, gradient_change, inverse_curvature: 1.0 / curvature };
