@@ -94,17 +94,12 @@ pub fn fit(
             let options = LbfgsOptions { tolerance, max_iterations, certified };
             let mut tell =
                 |step: &Step, on_sample| watch(&Progress { on_sample, ..progress(step, max_iterations) });
-            let mut theta = start.to_vec();
-            let mut sampled = 0.0;
-            if start == objective.problem().start() {
-                let staged = fit_samples(objective, preconditioner, start, max_iterations, &mut |step| {
-                    tell(step, true)
-                })?;
-                (theta, sampled) = (staged.theta, staged.passes);
-            }
+            let staged =
+                fit_samples(objective, preconditioner, start, max_iterations, &mut |step| tell(step, true))?;
+            let start = staged.as_ref().map_or(start, |staged| &staged.theta);
             let mut fit =
-                lbfgs::minimise(objective, preconditioner, &theta, &options, &mut |step| tell(step, false))?;
-            fit.passes += sampled.ceil() as usize;
+                lbfgs::minimise(objective, preconditioner, start, &options, &mut |step| tell(step, false))?;
+            fit.passes += staged.map_or(0, |staged| staged.passes.ceil() as usize);
             Ok(fit)
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {

@@ -122,7 +122,11 @@ impl<'a> Objective<'a> {
 
     /// [`Objective::evaluate`] in f32 throughout, for what is certified and reported.
     pub fn evaluate_in_f32(&mut self, theta: &[f32], gradient: &mut [f32]) -> Value {
-        self.evaluate_in(Arithmetic::Single(self.kernels), theta, gradient)
+        // Seldom asked for: weights laid out in f32 are not kept beside those of split floats.
+        let kept = std::mem::take(&mut self.weights);
+        let value = self.evaluate_in(Arithmetic::Single(self.kernels), theta, gradient);
+        self.weights = kept;
+        value
     }
 
     /// Whether [`Objective::evaluate`] is that of f32.

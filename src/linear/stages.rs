@@ -27,8 +27,8 @@ pub(super) struct Staged {
     pub(super) passes: f64,
 }
 
-/// Fits samples of the rows of `objective`, small to large, each from the optimum of the one before; nothing where the
-/// rows are too few.
+/// Fits samples of the rows of `objective`, small to large, each from the optimum of the one before. `None` where the rows
+/// are too few, or `start` is the optimum of something already.
 ///
 /// # Errors
 /// Those of [`minimise`].
@@ -38,11 +38,15 @@ pub(super) fn fit_samples(
     start: &[f32],
     max_iterations: usize,
     monitor: &mut Monitor<'_>,
-) -> Result<Staged> {
+) -> Result<Option<Staged>> {
     let problem = objective.problem();
     let rows = problem.rows.len();
+    let sizes = sizes(rows);
+    if sizes.is_empty() || start != problem.start() {
+        return Ok(None);
+    }
     let mut staged = Staged { theta: start.to_vec(), passes: 0.0 };
-    for size in sizes(rows) {
+    for size in sizes {
         let sample = Sample::of(problem, size);
         let share = sample.index.len() as f64 / rows as f64;
         let mut part = Objective::new(sample.problem(problem), objective.kernels());
@@ -51,7 +55,7 @@ pub(super) fn fit_samples(
         staged.theta = fit.theta;
         staged.passes += share * fit.passes as f64;
     }
-    Ok(staged)
+    Ok(Some(staged))
 }
 
 /// Sizes of the samples, small to large.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::balance::BiasNewton;
 use super::metric::Preconditioner;
-use super::vector::{axpy, difference, dot};
+use super::vector::{axpy, dot, subtract_from};
 use super::{Fit, Monitor, Step};
 use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
 use crate::linear::objective::{Objective, Value};
@@ -320,12 +320,12 @@ impl Walk {
     }
 
     fn accept(&mut self, length: f64, value: Value, theta: Vec<f32>, gradient: Vec<f32>) -> Accepted {
-        let (mut change, mut gradient_change) = (Vec::new(), Vec::new());
-        difference(&theta, &self.theta, &mut change);
-        difference(&gradient, &self.gradient, &mut gradient_change);
+        // In the memory of the point left: with many classes each vector is as large as the model.
+        let mut change = std::mem::replace(&mut self.theta, theta);
+        let mut gradient_change = std::mem::replace(&mut self.gradient, gradient);
+        subtract_from(&self.theta, &mut change);
+        subtract_from(&self.gradient, &mut gradient_change);
         self.value = value;
-        self.theta = theta;
-        self.gradient = gradient;
         Accepted { length, change, gradient_change }
     }
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::simd::Kernels;
 
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 14;
 
 /// `a . b` in f64.
 pub fn dot(kernels: &Kernels, a: &[f32], b: &[f32]) -> f64 {
@@ -21,8 +21,9 @@ pub fn axpy(kernels: &Kernels, alpha: f64, x: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| kernels.axpy(alpha as f32, x, y));
 }
 
-/// `out = a - b`.
-pub fn difference(a: &[f32], b: &[f32], out: &mut Vec<f32>) {
-    out.clear();
-    out.extend(a.iter().zip(b).map(|(a, b)| a - b));
+/// `y = a - y`.
+pub fn subtract_from(a: &[f32], y: &mut [f32]) {
+    y.par_chunks_mut(CHUNK)
+        .zip(a.par_chunks(CHUNK))
+        .for_each(|(y, a)| y.iter_mut().zip(a).for_each(|(y, a)| *y = a - *y));
 }
