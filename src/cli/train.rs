@@ -15,6 +15,7 @@ use crate::data::counts::read_class_weights;
 use crate::labels::ClassCounts;
 use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
 use crate::linear::objective::Objective;
+use crate::linear::route::Route;
 use crate::linear::search::{Grid, Recipe, SearchWatch, Trial, WeightedSample, search};
 use crate::linear::solver::Fit;
 use crate::linear::solver::metric::Preconditioner;
@@ -68,9 +69,15 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let recipe = recipe(plan, &data);
     talk.phase("Solver", &solver_text(&recipe.optimizer));
     let searched = data.train_sample();
-    if let [scheme] = &schemes[..] {
+    if let Some(scheme) = schemes.first() {
         let weighted = WeightedSample::new(searched.view(), scheme, &recipe)?;
-        say_weights(talk, &searched.weight_summary(&weighted), searched.labels.len());
+        if matches!(recipe.optimizer, Optimizer::Lbfgs { .. }) {
+            let problem = weighted.problem(&recipe, 0.0);
+            talk.phase("", &text::route_line(&Route::of(&problem, kernels), searched.labels.len()));
+        }
+        if !several_schemes {
+            say_weights(talk, &searched.weight_summary(&weighted), searched.labels.len());
+        }
     }
     if plan.logit_adjust != 0.0 && plan.weighting != WeightingPlan::Scheme(Scheme::None) {
         talk.phase("Note", "class weights and --logit-adjust both correct for the imbalance here");

@@ -44,6 +44,7 @@ pub mod objective;
 mod pass;
 pub mod problem;
 mod products;
+pub mod route;
 pub mod rows;
 pub mod search;
 pub mod solver;

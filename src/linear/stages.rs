@@ -58,8 +58,8 @@ pub(super) fn fit_samples(
     Ok(Some(staged))
 }
 
-/// Sizes of the samples, small to large.
-fn sizes(rows: usize) -> Vec<usize> {
+/// Sizes of the samples of so many rows, small to large.
+pub(super) fn sizes(rows: usize) -> Vec<usize> {
     let smaller = |&size: &usize| (size >= GROWTH * FEWEST_ROWS).then_some(size / GROWTH);
     let mut sizes: Vec<usize> = std::iter::successors(Some(rows), smaller).skip(1).collect();
     sizes.reverse();

@@ -4,8 +4,31 @@ use super::format::{score, short, thousands};
 use super::train::{TrialSummary, count_spread};
 use crate::labels::{ClassCounts, LabelMap};
 use crate::linear::certificate::Certificate;
+use crate::linear::route::Route;
+use crate::linear::solver::metric::Form;
 use crate::metrics::Evaluation;
 use crate::weighting::WeightSummary;
+
+/// The way of a full-batch fit of `given` rows, in one line.
+pub fn route_line(route: &Route, given: usize) -> String {
+    let count = |n: usize| thousands(n as u64);
+    let floats = if route.in_split_floats { "split floats" } else { "f32" };
+    let mut line = format!("{floats} on {}; metric from ", route.isa.name());
+    line += &match route.metric {
+        Form::OfFeatures { rows, features } => {
+            format!("the products of {} features over {} rows", count(features), count(rows))
+        }
+        Form::OfRows { rows } => format!("the products of {} rows", count(rows)),
+    };
+    if route.rows < given {
+        line += &format!("; {} of {} rows are distinct", count(route.rows), count(given));
+    }
+    if !route.samples.is_empty() {
+        let sizes: Vec<String> = route.samples.iter().map(|&size| count(size)).collect();
+        line += &format!("; starts on {} rows", sizes.join(", then "));
+    }
+    line
+}
 
 /// Counts of the classes in one line.
 pub fn labels_line(counts: &ClassCounts) -> String {

@@ -25,6 +25,32 @@ const START_SCALE: f64 = 0.3;
 /// step may bring them back.
 const KEPT: f64 = 0.1;
 
+/// What a metric is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A matrix of the products of all features.
+    OfFeatures {
+        /// Rows that it is summed over.
+        rows: usize,
+        /// Number of features D.
+        features: usize,
+    },
+    /// A matrix of the products of some rows.
+    OfRows {
+        /// Number of them.
+        rows: usize,
+    },
+}
+
+/// The form of a metric for a shape.
+pub fn form(rows: usize, features: usize) -> Form {
+    if features > MOST_FEATURES {
+        Form::OfRows { rows: rows.min(MOST_ROWS) }
+    } else {
+        Form::OfFeatures { rows: rows.min((16 * features).max(8192)), features }
+    }
+}
+
 /// Second moments of the features and curvatures of the classes; what a metric is made of for any l2.
 #[derive(Debug)]
 struct Curvature {
@@ -71,7 +97,7 @@ fn sample(objective: &Objective<'_>) -> (Vec<usize>, Vec<f32>) {
     let problem = objective.problem();
     let (rows, features) = (problem.rows.len(), problem.rows.features());
     let total = objective.moments().total_weight;
-    let most = if features > MOST_FEATURES { MOST_ROWS } else { (16 * features).max(8192) };
+    let (Form::OfFeatures { rows: most, .. } | Form::OfRows { rows: most }) = form(rows, features);
     if rows <= most {
         let weights = problem.weights.iter().map(|&w| (f64::from(w) / total) as f32).collect();
         return ((0..rows).collect(), weights);
