@@ -59,10 +59,19 @@ fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
         x if x.is_nan() => u64::from(f32::NAN.to_bits()),
         x => u64::from((x + 0.0).to_bits()),
     };
-    row.chunks(2).fold(row.len() as u64, |hash, pair| {
-        let word = pair.iter().fold(0, |word, x| (word << 32) | bits(x));
-        ((hash ^ word).wrapping_mul(MULTIPLIER)).rotate_left(29)
-    })
+    // Four chains side by side: a single one would wait for its multiplications.
+    let (groups, rest) = row.as_chunks::<8>();
+    let mut chains = [row.len() as u64, 1, 2, 3];
+    for group in groups {
+        for (chain, pair) in chains.iter_mut().zip(group.as_chunks::<2>().0) {
+            *chain = advance(*chain, bits(&pair[0]) << 32 | bits(&pair[1]));
+        }
+    }
+    chains.into_iter().chain(rest.iter().map(bits)).fold(0, advance)
+}
+
+fn advance(hash: u64, word: u64) -> u64 {
+    ((hash ^ word).wrapping_mul(MULTIPLIER)).rotate_left(29)
 }
 
 #[cfg(test)]

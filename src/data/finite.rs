@@ -1,6 +1,7 @@
 //! Counting missing and infinite feature values, with the place of the first.
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::matrix::{MatRef, Matrix};
 use crate::{Error, Result};
@@ -82,10 +83,15 @@ impl ValueCheck {
         cols: usize,
         name: impl Fn(usize) -> String,
     ) {
+        const CHUNK: usize = 1 << 16;
         self.cells += values.len() as u64;
+        // Without branches, so that the usual block is checked at the speed of memory.
+        let has_special = |values: &[T]| values.iter().fold(false, |any, x| any | x.is_special());
+        if !values.par_chunks(CHUNK).any(has_special) {
+            return;
+        }
         for (row, values) in values.chunks_exact(cols.max(1)).enumerate() {
-            // Without branches, so that the usual row is checked at the speed of memory.
-            if !values.iter().fold(false, |any, x| any | x.is_special()) {
+            if !has_special(values) {
                 continue;
             }
             for (col, value) in values.iter().enumerate().filter(|(_, value)| value.is_special()) {
@@ -122,7 +128,7 @@ impl ValueCheck {
 }
 
 /// What the bits of a stored float tell.
-pub(super) trait FloatBits: Copy {
+pub(super) trait FloatBits: Copy + Sync {
     /// NaN or infinite.
     fn is_special(&self) -> bool;
     /// NaN.
