@@ -54,20 +54,25 @@ fn row_hashes(features: &Matrix) -> Vec<u64> {
 }
 
 fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
-    // Adding zero makes -0 the same as 0; missing values come as NaN of any sign.
-    let bits = |x: &T| match widen(*x) {
-        x if x.is_nan() => u64::from(f32::NAN.to_bits()),
-        x => u64::from((x + 0.0).to_bits()),
-    };
     // Four chains side by side: a single one would wait for its multiplications.
     let (groups, rest) = row.as_chunks::<8>();
     let mut chains = [row.len() as u64, 1, 2, 3];
     for group in groups {
-        for (chain, pair) in chains.iter_mut().zip(group.as_chunks::<2>().0) {
-            *chain = advance(*chain, bits(&pair[0]) << 32 | bits(&pair[1]));
+        let bits = group.map(|value| canonical_bits(widen(value)));
+        for (chain, pair) in chains.iter_mut().zip(bits.as_chunks::<2>().0) {
+            *chain = advance(*chain, u64::from(pair[0]) << 32 | u64::from(pair[1]));
         }
     }
-    chains.into_iter().chain(rest.iter().map(bits)).fold(0, advance)
+    let rest = rest.iter().map(|&value| u64::from(canonical_bits(widen(value))));
+    chains.into_iter().chain(rest).fold(0, advance)
+}
+
+/// -0 counts as 0, and missing values come as NaN of any sign and payload. Without branches, for many values at once.
+fn canonical_bits(value: f32) -> u32 {
+    const SIGN: u32 = 1 << 31;
+    let bits = value.to_bits();
+    let bits = if bits == SIGN { 0 } else { bits };
+    if bits & !SIGN > f32::INFINITY.to_bits() { f32::NAN.to_bits() } else { bits }
 }
 
 fn advance(hash: u64, word: u64) -> u64 {

@@ -35,7 +35,8 @@ impl RowGrouper {
         rep: &[i16],
         def: &[i16],
     ) -> Result<()> {
-        if def.iter().all(|&level| level == self.shape.max_def) {
+        // Folds without an early end are vectorised; a million levels a millisecond would show.
+        if def.iter().fold(true, |all, &level| all & (level == self.shape.max_def)) {
             self.take_present(rows, rep)
         } else {
             self.take_with_nulls(rows, start, rep, def)
@@ -54,7 +55,7 @@ impl RowGrouper {
             let open = self.open.unwrap_or(0);
             let ahead = rows.len().and_then(|len| len.checked_sub(open)).unwrap_or(0).max(1);
             let expected = &rep[at..rep.len().min(at + ahead)];
-            let ours = 1 + if expected[1..].iter().all(|&level| level != 0) {
+            let ours = 1 + if expected[1..].iter().fold(true, |all, &level| all & (level != 0)) {
                 expected.len() - 1
             } else {
                 expected[1..].iter().take_while(|&&level| level != 0).count()
