@@ -250,3 +250,52 @@ fn merged_rows_have_the_objective_and_the_optimum_of_all_rows() {
         }
     }
 }
+
+/// J without penalty and the gradient of class `class` at feature `feature`, in f64, of softmax over all rows.
+fn softmax_reference(problem: &Problem<'_>, x: &Matrix, theta: &[f32], place: (usize, usize)) -> (f64, f64) {
+    let (classes, features) = (problem.classes, x.cols());
+    let (mut loss, mut slope, mut total) = (0.0, 0.0, 0.0);
+    for (row, (&label, &weight)) in problem.labels.iter().zip(problem.weights).enumerate() {
+        let logits: Vec<f64> = (0..classes)
+            .map(|c| {
+                let w = &theta[c * features..][..features];
+                let terms = w.iter().enumerate().map(|(j, &w)| f64::from(w) * f64::from(x.get(row, j)));
+                terms.sum::<f64>() + f64::from(theta[classes * features + c])
+            })
+            .collect();
+        let log_sum = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
+        let weight = f64::from(weight);
+        loss += weight * (log_sum - logits[label as usize]);
+        let probability = (logits[place.0] - log_sum).exp();
+        let hit = if label as usize == place.0 { 1.0 } else { 0.0 };
+        slope += weight * (probability - hit) * f64::from(x.get(row, place.1));
+        total += weight;
+    }
+    (loss / total, slope / total)
+}
+
+#[test]
+fn many_parameters_have_the_objective_and_gradient_of_few() {
+    // Above 2^18 parameters the gradient is summed by class, below by segments of rows.
+    for (classes, features) in [(300, 900), (40, 33)] {
+        let (x, labels) = common::long_tail(classes, features, 3, 5);
+        let weights = uneven_weights(&labels);
+        let decay = Decay::Both; // no centring: parameters are those of the features as they are
+        let problem = Problem { decay, l2: 0.0, ..problem(&x, &labels, &weights, classes, Loss::Softmax) };
+        let theta: Vec<f32> = random_theta(problem.parameters(), 9).iter().map(|w| 0.1 * w).collect();
+        let mut objective = Objective::new(problem, Kernels::best());
+        let mut gradient = vec![0.0; theta.len()];
+        let mut in_f32 = gradient.clone();
+        let value = objective.evaluate(&theta, &mut gradient).objective();
+        let value_in_f32 = objective.evaluate_in_f32(&theta, &mut in_f32).objective();
+        for place in [(0, 0), (7, 31), (classes - 1, features - 1)] {
+            let (loss, slope) = softmax_reference(&problem, &x, &theta, place);
+            assert!((value - loss).abs() < 2e-6 * loss && (value_in_f32 - loss).abs() < 2e-6 * loss);
+            let at = place.0 * features + place.1;
+            let scale = gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+            for found in [gradient[at], in_f32[at]] {
+                assert!((f64::from(found) - slope).abs() < 2e-5 * f64::from(scale), "{found} against {slope}");
+            }
+        }
+    }
+}

@@ -98,8 +98,8 @@ fn lbfgs_meets_its_tolerance_and_says_so() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    // Enough rows for several segments and tasks, enough classes for several tiles.
-    for data in [Data::new(4, 9, 3000), Data::new(70, 5, 1500)] {
+    // Enough rows for several segments and tasks, enough classes for several tiles, and more than 2^18 parameters.
+    for data in [Data::new(4, 9, 3000), Data::new(70, 5, 1500), Data::new(300, 900, 3)] {
         for optimizer in [LBFGS, minibatch(SGD, 3), minibatch(Rule::AdamW, 3)] {
             let optimizer = match optimizer {
                 Optimizer::Lbfgs { tolerance, .. } => {
@@ -221,4 +221,37 @@ fn batches_that_lack_a_class_use_the_weights_of_all_rows() {
     let optimum = data.fit(Loss::Sigmoid, 1e-2, &LBFGS).certificate.objective;
     let reached = data.fit(Loss::Sigmoid, 1e-2, &optimizer).certificate.objective;
     assert!(reached / optimum - 1.0 < 0.02, "batches of four reach {reached}, the optimum is {optimum}");
+}
+
+#[test]
+fn a_large_fit_starts_on_samples_and_ends_at_the_same_optimum() {
+    let data = Data::new(3, 4, 120_000);
+    assert!(data.labels.len() > 1 << 17);
+    let problem = Problem {
+        rows: Rows::all(&data.features),
+        labels: &data.labels,
+        weights: &data.weights,
+        classes: 3,
+        loss: Loss::Softmax,
+        offsets: None,
+        l2: 1e-3,
+        decay: Decay::Weights,
+    };
+    let run = |start: &[f32]| {
+        let mut objective = Objective::new(problem, Kernels::best());
+        let mut steps = Vec::new();
+        let fitted = fit(&mut objective, &mut Preconditioner::default(), start, &LBFGS, None, &mut |progress| {
+            steps.push(progress.on_sample);
+            ControlFlow::Continue(())
+        });
+        (fitted.unwrap(), steps)
+    };
+    let (staged, steps) = run(&problem.start());
+    assert!(steps[0] && steps.is_sorted_by(|a, b| a >= b), "samples first: {steps:?}");
+    let mut elsewhere = problem.start();
+    elsewhere[0] = 0.1;
+    let (direct, steps) = run(&elsewhere);
+    assert!(steps.iter().all(|on_sample| !on_sample), "a start that is no cold one is kept");
+    let (a, b) = (staged.certificate.objective, direct.certificate.objective);
+    assert!(staged.converged && direct.converged && (a - b).abs() < 2e-6 * a, "{a} against {b}");
 }

@@ -185,6 +185,7 @@ pub(super) fn retain_vectors(matrix: &mut Matrix, start: usize, keep: &[bool]) {
         Storage::F32(values) => retain(values, cols, start, keep),
         Storage::F16(values) => retain(values, cols, start, keep),
         Storage::Bf16(values) => retain(values, cols, start, keep),
+        Storage::Sparse(_) => {} // SPARSE
     }
 }
 

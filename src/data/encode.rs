@@ -249,6 +249,14 @@ impl FeatureEncoder {
             Storage::F32(values) => fill(values, &fills, f32::is_nan, |x| x),
             Storage::F16(values) => fill(values, &fills, half::f16::is_nan, half::f16::from_f32),
             Storage::Bf16(values) => fill(values, &fills, half::bf16::is_nan, half::bf16::from_f32),
+            Storage::Sparse(rows) => {
+                let (columns, values) = rows.entries_mut();
+                for (value, &column) in values.iter_mut().zip(columns) {
+                    if value.is_nan() {
+                        *value = fills[column as usize];
+                    }
+                }
+            }
         }
     }
 }
@@ -358,6 +366,11 @@ fn copy_widened(out: &mut [f32], row: MatRef<'_>) {
         MatRef::F32(values) => out.copy_from_slice(values),
         MatRef::F16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
         MatRef::Bf16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
+        MatRef::Sparse(rows) => {
+            out.fill(0.0);
+            let (columns, values) = rows.entries();
+            columns.iter().zip(values).for_each(|(&column, &value)| out[column as usize] = value);
+        }
     }
 }
 

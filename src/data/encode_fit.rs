@@ -213,6 +213,7 @@ pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
             MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| add(col, x)),
             MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
             MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
+            MatRef::Sparse(_) => {} // SPARSE
         }
     }
     let mean = |(sum, weight)| if weight > 0.0 { (sum / weight) as f32 } else { 0.0 };

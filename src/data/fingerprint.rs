@@ -50,6 +50,7 @@ fn row_hashes(features: &Matrix) -> Vec<u64> {
         MatRef::Bf16(values) => {
             values.par_chunks(cols).map(|row| hash_row(row, half::bf16::to_f32)).collect()
         }
+        MatRef::Sparse(_) => Vec::new(), // SPARSE
     }
 }
 

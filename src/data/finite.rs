@@ -72,6 +72,7 @@ impl ValueCheck {
             MatRef::F32(values) => self.scan_values(origin, values, cols, name),
             MatRef::F16(values) => self.scan_values(origin, values, cols, name),
             MatRef::Bf16(values) => self.scan_values(origin, values, cols, name),
+            MatRef::Sparse(_) => {} // SPARSE
         }
     }
 

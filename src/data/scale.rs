@@ -117,6 +117,7 @@ pub(super) fn widen(features: &mut Matrix) {
         Storage::F32(_) => return,
         Storage::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
         Storage::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
+        Storage::Sparse(_) => return, // SPARSE
     };
     *features = Matrix::from_f32(wide, features.cols());
 }
@@ -168,6 +169,7 @@ fn visit_row(features: &Matrix, row: usize, mut visit: impl FnMut(usize, f32)) {
         MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| visit(col, x)),
         MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
         MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
+        MatRef::Sparse(_) => {} // SPARSE
     }
 }
 

@@ -116,6 +116,10 @@ fn same_bits(a: MatRef<'_>, b: MatRef<'_>) -> bool {
         (MatRef::F32(a), MatRef::F32(b)) => a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
         (MatRef::F16(a), MatRef::F16(b)) => a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
         (MatRef::Bf16(a), MatRef::Bf16(b)) => a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
+        (MatRef::Sparse(a), MatRef::Sparse(b)) => {
+            let (a, b) = (a.entries(), b.entries());
+            a.0 == b.0 && a.1.iter().zip(b.1).all(|(a, b)| a.to_bits() == b.to_bits())
+        }
         _ => false,
     }
 }
@@ -125,6 +129,11 @@ fn hash_row(row: MatRef<'_>, label: u32) -> u64 {
         MatRef::F32(row) => hash_bits(row, label, |x| x.to_bits()),
         MatRef::F16(row) => hash_bits(row, label, |x| u32::from(x.to_bits())),
         MatRef::Bf16(row) => hash_bits(row, label, |x| u32::from(x.to_bits())),
+        MatRef::Sparse(row) => {
+            let (columns, values) = row.entries();
+            let columns = hash_bits(columns, label, |column| column);
+            hash_bits(values, label, |x| x.to_bits()) ^ columns.rotate_left(32)
+        }
     }
 }
 
@@ -159,6 +168,7 @@ fn probe(row: MatRef<'_>) -> u64 {
         MatRef::F32(row) => hash_row(MatRef::F32(&some(row)), 0),
         MatRef::F16(row) => hash_row(MatRef::F16(&some(row)), 0),
         MatRef::Bf16(row) => hash_row(MatRef::Bf16(&some(row)), 0),
+        MatRef::Sparse(_) => hash_row(row, 0),
     };
     crate::rng::mix(hash)
 }

@@ -113,6 +113,14 @@ impl<'a> Rows<'a> {
                     kernels.axpy(-1.0, centre, out);
                 }
             }
+            MatRef::Sparse(row) => {
+                match centre {
+                    Some(centre) => out.iter_mut().zip(centre).for_each(|(out, centre)| *out = -centre),
+                    None => out.fill(0.0),
+                }
+                let (columns, values) = row.entries();
+                columns.iter().zip(values).for_each(|(&column, value)| out[column as usize] += value);
+            }
         }
     }
 }

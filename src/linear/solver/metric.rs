@@ -391,3 +391,83 @@ fn multiply(x: &[f32], features: usize, packed: &PackedWeights, z: &mut [f32], k
         .zip(x.par_chunks(ROWS * features))
         .for_each(|(z, x)| kernels.logits(x, features, packed, &bias, z, bias.len()));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::problem::{Decay, Problem};
+    use crate::linear::rows::Rows;
+    use crate::loss::Loss;
+    use crate::matrix::Matrix;
+    use crate::rng::CounterRng;
+
+    /// `(curvature (S w + mean b) + l2 w, curvature (mean . w + b))` with second moments S in the given coordinates: what
+    /// the metric inverts, summed row by row in f64.
+    fn applied(x: &[f32], features: usize, curvature: f64, l2: f64, vector: &[f64]) -> Vec<f64> {
+        let rows = x.len() / features;
+        let mut result: Vec<f64> = vector[..features].iter().map(|w| l2 * w).collect();
+        result.push(0.0);
+        for x in x.chunks_exact(features) {
+            let along: f64 = x.iter().zip(vector).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + vector[features];
+            let push = curvature * along / rows as f64;
+            result.iter_mut().zip(x).for_each(|(r, &x)| *r += push * f64::from(x));
+            result[features] += push;
+        }
+        result
+    }
+
+    #[test]
+    fn the_metric_is_inverted_in_both_forms() {
+        let (rows, features, l2) = (60, 7, 0.05);
+        let mut rng = CounterRng::new(4, 0);
+        let x: Vec<f32> = (0..rows * features).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
+        let labels: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
+        let weights = vec![1.0; rows];
+        let matrix = Matrix::from_f32(x, features);
+        let problem = Problem {
+            rows: Rows::all(&matrix),
+            labels: &labels,
+            weights: &weights,
+            classes: 2,
+            loss: Loss::Softmax,
+            offsets: None,
+            l2,
+            decay: Decay::Weights,
+        };
+        let objective = Objective::new(problem, Kernels::best());
+        let start = Curvature::at_start(&objective);
+        let mut centred = vec![0.0; rows * features];
+        problem.rows.copy_block(objective.kernels(), objective.centre(), 0, &mut centred);
+        let by_features = Metric::new(&objective, &start);
+        let (moments, mean) = SecondMoments::of_rows(&objective, &start);
+        let mut by_rows = Metric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
+        by_rows.set_classes(&start.classes, 0.0);
+        for mut metric in [by_features, by_rows] {
+            metric.set_l2(l2, objective.kernels());
+            let gradient: Vec<f32> = (0..2 * (features + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();
+            let mut solved = gradient.clone();
+            metric.solve(&mut solved, objective.kernels());
+            for class in 0..2 {
+                let of_class = |v: &[f32]| {
+                    let mut own: Vec<f64> =
+                        v[class * features..][..features].iter().map(|&w| f64::from(w)).collect();
+                    own.push(f64::from(v[2 * features + class]));
+                    own
+                };
+                let back = applied(&centred, features, start.classes[class], l2, &of_class(&solved));
+                for (back, given) in back.iter().zip(of_class(&gradient)) {
+                    assert!((back - given).abs() < 1e-3 * (1.0 + given.abs()), "{back} against {given}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn classes_of_like_curvature_share_a_level() {
+        let found = levels(&[1.0, 0.5, 0.01, 0.3]);
+        let classes: Vec<&[usize]> = found.iter().map(|level| &level.classes[..]).collect();
+        assert_eq!(classes, [&[0, 1, 3][..], &[2]]);
+        let spread: Vec<f64> = (0..100).map(|i| 0.7f64.powi(i)).collect();
+        assert!(levels(&spread).len() <= MOST_LEVELS + 1);
+    }
+}

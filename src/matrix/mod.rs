@@ -1,6 +1,10 @@
-//! The only matrix type of the core: row-major values with a shape, stored as f32, f16 or bf16.
+//! The only matrix type of the core: row-major values with a shape, stored as f32, f16 or bf16, or sparse.
 
 use half::{bf16, f16};
+
+mod sparse;
+
+pub use sparse::{SparseRef, SparseRows};
 
 /// Values of a [`Matrix`] in the width they are kept in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +15,8 @@ pub enum Storage {
     F16(Vec<f16>),
     /// bfloat16, 2 bytes a value.
     Bf16(Vec<bf16>),
+    /// f32 with their columns, 8 bytes a value that is not 0.
+    Sparse(SparseRows),
 }
 
 /// Width of the stored values.
@@ -22,21 +28,19 @@ pub enum Dtype {
     F16,
     /// bfloat16.
     Bf16,
+    /// 32-bit float, zeros left out.
+    Sparse,
 }
 
 impl Dtype {
-    /// `"f32"`, `"f16"` or `"bf16"`.
+    /// `"f32"`, `"f16"`, `"bf16"` or `"sparse f32"`.
     pub fn name(self) -> &'static str {
         match self {
             Dtype::F32 => "f32",
             Dtype::F16 => "f16",
             Dtype::Bf16 => "bf16",
+            Dtype::Sparse => "sparse f32",
         }
-    }
-
-    /// Bytes of one value.
-    pub fn bytes(self) -> usize {
-        if self == Dtype::F32 { 4 } else { 2 }
     }
 }
 
@@ -56,6 +60,8 @@ pub enum MatRef<'a> {
     F16(&'a [f16]),
     /// `rows * cols` values.
     Bf16(&'a [bf16]),
+    /// The entries of the rows.
+    Sparse(SparseRef<'a>),
 }
 
 impl Matrix {
@@ -64,14 +70,19 @@ impl Matrix {
         Self::from_storage(Storage::F32(values), cols)
     }
 
-    /// A matrix over `storage`, whose length must be a multiple of `cols`.
+    /// A matrix over `storage`.
+    ///
+    /// # Panics
+    /// Where the length of the storage is no multiple of `cols`, or an entry lies beyond them.
     pub fn from_storage(storage: Storage, cols: usize) -> Self {
         let matrix = Matrix { storage, cols };
-        assert!(
-            matrix.len().checked_rem(cols).unwrap_or(matrix.len()) == 0,
-            "matrix length {} is no multiple of its {cols} columns",
-            matrix.len()
-        );
+        match matrix.dense_len() {
+            Some(len) => assert!(
+                len.checked_rem(cols).unwrap_or(len) == 0,
+                "matrix length {len} is no multiple of its {cols} columns"
+            ),
+            None => assert!(matrix.widest() <= cols, "an entry in column {} of {cols}", matrix.widest()),
+        }
         matrix
     }
 
@@ -81,21 +92,39 @@ impl Matrix {
             Dtype::F32 => Storage::F32(Vec::new()),
             Dtype::F16 => Storage::F16(Vec::new()),
             Dtype::Bf16 => Storage::Bf16(Vec::new()),
+            Dtype::Sparse => Storage::Sparse(SparseRows::default()),
         };
         Matrix { storage, cols }
     }
 
-    fn len(&self) -> usize {
+    /// Number of values, where all are stored.
+    fn dense_len(&self) -> Option<usize> {
         match &self.storage {
-            Storage::F32(v) => v.len(),
-            Storage::F16(v) => v.len(),
-            Storage::Bf16(v) => v.len(),
+            Storage::F32(v) => Some(v.len()),
+            Storage::F16(v) => Some(v.len()),
+            Storage::Bf16(v) => Some(v.len()),
+            Storage::Sparse(_) => None,
         }
     }
 
-    /// Number of rows (0 where there are no columns).
+    fn widest(&self) -> usize {
+        if let Storage::Sparse(rows) = &self.storage { rows.width() } else { self.cols }
+    }
+
+    /// Number of rows (0 where all values are stored and there are no columns).
     pub fn rows(&self) -> usize {
-        self.len().checked_div(self.cols).unwrap_or(0)
+        match (&self.storage, self.dense_len()) {
+            (Storage::Sparse(rows), _) => rows.rows(),
+            (_, len) => len.and_then(|len| len.checked_div(self.cols)).unwrap_or(0),
+        }
+    }
+
+    /// Number of stored values.
+    pub fn stored(&self) -> usize {
+        match (&self.storage, self.dense_len()) {
+            (Storage::Sparse(rows), _) => rows.entries(),
+            (_, len) => len.unwrap_or(0),
+        }
     }
 
     /// Number of columns.
@@ -109,6 +138,7 @@ impl Matrix {
             Storage::F32(_) => Dtype::F32,
             Storage::F16(_) => Dtype::F16,
             Storage::Bf16(_) => Dtype::Bf16,
+            Storage::Sparse(_) => Dtype::Sparse,
         }
     }
 
@@ -129,6 +159,7 @@ impl Matrix {
             Storage::F32(v) => MatRef::F32(&v[range]),
             Storage::F16(v) => MatRef::F16(&v[range]),
             Storage::Bf16(v) => MatRef::Bf16(&v[range]),
+            Storage::Sparse(rows) => MatRef::Sparse(rows.range(start, end)),
         }
     }
 
@@ -139,6 +170,7 @@ impl Matrix {
             Storage::F32(v) => v[at],
             Storage::F16(v) => v[at].to_f32(),
             Storage::Bf16(v) => v[at].to_f32(),
+            Storage::Sparse(rows) => rows.range(row, row + 1).get(0, col),
         }
     }
 
@@ -155,13 +187,23 @@ impl Matrix {
             Storage::F32(v) => Storage::F32(gather(v, self.cols, indices)),
             Storage::F16(v) => Storage::F16(gather(v, self.cols, indices)),
             Storage::Bf16(v) => Storage::Bf16(gather(v, self.cols, indices)),
+            Storage::Sparse(rows) => {
+                let mut picked = SparseRows::default();
+                indices.iter().for_each(|&row| picked.append(rows.range(row, row + 1)));
+                Storage::Sparse(picked)
+            }
         };
         Matrix { storage, cols: self.cols }
     }
 
-    /// Bytes of the stored values.
+    /// Bytes of the stored values, and of the places of sparse ones.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * self.dtype().bytes() as u64
+        match &self.storage {
+            Storage::F32(v) => size_of_val(v.as_slice()) as u64,
+            Storage::F16(v) => size_of_val(v.as_slice()) as u64,
+            Storage::Bf16(v) => size_of_val(v.as_slice()) as u64,
+            Storage::Sparse(rows) => rows.bytes(),
+        }
     }
 }
 
@@ -175,6 +217,18 @@ mod tests {
         let picked = Matrix::from_storage(storage, 2).select_rows(&[2, 0]);
         assert_eq!((picked.rows(), picked.dtype()), (2, Dtype::F16));
         assert_eq!([picked.get(0, 0), picked.get(1, 1)], [4.0, 1.0]);
+    }
+
+    #[test]
+    fn sparse_rows_are_those_of_the_dense_matrix() {
+        let mut rows = SparseRows::default();
+        rows.push(&[0, 2], &[1.0, 3.0]);
+        rows.push(&[], &[]);
+        let matrix = Matrix::from_storage(Storage::Sparse(rows), 3);
+        assert_eq!((matrix.rows(), matrix.dtype(), matrix.stored()), (2, Dtype::Sparse, 2));
+        let picked = matrix.select_rows(&[1, 0]);
+        let all: Vec<f32> = (0..2).flat_map(|row| (0..3).map(move |col| (row, col))).map(|(r, c)| picked.get(r, c)).collect();
+        assert_eq!(all, [0.0, 0.0, 0.0, 1.0, 0.0, 3.0]);
     }
 
     #[test]
