@@ -290,7 +290,7 @@ fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
         OptimizerPlan::Given(optimizer) => optimizer,
         OptimizerPlan::Auto { lbfgs, minibatch } => {
             let (rows, classes) = (data.train.len(), data.main.label_map.classes());
-            if suits_lbfgs(rows, data.main.features.cols(), classes) { lbfgs } else { minibatch }
+            if suits_lbfgs(&data.main.features, rows, classes) { lbfgs } else { minibatch }
         }
     };
     Recipe {

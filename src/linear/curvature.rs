@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::pass::Pass;
-use super::products::{Block, BlockBuffer};
+use super::products::BlockBuffer;
 use crate::loss::Loss;
 
 /// Rows of one block of the Hessian of the biases, and how many sums are taken side by side.
@@ -73,19 +73,14 @@ impl Pass<'_> {
     pub(super) fn curvatures(&self, positions: &[usize], weights: &[f32]) -> (Vec<f32>, Vec<f64>) {
         const ROWS: usize = 64;
         let (problem, classes) = (self.problem, self.problem.classes);
-        let features = problem.rows.features();
         let blocks: Vec<(Vec<f32>, Vec<f64>)> = positions
             .par_chunks(ROWS)
             .zip(weights.par_chunks(ROWS))
             .map(|(positions, weights)| {
-                let mut x = vec![0.0; positions.len() * features];
+                let mut buffer = BlockBuffer::default();
                 let mut z = vec![0.0; positions.len() * classes];
-                problem.rows.gather_into(self.kernels, self.centre, positions, &mut x);
-                Block::Single { kernels: self.kernels, x: &x, features }.logits(
-                    self.weights,
-                    self.bias,
-                    &mut z,
-                );
+                let x = buffer.gather(&problem.rows, self.centre, positions, self.arithmetic);
+                x.logits(self.weights, self.bias, &mut z);
                 let mut by_class = vec![0.0; classes];
                 let (mut gradient, mut hessian) = (vec![0.0; classes], vec![0.0; classes]);
                 let mut by_row = Vec::with_capacity(positions.len());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::certify;
 use super::objective::Objective;
+use super::rows::Rows;
 use super::solver::lbfgs::{self, LbfgsOptions};
 use super::solver::metric::Preconditioner;
 use super::solver::minibatch::{self, MinibatchOptions, Rule};
@@ -13,6 +14,7 @@ use super::solver::schedule::Schedule;
 use super::solver::{Fit, Step};
 use super::stages::fit_samples;
 use crate::Result;
+use crate::matrix::Matrix;
 
 /// How a problem is solved.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -46,13 +48,13 @@ pub enum Optimizer {
     },
 }
 
-/// Work of one L-BFGS pass (rows x features x classes) above which `auto` takes minibatches: a pass of a minute or more.
+/// Work of one L-BFGS pass (stored values of the rows x classes) above which `auto` takes minibatches: a pass of a minute or more.
 /// On 1,281,167 x 1,024 x 1,000 (1.3e12) L-BFGS is certified after 12 passes; minibatches take 20 by default.
 const LBFGS_WORK: f64 = 1e13;
 
-/// Whether full-batch passes over this shape are cheap enough for L-BFGS to be the default.
-pub fn suits_lbfgs(rows: usize, features: usize, classes: usize) -> bool {
-    rows as f64 * features as f64 * classes as f64 <= LBFGS_WORK
+/// Whether full-batch passes over so many of these rows are cheap enough for L-BFGS to be the default.
+pub fn suits_lbfgs(features: &Matrix, rows: usize, classes: usize) -> bool {
+    rows as f64 * Rows::all(features).entries_a_row() * classes as f64 <= LBFGS_WORK
 }
 
 /// What a fit reports after each epoch or iteration.

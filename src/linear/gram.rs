@@ -22,9 +22,7 @@ pub fn weighted_covariance(
 ) -> (Vec<f32>, Vec<f32>) {
     let features = rows.features();
     let area = features * features;
-    let affordable = (PARTIAL_BYTES / (area * size_of::<f32>()).max(1)).clamp(2, MAX_PARTIALS);
-    let partials = positions.len().div_ceil(BLOCK_ROWS).clamp(1, affordable);
-    let partial_rows = positions.len().div_ceil(partials).max(1);
+    let partial_rows = positions.len().div_ceil(partials(positions.len(), area)).max(1);
     let sums: Vec<(Vec<f32>, Vec<f32>)> = positions
         .par_chunks(partial_rows)
         .zip(weights.par_chunks(partial_rows))
@@ -53,6 +51,61 @@ pub fn weighted_covariance(
         .zip(mean.par_iter())
         .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
     (gram, mean)
+}
+
+/// As [`weighted_covariance`] of the features `chosen` (ascending) of sparse rows; the mean is that of all features.
+pub fn sparse_covariance(
+    rows: &Rows<'_>,
+    chosen: &[usize],
+    positions: &[usize],
+    weights: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    const LEFT_OUT: usize = usize::MAX;
+    let (features, size) = (rows.features(), chosen.len());
+    let mut place = vec![LEFT_OUT; features];
+    chosen.iter().enumerate().for_each(|(at, &feature)| place[feature] = at);
+    let part_rows = positions.len().div_ceil(partials(positions.len(), size * size)).max(1);
+    let sums: Vec<(Vec<f32>, Vec<f64>)> = positions
+        .par_chunks(part_rows)
+        .zip(weights.par_chunks(part_rows))
+        .map(|(positions, weights)| {
+            let (mut sum, mut mean) = (vec![0.0f32; size * size], vec![0.0f64; features]);
+            let mut entries: Vec<(usize, f32)> = Vec::new();
+            for (&position, &weight) in positions.iter().zip(weights) {
+                entries.clear();
+                rows.for_each_entry(position, |feature, x| {
+                    mean[feature] += f64::from(weight) * f64::from(x);
+                    if place[feature] != LEFT_OUT {
+                        entries.push((place[feature], x));
+                    }
+                });
+                for (at, &(i, x)) in entries.iter().enumerate() {
+                    let row = &mut sum[i * size..][..size];
+                    let weighted = weight * x;
+                    entries[at..].iter().for_each(|&(j, x)| row[j] += weighted * x);
+                }
+            }
+            (sum, mean)
+        })
+        .collect();
+    let mut sums = sums.into_iter();
+    let (mut gram, mut mean) = sums.next().unwrap_or_else(|| (vec![0.0; size * size], vec![0.0; features]));
+    for (sum, part) in sums {
+        gram.par_iter_mut().zip(&sum).for_each(|(gram, sum)| *gram += sum);
+        mean.iter_mut().zip(&part).for_each(|(mean, part)| *mean += part);
+    }
+    gram.par_chunks_exact_mut(size.max(1)).zip(chosen).for_each(|(row, &i)| {
+        for (value, &j) in row.iter_mut().zip(chosen) {
+            *value = (f64::from(*value) - mean[i] * mean[j]) as f32;
+        }
+    });
+    (gram, mean.into_iter().map(|mean| mean as f32).collect())
+}
+
+/// Parts that `rows` rows are summed in, each a matrix of `area` values.
+fn partials(rows: usize, area: usize) -> usize {
+    let affordable = (PARTIAL_BYTES / (area * size_of::<f32>()).max(1)).clamp(2, MAX_PARTIALS);
+    rows.div_ceil(BLOCK_ROWS).clamp(1, affordable)
 }
 
 /// The product of rows with themselves: in split floats where that is faster, else in f32.

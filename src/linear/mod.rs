@@ -62,5 +62,6 @@ mod products;
 pub mod route;
 pub mod rows;
 pub mod search;
+mod slab;
 pub mod solver;
 mod stages;

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::products::{Arithmetic, BlockBuffer, Weights};
 use super::rows::Rows;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
-use crate::simd::{Kernels, PackedWeights};
+use crate::simd::Kernels;
 
 /// Weights and bias of C linear functions over D features, and the loss that fitted them.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,22 +32,23 @@ impl LinearModel {
 
     /// Logits of all rows of `features` (N x D): `N x C`, row-major. The caller has checked that D is
     /// [`LinearModel::features`].
-    pub fn logits(&self, features: &Matrix, kernels: &Kernels) -> Vec<f32> {
+    pub fn logits(&self, features: &Matrix, kernels: &'static Kernels) -> Vec<f32> {
         self.logits_of(Rows::all(features), kernels)
     }
 
     /// Logits of a view of rows: `rows.len() x C`, row-major.
-    pub fn logits_of(&self, rows: Rows<'_>, kernels: &Kernels) -> Vec<f32> {
+    pub fn logits_of(&self, rows: Rows<'_>, kernels: &'static Kernels) -> Vec<f32> {
         let classes = self.classes();
-        let mut packed = PackedWeights::default();
-        kernels.pack_weights(&self.weight, classes, self.features, &mut packed);
+        let arithmetic = Arithmetic::in_f32(kernels, &rows);
+        let mut weights = Weights::default();
+        weights.lay_out(&self.weight, classes, self.features, arithmetic);
         let mut logits = vec![0.0; rows.len() * classes];
         logits.par_chunks_mut(BLOCK_ROWS * classes).enumerate().for_each_init(
-            Vec::new,
+            BlockBuffer::default,
             |buffer, (block, z)| {
                 let start = block * BLOCK_ROWS;
-                let x = rows.block(kernels, None, start, start + z.len() / classes, buffer);
-                kernels.logits(x, self.features, &packed, &self.bias, z, classes);
+                let x = buffer.load(&rows, None, start..start + z.len() / classes, arithmetic);
+                x.logits(&weights, &self.bias, z);
             },
         );
         logits

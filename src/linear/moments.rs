@@ -101,8 +101,16 @@ impl Partial {
         let mut class_weight = 0.0;
         for &row in rows {
             let weight = f64::from(problem.weights[row]);
-            problem.rows.gather_into(kernels, None, &[row], x);
             class_weight += weight;
+            if problem.rows.is_sparse() {
+                problem.rows.for_each_entry(row, |feature, value| {
+                    let value = f64::from(value);
+                    class_sum[feature] += weight * value;
+                    self.square[feature] += weight * value * value;
+                });
+                continue;
+            }
+            problem.rows.gather_into(kernels, None, &[row], x);
             for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x.iter()) {
                 let value = f64::from(value);
                 *sum += weight * value;

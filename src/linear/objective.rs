@@ -45,13 +45,14 @@ impl<'a> Objective<'a> {
     /// Prepares `problem`: one pass over the rows for their moments.
     pub fn new(problem: Problem<'a>, kernels: &'static Kernels) -> Self {
         let mut moments = Moments::of(&problem, kernels);
-        let centre = (!problem.decay.on_bias())
+        // Sparse rows stay where they are, or every value of theirs would be one to store.
+        let centre = (!problem.decay.on_bias() && !problem.rows.is_sparse())
             .then(|| moments.mean.iter().map(|&mean| mean as f32).collect::<Vec<f32>>());
         if let Some(centre) = &centre {
             moments.recentre(centre);
         }
         let sums = Sums::new(&problem);
-        let arithmetic = Arithmetic::fastest(kernels, problem.classes);
+        let arithmetic = Arithmetic::fastest(kernels, &problem.rows, problem.classes);
         Objective {
             problem,
             kernels,
@@ -124,14 +125,14 @@ impl<'a> Objective<'a> {
     pub fn evaluate_in_f32(&mut self, theta: &[f32], gradient: &mut [f32]) -> Value {
         // Seldom asked for: weights laid out in f32 are not kept beside those of split floats.
         let kept = std::mem::take(&mut self.weights);
-        let value = self.evaluate_in(Arithmetic::Single(self.kernels), theta, gradient);
+        let value = self.evaluate_in(Arithmetic::in_f32(self.kernels, &self.problem.rows), theta, gradient);
         self.weights = kept;
         value
     }
 
     /// Whether [`Objective::evaluate`] is that of f32.
     pub fn is_in_f32(&self) -> bool {
-        matches!(self.arithmetic, Arithmetic::Single(_))
+        self.arithmetic.is_in_f32()
     }
 
     fn evaluate_in(&mut self, arithmetic: Arithmetic, theta: &[f32], gradient: &mut [f32]) -> Value {
@@ -160,7 +161,7 @@ impl<'a> Objective<'a> {
     }
 
     fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
-        let arithmetic = Arithmetic::Single(self.kernels);
+        let arithmetic = Arithmetic::in_f32(self.kernels, &self.problem.rows);
         let mut weights = Weights::default();
         let bias = self.lay_out(theta, arithmetic, &mut weights);
         work(&pass(&self.problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
@@ -180,17 +181,22 @@ impl<'a> Objective<'a> {
     fn reduce_gradient(&self, theta: &[f32], gradient: &mut [f32]) {
         const CHUNK: usize = 4096;
         let (sums, total) = (&self.sums, self.moments.total_weight);
-        let bias_at = theta.len() - self.problem.classes;
+        let features = self.problem.rows.features().max(1);
         let (on_weights, on_bias) = self.decays();
-        gradient.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
-            let start = chunk * CHUNK;
-            for (offset, out) in out.iter_mut().enumerate() {
-                let at = start + offset;
-                let sum = sums.gradient(at);
-                let decay = if at < bias_at { on_weights } else { on_bias };
-                *out = (sum / total + decay * f64::from(theta[at])) as f32;
-            }
+        let (weight, bias) = theta.split_at(theta.len() - self.problem.classes);
+        let (weight_gradient, bias_gradient) = gradient.split_at_mut(weight.len());
+        let rows = weight_gradient.par_chunks_mut(features).zip(weight.par_chunks(features));
+        rows.enumerate().for_each(|(class, (gradient, weight))| {
+            let chunks = gradient.par_chunks_mut(CHUNK).zip(weight.par_chunks(CHUNK));
+            chunks.enumerate().for_each(|(chunk, (gradient, weight))| {
+                for ((out, &w), feature) in gradient.iter_mut().zip(weight).zip(chunk * CHUNK..) {
+                    *out = (sums.weight(class, feature) / total + on_weights * f64::from(w)) as f32;
+                }
+            });
         });
+        for ((class, out), &b) in bias_gradient.iter_mut().enumerate().zip(bias) {
+            *out = (sums.bias(class) / total + on_bias * f64::from(b)) as f32;
+        }
     }
 
     /// l2 as it acts on weights and on biases.

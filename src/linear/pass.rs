@@ -1,26 +1,36 @@
 //! Passes over all rows for loss and gradient of J.
 //!
 //! Whatever the number of threads, sums are taken in an order fixed by the shape of the data. Few parameters: rows are
-//! cut into segments, each sums a gradient of its own. Many: no second gradient is affordable, so a slab of rows is
-//! turned into residuals, and tasks that own some classes each add up the whole slab.
+//! cut into segments, each sums a gradient of its own. Many: no second gradient is affordable, so a [`slab`] of rows is
+//! turned into residuals, and tasks that own a part of the gradient each add up the whole slab.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
 
 use super::problem::Problem;
-use super::products::{Arithmetic, Block, BlockBuffer, Weights};
-use crate::simd::{Kernels, TileScratch};
+use super::products::{Arithmetic, Block, BlockBuffer, GradientSums, Weights};
+use super::slab::Slab;
+use crate::simd::Kernels;
 
 /// Segments are multiples of the largest block.
-const SEGMENT_UNIT: usize = 256;
+pub(super) const SEGMENT_UNIT: usize = 256;
 const MAX_SEGMENTS: usize = 64;
-/// Parameters up to which segments hold gradients of their own.
-const SEGMENT_PARAMETERS: usize = 1 << 18;
-/// Rows whose gradient is summed in f32 before it is added to the f64 sum.
+/// Values of the gradients of all segments together, and how few segments are worth it.
+const SEGMENT_VALUES: usize = 1 << 24;
+const FEWEST_SEGMENTS: usize = 4;
+/// Classes from which slabs can share their work by classes.
+const MANY_CLASSES: usize = 128;
+/// Rows whose gradient is summed in f32 before it is added to the f64 sum; more where rows are sparse and that costs
+/// as much as they do.
 const FLUSH_ROWS: usize = 2048;
-/// Residuals of a slab: 32 MiB of f32.
-const SLAB_LOGITS: usize = 1 << 23;
+const SPARSE_FLUSH_ROWS: usize = 16_384;
+
+/// Rows whose gradient is summed in f32.
+pub(super) fn flush_rows(problem: &Problem<'_>) -> usize {
+    if problem.rows.is_sparse() { SPARSE_FLUSH_ROWS } else { FLUSH_ROWS }
+}
 
 /// What all parts of one pass share.
 pub(super) struct Pass<'p> {
@@ -35,31 +45,38 @@ pub(super) struct Pass<'p> {
 
 /// Sums of the pointwise losses and of their gradient, kept from pass to pass for their memory.
 #[derive(Debug)]
-pub(super) enum Sums {
-    BySegment { segment_rows: usize, segments: Vec<Segment>, spare: Mutex<Vec<Scratch>> },
-    ByClass { slab: Slab, gradient: Vec<f64> },
+pub(super) struct Sums {
+    parts: Parts,
+    strides: Strides,
+}
+
+/// Where in the sums of a gradient its values lie: class by class, of sparse rows feature by feature.
+#[derive(Debug)]
+struct Strides {
+    class: usize,
+    feature: usize,
+    /// Number of weights; biases follow.
+    weights: usize,
+}
+
+#[derive(Debug)]
+enum Parts {
+    Segments { segment_rows: usize, segments: Vec<Segment>, spare: Mutex<Vec<Scratch>> },
+    Slabs { slab: Slab, gradient: Vec<f64> },
 }
 
 impl Sums {
     pub(super) fn new(problem: &Problem<'_>) -> Self {
-        let (rows, classes) = (problem.rows.len(), problem.classes.max(1));
-        if problem.parameters() > SEGMENT_PARAMETERS {
-            let slab_rows =
-                (SLAB_LOGITS / classes).clamp(SEGMENT_UNIT, FLUSH_ROWS) / SEGMENT_UNIT * SEGMENT_UNIT;
-            let slab = Slab { rows: slab_rows.min(rows.max(1)), ..Slab::default() };
-            return Sums::ByClass { slab, gradient: Vec::new() };
-        }
-        let segments = rows.div_ceil(2 * SEGMENT_UNIT).clamp(1, MAX_SEGMENTS);
-        let segment_rows = rows.div_ceil(segments).next_multiple_of(SEGMENT_UNIT).max(SEGMENT_UNIT);
-        let segments = (0..rows.div_ceil(segment_rows)).map(|_| Segment::default()).collect();
-        Sums::BySegment { segment_rows, segments, spare: Mutex::default() }
+        let (features, classes) = (problem.rows.features(), problem.classes.max(1));
+        let (class, feature) = if problem.rows.is_sparse() { (1, classes) } else { (features, 1) };
+        Sums { parts: Parts::of(problem), strides: Strides { class, feature, weights: classes * features } }
     }
 
     /// Runs `pass` over all rows and returns the sum of the weighted losses.
     pub(super) fn run(&mut self, pass: &Pass<'_>) -> f64 {
         let rows = pass.problem.rows.len();
-        match self {
-            Sums::BySegment { segment_rows, segments, spare } => {
+        match &mut self.parts {
+            Parts::Segments { segment_rows, segments, spare } => {
                 let spare = &*spare;
                 segments.par_iter_mut().enumerate().for_each(|(i, segment)| {
                     // Buffers of a megabyte that come and go cost a fifth of a pass in page faults.
@@ -72,130 +89,109 @@ impl Sums {
                 });
                 segments.iter().map(|s| s.loss).sum()
             }
-            Sums::ByClass { slab, gradient } => {
+            Parts::Slabs { slab, gradient } => {
                 gradient.clear();
                 gradient.resize(pass.problem.parameters(), 0.0);
-                (0..rows)
-                    .step_by(slab.rows)
-                    .map(|start| slab.run(pass, start..(start + slab.rows).min(rows), gradient))
+                let starts = (0..rows).step_by(slab.rows());
+                starts
+                    .map(|start| slab.run(pass, start..(start + slab.rows()).min(rows), gradient))
                     .sum()
             }
         }
     }
 
-    /// Sum of the gradient at parameter `at`.
-    pub(super) fn gradient(&self, at: usize) -> f64 {
-        match self {
-            Sums::BySegment { segments, .. } => segments.iter().map(|s| s.gradient[at]).sum(),
-            Sums::ByClass { gradient, .. } => gradient[at],
+    /// Sum of the gradient in the weight of a class for a feature.
+    pub(super) fn weight(&self, class: usize, feature: usize) -> f64 {
+        self.at(class * self.strides.class + feature * self.strides.feature)
+    }
+
+    /// Sum of the gradient in the bias of a class.
+    pub(super) fn bias(&self, class: usize) -> f64 {
+        self.at(self.strides.weights + class)
+    }
+
+    fn at(&self, at: usize) -> f64 {
+        match &self.parts {
+            Parts::Segments { segments, .. } => segments.iter().map(|s| s.gradient[at]).sum(),
+            Parts::Slabs { gradient, .. } => gradient[at],
         }
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Segment {
-    loss: f64,
-    gradient: Vec<f64>,
-    recent: Vec<f32>,
+impl Parts {
+    fn of(problem: &Problem<'_>) -> Self {
+        let rows = problem.rows.len();
+        let Some(most) = affordable_segments(problem) else {
+            return Parts::Slabs { slab: Slab::new(problem), gradient: Vec::new() };
+        };
+        let segments = rows.div_ceil(2 * SEGMENT_UNIT).clamp(1, most);
+        let segment_rows = rows.div_ceil(segments).next_multiple_of(SEGMENT_UNIT).max(SEGMENT_UNIT);
+        let segments = (0..rows.div_ceil(segment_rows)).map(|_| Segment::default()).collect();
+        Parts::Segments { segment_rows, segments, spare: Mutex::default() }
+    }
+}
+
+/// How many gradients are affordable, `None` where slabs serve better: they cost no gradients, but need classes (features,
+/// of sparse rows) enough to share the work by.
+fn affordable_segments(problem: &Problem<'_>) -> Option<usize> {
+    let affordable = SEGMENT_VALUES / problem.parameters().max(1);
+    let is_shareable = problem.rows.is_sparse() || problem.classes >= MANY_CLASSES;
+    if affordable >= MAX_SEGMENTS {
+        Some(MAX_SEGMENTS)
+    } else if is_shareable || affordable < FEWEST_SEGMENTS {
+        None
+    } else {
+        Some(affordable)
+    }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+struct Segment {
+    loss: f64,
+    /// Weights, then biases.
+    gradient: Vec<f64>,
+    recent: GradientSums,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
     rows: BlockBuffer,
     logits: Vec<f32>,
-    tiles: TileScratch,
 }
 
 impl Segment {
-    fn run(&mut self, pass: &Pass<'_>, rows: std::ops::Range<usize>, scratch: &mut Scratch) {
+    fn run(&mut self, pass: &Pass<'_>, rows: Range<usize>, scratch: &mut Scratch) {
         let problem = pass.problem;
         let (classes, features) = (problem.classes, problem.rows.features());
         let block_rows = pass.arithmetic.block_rows();
         self.loss = 0.0;
         self.gradient.clear();
         self.gradient.resize(problem.parameters(), 0.0);
-        self.recent.clear();
-        self.recent.resize(classes * features, 0.0);
-        let mut unflushed = 0;
-        for start in rows.clone().step_by(block_rows) {
-            let end = (start + block_rows).min(rows.end);
-            let x = scratch.rows.load(&problem.rows, pass.centre, start..end, pass.arithmetic);
-            scratch.logits.resize((end - start) * classes, 0.0);
-            let z = scratch.logits.as_mut_slice();
-            self.loss += pass.residuals(x, start, z);
-            x.accumulate_gradient(z, classes, classes, &mut self.recent, &mut scratch.tiles);
-            let bias_gradient = &mut self.gradient[classes * features..];
-            for row in z.chunks_exact(classes) {
-                for (sum, &residual) in bias_gradient.iter_mut().zip(row) {
-                    *sum += f64::from(residual);
-                }
+        let (weight, bias) = self.gradient.split_at_mut(classes * features);
+        for rows in ranges(rows, flush_rows(problem)) {
+            self.recent.reset(classes, 0..features as u32, pass.arithmetic);
+            for rows in ranges(rows, block_rows) {
+                let x = scratch.rows.load(&problem.rows, pass.centre, rows.clone(), pass.arithmetic);
+                scratch.logits.resize(rows.len() * classes, 0.0);
+                let z = scratch.logits.as_mut_slice();
+                self.loss += pass.residuals(x, rows.start, z);
+                x.accumulate_gradient(z, classes, &mut self.recent);
+                add_rows(z, classes, bias);
             }
-            unflushed += end - start;
-            if unflushed >= FLUSH_ROWS || end == rows.end {
-                for (sum, recent) in self.gradient.iter_mut().zip(&mut self.recent) {
-                    *sum += f64::from(std::mem::take(recent));
-                }
-                unflushed = 0;
-            }
+            self.recent.add_to(weight);
         }
     }
 }
 
-/// Rows whose residuals are held together.
-#[derive(Debug, Default)]
-pub(super) struct Slab {
-    rows: usize,
-    blocks: Vec<BlockBuffer>,
-    z: Vec<f32>,
+/// `range` in pieces of `size`, the last one what is left.
+pub(super) fn ranges(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(size).map(move |start| start..(start + size).min(range.end))
 }
 
-impl Slab {
-    /// Adds the gradient of `rows` to `gradient` and returns their loss.
-    fn run(&mut self, pass: &Pass<'_>, rows: std::ops::Range<usize>, gradient: &mut [f64]) -> f64 {
-        let problem = pass.problem;
-        let (classes, features) = (problem.classes, problem.rows.features());
-        let block_rows = pass.arithmetic.block_rows();
-        self.z.resize(rows.len() * classes, 0.0);
-        self.blocks.resize_with(rows.len().div_ceil(block_rows), BlockBuffer::default);
-        let loaded: Vec<(f64, Block<'_>)> = self
-            .blocks
-            .par_iter_mut()
-            .zip(self.z.par_chunks_mut(block_rows * classes))
-            .enumerate()
-            .map(|(block, (buffer, z))| {
-                let start = rows.start + block * block_rows;
-                let end = (start + block_rows).min(rows.end);
-                let x = buffer.load(&problem.rows, pass.centre, start..end, pass.arithmetic);
-                (pass.residuals(x, start, z), x)
-            })
-            .collect();
-        let (weight, bias) = gradient.split_at_mut(classes * features);
-        let tile_classes = pass.arithmetic.tile_classes();
-        let z = &self.z;
-        weight
-            .par_chunks_mut((tile_classes * features).max(1))
-            .zip(bias.par_chunks_mut(tile_classes))
-            .enumerate()
-            .for_each_init(
-                Default::default,
-                |(recent, scratch): &mut (Vec<f32>, _), (tile, (weight, bias))| {
-                    let first = tile * tile_classes;
-                    recent.clear();
-                    recent.resize(weight.len(), 0.0);
-                    for ((_, x), z) in loaded.iter().zip(z.chunks(block_rows * classes)) {
-                        x.accumulate_gradient(&z[first..], classes, bias.len(), recent, scratch);
-                    }
-                    for (sum, &recent) in weight.iter_mut().zip(recent.iter()) {
-                        *sum += f64::from(recent);
-                    }
-                    for row in z.chunks_exact(classes) {
-                        for (sum, &residual) in bias.iter_mut().zip(&row[first..]) {
-                            *sum += f64::from(residual);
-                        }
-                    }
-                },
-            );
-        loaded.iter().map(|(loss, _)| loss).sum()
+/// Adds the rows of `z`, `classes` values each, to `sums`.
+pub(super) fn add_rows(z: &[f32], classes: usize, sums: &mut [f64]) {
+    for row in z.chunks_exact(classes) {
+        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
     }
 }
 

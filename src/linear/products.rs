@@ -1,7 +1,12 @@
 //! The two products of a pass, logits and gradient, in the arithmetic that suits the machine and the shape.
 
+use std::ops::Range;
+
 use super::rows::Rows;
-use crate::simd::{Kernels, PackedWeights, Precision, TileKernels, TileRows, TileScratch, TileWeights};
+use crate::matrix::{SparseRef, SparseRows};
+use crate::simd::{
+    FeatureMajor, Kernels, PackedWeights, Precision, TileKernels, TileRows, TileScratch, TileWeights,
+};
 
 /// How the products of a pass are taken.
 #[derive(Debug, Clone, Copy)]
@@ -10,22 +15,34 @@ pub(super) enum Arithmetic {
     Single(&'static Kernels),
     /// Two bf16 parts a float, f32 sums: logits exact to about 1e-6 of the sum of their terms' sizes.
     Split(&'static Kernels, &'static TileKernels),
+    /// f32 over the stored values of sparse rows.
+    Sparse(&'static Kernels),
 }
 
 impl Arithmetic {
-    /// The fastest one for so many classes.
-    pub(super) fn fastest(kernels: &'static Kernels, classes: usize) -> Self {
+    /// The fastest one for these rows and so many classes.
+    pub(super) fn fastest(kernels: &'static Kernels, rows: &Rows<'_>, classes: usize) -> Self {
         match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, classes)) {
-            Some(tiles) => Arithmetic::Split(kernels, tiles),
-            None => Arithmetic::Single(kernels),
+            Some(tiles) if !rows.is_sparse() => Arithmetic::Split(kernels, tiles),
+            _ => Arithmetic::in_f32(kernels, rows),
         }
+    }
+
+    /// The one in f32 throughout.
+    pub(super) fn in_f32(kernels: &'static Kernels, rows: &Rows<'_>) -> Self {
+        if rows.is_sparse() { Arithmetic::Sparse(kernels) } else { Arithmetic::Single(kernels) }
+    }
+
+    /// Whether it is in f32 throughout.
+    pub(super) fn is_in_f32(self) -> bool {
+        !matches!(self, Arithmetic::Split(..))
     }
 
     /// Rows multiplied together: with up to 4,096 features 64 of them stay in a second-level cache between the two
     /// products; tiles are so fast that moving their sums asks for more.
     pub(super) fn block_rows(self) -> usize {
         match self {
-            Arithmetic::Single(_) => 64,
+            Arithmetic::Single(_) | Arithmetic::Sparse(_) => 64,
             Arithmetic::Split(..) => 256,
         }
     }
@@ -33,14 +50,14 @@ impl Arithmetic {
     /// Classes whose gradient is summed together over many rows.
     pub(super) fn tile_classes(self) -> usize {
         match self {
-            Arithmetic::Single(_) => 32,
+            Arithmetic::Single(_) | Arithmetic::Sparse(_) => 32,
             Arithmetic::Split(..) => 128,
         }
     }
 
-    fn kernels(self) -> &'static Kernels {
+    pub(super) fn kernels(self) -> &'static Kernels {
         match self {
-            Arithmetic::Single(kernels) | Arithmetic::Split(kernels, _) => kernels,
+            Arithmetic::Single(kernels) | Arithmetic::Split(kernels, _) | Arithmetic::Sparse(kernels) => kernels,
         }
     }
 }
@@ -50,6 +67,7 @@ impl Arithmetic {
 pub(super) struct Weights {
     single: PackedWeights,
     split: TileWeights,
+    sparse: FeatureMajor,
 }
 
 impl Weights {
@@ -60,6 +78,10 @@ impl Weights {
             Arithmetic::Split(_, tiles) => {
                 tiles.pack_weights(w, classes, features, Precision::Split, &mut self.split);
             }
+            Arithmetic::Sparse(kernels) => {
+                kernels.reset_feature_major(features, classes, &mut self.sparse);
+                self.sparse.transpose_from(w);
+            }
         }
     }
 }
@@ -69,6 +91,7 @@ impl Weights {
 pub(super) enum Block<'b> {
     Single { kernels: &'static Kernels, x: &'b [f32], features: usize },
     Split { tiles: &'static TileKernels, x: &'b TileRows },
+    Sparse { kernels: &'static Kernels, x: SparseRef<'b> },
 }
 
 /// The memory of a [`Block`].
@@ -76,6 +99,7 @@ pub(super) enum Block<'b> {
 pub(super) struct BlockBuffer {
     x: Vec<f32>,
     tiles: TileRows,
+    sparse: SparseRows,
 }
 
 impl BlockBuffer {
@@ -87,14 +111,38 @@ impl BlockBuffer {
         range: std::ops::Range<usize>,
         arithmetic: Arithmetic,
     ) -> Block<'b> {
-        let features = rows.features();
+        if let Arithmetic::Sparse(kernels) = arithmetic {
+            return Block::Sparse { kernels, x: rows.sparse_block(range.start, range.end, &mut self.sparse) };
+        }
         let x = rows.block(arithmetic.kernels(), centre, range.start, range.end, &mut self.x);
+        Block::of_dense(x, rows.features(), &mut self.tiles, arithmetic)
+    }
+
+    /// The rows at `positions` minus `centre`.
+    pub(super) fn gather<'b>(
+        &'b mut self,
+        rows: &Rows<'b>,
+        centre: Option<&[f32]>,
+        positions: &[usize],
+        arithmetic: Arithmetic,
+    ) -> Block<'b> {
+        if let Arithmetic::Sparse(kernels) = arithmetic {
+            return Block::Sparse { kernels, x: rows.gather_sparse(positions.iter().copied(), &mut self.sparse) };
+        }
+        self.x.resize(positions.len() * rows.features(), 0.0);
+        rows.gather_into(arithmetic.kernels(), centre, positions, &mut self.x);
+        Block::of_dense(&self.x, rows.features(), &mut self.tiles, arithmetic)
+    }
+}
+
+impl<'b> Block<'b> {
+    fn of_dense(x: &'b [f32], features: usize, buffer: &'b mut TileRows, arithmetic: Arithmetic) -> Self {
         match arithmetic {
-            Arithmetic::Single(kernels) => Block::Single { kernels, x, features },
             Arithmetic::Split(_, tiles) => {
-                tiles.prepare_rows(x, features, Precision::Split, &mut self.tiles);
-                Block::Split { tiles, x: &self.tiles }
+                tiles.prepare_rows(x, features, Precision::Split, buffer);
+                Block::Split { tiles, x: buffer }
             }
+            Arithmetic::Single(kernels) | Arithmetic::Sparse(kernels) => Block::Single { kernels, x, features },
         }
     }
 }
@@ -107,23 +155,74 @@ impl Block<'_> {
                 kernels.logits(x, features, &weights.single, bias, z, bias.len())
             }
             Block::Split { tiles, x } => tiles.logits(x, &weights.split, bias, z, bias.len()),
+            Block::Sparse { kernels, x } => kernels.sparse_logits(x, &weights.sparse, bias, z, bias.len()),
         }
     }
 
-    /// `g[c, d] += sum over rows of r[row * stride + c] x[row, d]` for `classes` classes.
-    pub(super) fn accumulate_gradient(
-        self,
-        r: &[f32],
-        stride: usize,
-        classes: usize,
-        g: &mut [f32],
-        scratch: &mut TileScratch,
-    ) {
+    /// `sum over rows of r[row * stride + c] x[row, d]` added to `sums` for all their classes, or for the features
+    /// `columns` of a sparse block.
+    pub(super) fn accumulate_gradient(self, r: &[f32], stride: usize, sums: &mut GradientSums) {
+        let GradientSums { classes, columns, by_class, by_feature, scratch, .. } = sums;
         match self {
             Block::Single { kernels, x, features } => {
-                kernels.accumulate_gradient(r, stride, classes, x, features, g)
+                kernels.accumulate_gradient(r, stride, *classes, x, features, by_class)
             }
-            Block::Split { tiles, x } => tiles.accumulate_gradient(r, stride, classes, x, g, scratch),
+            Block::Split { tiles, x } => {
+                tiles.accumulate_gradient(r, stride, *classes, x, by_class, scratch)
+            }
+            Block::Sparse { kernels, x } => {
+                kernels.accumulate_sparse_gradient(r, stride, x, columns.clone(), by_feature);
+            }
+        }
+    }
+}
+
+/// f32 sums of a part of the gradient: of some classes, or for sparse rows of some features. Kept for their memory.
+#[derive(Debug, Default)]
+pub(super) struct GradientSums {
+    classes: usize,
+    columns: Range<u32>,
+    is_by_feature: bool,
+    by_class: Vec<f32>,
+    by_feature: FeatureMajor,
+    scratch: TileScratch,
+}
+
+impl GradientSums {
+    /// Makes them 0: `classes` classes by the features `columns`.
+    pub(super) fn reset(&mut self, classes: usize, columns: Range<u32>, arithmetic: Arithmetic) {
+        if let Arithmetic::Sparse(kernels) = arithmetic {
+            kernels.reset_feature_major(columns.len(), classes, &mut self.by_feature);
+        } else {
+            self.by_class.clear();
+            self.by_class.resize(classes * columns.len(), 0.0);
+        }
+        self.is_by_feature = matches!(arithmetic, Arithmetic::Sparse(_));
+        (self.classes, self.columns) = (classes, columns);
+    }
+
+    /// Adds them to sums in f64 (class by class, of sparse rows feature by feature).
+    pub(super) fn add_to(&self, into: &mut [f64]) {
+        let add = |into: &mut [f64], recent: &[f32]| {
+            into.iter_mut().zip(recent).for_each(|(sum, &recent)| *sum += f64::from(recent));
+        };
+        if self.is_by_feature {
+            let features = into.chunks_exact_mut(self.classes).enumerate();
+            features.for_each(|(feature, into)| add(into, self.by_feature.feature(feature)));
+        } else {
+            add(into, &self.by_class);
+        }
+    }
+
+    /// Writes them to `out`, class by class.
+    pub(super) fn copy_to(&self, out: &mut [f32]) {
+        if !self.is_by_feature {
+            return out.copy_from_slice(&self.by_class);
+        }
+        let features = self.columns.len();
+        for feature in 0..features {
+            let sums = self.by_feature.feature(feature).iter().enumerate();
+            sums.for_each(|(class, &sum)| out[class * features + feature] = sum);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::products::Arithmetic;
-use super::solver::metric::{Form, form};
+use super::solver::second_moments::Form;
 use super::stages;
 use crate::simd::{Isa, Kernels};
 
@@ -25,10 +25,11 @@ impl Route {
     /// How `problem` is fitted from a cold start.
     pub fn of(problem: &Problem<'_>, kernels: &'static Kernels) -> Self {
         let rows = problem.rows.len();
+        let arithmetic = Arithmetic::fastest(kernels, &problem.rows, problem.classes);
         Route {
-            in_split_floats: matches!(Arithmetic::fastest(kernels, problem.classes), Arithmetic::Split(..)),
+            in_split_floats: !arithmetic.is_in_f32(),
             isa: kernels.isa(),
-            metric: form(rows, problem.rows.features()),
+            metric: Form::of(&problem.rows),
             rows,
             samples: stages::sizes(rows),
         }

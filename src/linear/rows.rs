@@ -1,6 +1,6 @@
 //! Rows of a feature matrix as f32 blocks, the form in which kernels take them.
 
-use crate::matrix::{MatRef, Matrix};
+use crate::matrix::{Dtype, MatRef, Matrix, SparseRef, SparseRows};
 use crate::simd::Kernels;
 
 /// All rows of a matrix, or a chosen list of them, without a copy of the matrix.
@@ -34,6 +34,16 @@ impl<'a> Rows<'a> {
     /// Number of features D.
     pub fn features(&self) -> usize {
         self.matrix.cols()
+    }
+
+    /// Whether only values other than 0 are stored.
+    pub fn is_sparse(&self) -> bool {
+        self.matrix.dtype() == Dtype::Sparse
+    }
+
+    /// Stored values a row, on average over the matrix.
+    pub fn entries_a_row(&self) -> f64 {
+        self.matrix.stored() as f64 / self.matrix.rows().max(1) as f64
     }
 
     /// The matrix that this is a view of.
@@ -74,6 +84,47 @@ impl<'a> Rows<'a> {
         buffer.resize((end - start) * self.features(), 0.0);
         self.copy_block(kernels, centre, start, buffer);
         buffer
+    }
+
+    /// Rows `start..end` of a sparse view, borrowed where they lie together, else gathered in `buffer`.
+    pub fn sparse_block<'b>(&self, start: usize, end: usize, buffer: &'b mut SparseRows) -> SparseRef<'b>
+    where
+        'a: 'b,
+    {
+        if self.index.is_none()
+            && let MatRef::Sparse(rows) = self.matrix.row_range(start, end)
+        {
+            return rows;
+        }
+        self.gather_sparse(start..end, buffer)
+    }
+
+    /// The rows of a sparse view at `positions`, in that order, in `buffer`.
+    pub fn gather_sparse<'b>(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        buffer: &'b mut SparseRows,
+    ) -> SparseRef<'b> {
+        buffer.clear();
+        for position in positions {
+            if let MatRef::Sparse(row) = self.values(position) {
+                buffer.append(row);
+            }
+        }
+        buffer.range(0, buffer.rows())
+    }
+
+    /// Calls `visit` with the feature and value of what is stored at `position` of this view.
+    pub fn for_each_entry(&self, position: usize, mut visit: impl FnMut(usize, f32)) {
+        match self.values(position) {
+            MatRef::F32(values) => values.iter().enumerate().for_each(|(at, &x)| visit(at, x)),
+            MatRef::F16(values) => values.iter().enumerate().for_each(|(at, x)| visit(at, x.to_f32())),
+            MatRef::Bf16(values) => values.iter().enumerate().for_each(|(at, x)| visit(at, x.to_f32())),
+            MatRef::Sparse(row) => {
+                let (columns, values) = row.entries();
+                columns.iter().zip(values).for_each(|(&at, &x)| visit(at as usize, x));
+            }
+        }
     }
 
     /// The rows from `start` on minus `centre` (D values) into `out`, as many as it has room for.

@@ -124,7 +124,7 @@ impl Validation<'_> {
         theta: &[f32],
         weighted: &WeightedSample<'_>,
         recipe: &Recipe,
-        kernels: &Kernels,
+        kernels: &'static Kernels,
         full: bool,
     ) -> Result<Evaluation> {
         let probabilities = self.probabilities(theta, weighted, recipe, &Prior::AsTrained, kernels)?;
@@ -142,7 +142,7 @@ impl Validation<'_> {
         theta: &[f32],
         weighted: &WeightedSample<'_>,
         recipe: &Recipe,
-        kernels: &Kernels,
+        kernels: &'static Kernels,
     ) -> f64 {
         let scored = self
             .probabilities(theta, weighted, recipe, &Prior::Uniform, kernels)
@@ -157,7 +157,7 @@ impl Validation<'_> {
         weighted: &WeightedSample<'_>,
         recipe: &Recipe,
         prior: &Prior,
-        kernels: &Kernels,
+        kernels: &'static Kernels,
     ) -> Result<Vec<f32>> {
         let mut values = model_of(theta, self.rows.features(), recipe.loss).logits_of(self.rows, kernels);
         let shares = training_shares(&weighted.counts);

@@ -108,6 +108,19 @@ impl<'a> SparseRef<'a> {
         (&self.columns[range.clone()], &self.values[range])
     }
 
+    /// One more than the largest column of these rows, 0 without entries.
+    pub fn width(self) -> usize {
+        // Columns ascend within a row.
+        self.iter().filter_map(|(columns, _)| columns.last()).max().map_or(0, |&column| column as usize + 1)
+    }
+
+    /// Entries of a row in the columns of a range.
+    pub fn row_within(self, row: usize, range: std::ops::Range<u32>) -> (&'a [u32], &'a [f32]) {
+        let (columns, values) = self.row(row);
+        let inside = columns.partition_point(|&c| c < range.start)..columns.partition_point(|&c| c < range.end);
+        (&columns[inside.clone()], &values[inside])
+    }
+
     /// The value of a row in a column.
     pub fn get(self, row: usize, column: usize) -> f32 {
         let (columns, values) = self.row(row);
@@ -133,6 +146,9 @@ mod tests {
         let seen: Vec<_> = copy.range(0, 3).iter().map(|(columns, _)| columns.to_vec()).collect();
         assert_eq!(seen, [vec![], vec![0], vec![1, 4]]);
         assert_eq!(copy.range(1, 2).entries(), (&[0u32][..], &[5.0f32][..]));
+        assert_eq!((rows.range(0, 1).width(), rows.range(1, 2).width()), (5, 0));
+        assert_eq!(rows.range(0, 3).row_within(0, 2..5), (&[4u32][..], &[3.0f32][..]));
+        assert_eq!(rows.range(0, 3).row_within(2, 1..5).0, []);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::train::{TrialSummary, count_spread};
 use crate::labels::{ClassCounts, LabelMap};
 use crate::linear::certificate::Certificate;
 use crate::linear::route::Route;
-use crate::linear::solver::metric::Form;
+use crate::linear::solver::second_moments::Form;
 use crate::metrics::Evaluation;
 use crate::weighting::WeightSummary;
 
@@ -17,6 +17,9 @@ pub fn route_line(route: &Route, given: usize) -> String {
     line += &match route.metric {
         Form::OfFeatures { rows, features } => {
             format!("the products of {} features over {} rows", count(features), count(rows))
+        }
+        Form::OfSomeFeatures { rows, features } => {
+            format!("the products of the {} most varied features over {} rows", count(features), count(rows))
         }
         Form::OfRows { rows } => format!("the products of {} rows", count(rows)),
     };

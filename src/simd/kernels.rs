@@ -1,8 +1,12 @@
 //! The public face of the kernels: shapes are checked here, so that the code behind may rely on them.
 
+use std::ops::Range;
+
 use super::pack::PackedWeights;
+use super::sparse::FeatureMajor;
 use super::table::Table;
 use super::{Isa, TileKernels, area, scalar};
+use crate::matrix::SparseRef;
 use half::{bf16, f16};
 
 /// The kernels of one instruction set. Matrices are row-major f32 without gaps unless a stride is given.
@@ -171,6 +175,49 @@ impl Kernels {
             // SAFETY: shapes checked above, features > 0; the table's instruction set is available.
             unsafe { (self.0.accumulate_gradient)(r, stride, classes, x, features, g) }
         }
+    }
+
+    /// Makes `values` `features x classes` zeros, laid out for the sparse products of this instruction set.
+    pub fn reset_feature_major(&self, features: usize, classes: usize, values: &mut FeatureMajor) {
+        values.reset(features, classes, self.0.lanes);
+    }
+
+    /// `z[r * stride + c] = x_r . w_c + bias_c` for sparse rows. Columns from the number of classes to `stride` keep
+    /// their values.
+    pub fn sparse_logits(
+        &self,
+        x: SparseRef<'_>,
+        weights: &FeatureMajor,
+        bias: &[f32],
+        z: &mut [f32],
+        stride: usize,
+    ) {
+        assert!(weights.is_laid_out_for(self.0.lanes), "weights laid out for another instruction set");
+        assert_eq!(weights.classes(), bias.len(), "one bias a class");
+        assert!(stride >= bias.len(), "{} classes in rows of {stride}", bias.len());
+        assert!(z.len() >= area(x.rows(), stride), "too few logits");
+        assert!(x.width() <= weights.features(), "an entry in column {} of {}", x.width(), weights.features());
+        // SAFETY: shapes and columns checked above; the table's instruction set is available.
+        unsafe { (self.0.sparse_logits)(x, weights, bias, z, stride) }
+    }
+
+    /// `g[d - columns.start, c] += sum over rows of r[row * stride + c] * x[row, d]` for the features `columns`: rows
+    /// `columns` of the gradient X^T R, of which `g` has as many features and the classes.
+    pub fn accumulate_sparse_gradient(
+        &self,
+        r: &[f32],
+        stride: usize,
+        x: SparseRef<'_>,
+        columns: Range<u32>,
+        g: &mut FeatureMajor,
+    ) {
+        assert!(g.is_laid_out_for(self.0.lanes), "a gradient laid out for another instruction set");
+        assert!(stride >= g.classes(), "{} classes in rows of {stride}", g.classes());
+        assert!(columns.len() <= g.features(), "{} features of {}", columns.len(), g.features());
+        let needed = if x.rows() == 0 { 0 } else { area(x.rows() - 1, stride) + g.classes() };
+        assert!(r.len() >= needed, "too few residuals");
+        // SAFETY: shapes checked above, columns outside the range are left out; the table's instruction set is available.
+        unsafe { (self.0.accumulate_sparse_gradient)(r, stride, x, columns, g) }
     }
 
     /// `g[a * features + b] += sum over rows of weighted[row, a] * x[row, b]` for `a <= b`; what comes below the

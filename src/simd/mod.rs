@@ -16,6 +16,7 @@ mod gemm;
 mod isa;
 mod kernels;
 mod lanes;
+mod lines;
 mod math;
 mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
@@ -23,6 +24,7 @@ mod neon;
 mod pack;
 mod rows;
 mod scalar;
+mod sparse;
 mod table;
 mod terms;
 mod tiles;
@@ -31,6 +33,7 @@ mod vector;
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use pack::PackedWeights;
+pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 
 use table::kernel_table;

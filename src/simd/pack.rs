@@ -1,10 +1,12 @@
 //! Weights laid out for the logits kernel.
 
+use super::lines::Lines;
+
 /// Class-major weights re-ordered into panels of classes: within a panel the weights of one feature lie side by
 /// side, one lane a class. The buffer is reused from one packing to the next.
 #[derive(Debug, Clone, Default)]
 pub struct PackedWeights {
-    lines: Vec<Line>,
+    lines: Lines,
     remaining: Vec<f32>,
     classes: usize,
     features: usize,
@@ -13,11 +15,6 @@ pub struct PackedWeights {
     wide_width: usize,
     panel_classes: usize,
 }
-
-/// One cache line, so that no vector of a panel straddles two.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
 
 impl PackedWeights {
     /// An empty buffer.
@@ -53,22 +50,12 @@ impl PackedWeights {
 
     /// The panel that starts with `class`: features x width, zero where there is no class.
     pub(super) fn panel(&self, class: usize) -> &[f32] {
-        &self.values()[class * self.features..][..self.features * self.panel_width(class)]
+        &self.lines.values()[class * self.features..][..self.features * self.panel_width(class)]
     }
 
     /// Weights of the classes behind the panels, class-major.
     pub(super) fn remaining(&self) -> &[f32] {
         &self.remaining
-    }
-
-    fn values(&self) -> &[f32] {
-        // SAFETY: a line is sixteen f32 without padding.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 16) }
-    }
-
-    fn values_mut(&mut self) -> &mut [f32] {
-        // SAFETY: a line is sixteen f32 without padding, and any bits are an f32.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 16) }
     }
 
     /// Packs `w` (classes x features) for vectors of `lanes` lanes, `vectors` of them in a wide panel.
@@ -82,7 +69,7 @@ impl PackedWeights {
         self.panel_classes = classes - in_dots;
         self.wide_classes = self.panel_classes / self.wide_width * self.wide_width;
         let values = self.panel_classes.next_multiple_of(lanes) * features;
-        self.lines.resize(values.div_ceil(16), Line([0.0; 16]));
+        self.lines.resize(values);
         self.remaining.clear();
         self.remaining.extend_from_slice(&w[self.panel_classes * features..]);
 
@@ -91,7 +78,7 @@ impl PackedWeights {
             let width = self.panel_width(class);
             let present = width.min(self.panel_classes - class);
             let rows = &w[class * features..(class + present) * features];
-            let panel = &mut self.values_mut()[class * features..][..features * width];
+            let panel = &mut self.lines.values_mut()[class * features..][..features * width];
             transpose(rows, features, panel, width);
             class += width;
         }

@@ -1,7 +1,11 @@
 //! The kernel table: one set of function pointers an instruction set, made from the generic kernels.
 
+use std::ops::Range;
+
 use super::pack::PackedWeights;
+use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
+use crate::matrix::SparseRef;
 use half::{bf16, f16};
 
 #[allow(clippy::type_complexity)] // the signatures of the methods of `Kernels`
@@ -12,6 +16,8 @@ pub(super) struct Table {
     pub vectors: usize,
     pub logits: unsafe fn(&[f32], &PackedWeights, &[f32], &mut [f32], usize, usize),
     pub accumulate_gradient: unsafe fn(&[f32], usize, usize, &[f32], usize, &mut [f32]),
+    pub sparse_logits: unsafe fn(SparseRef<'_>, &FeatureMajor, &[f32], &mut [f32], usize),
+    pub accumulate_sparse_gradient: unsafe fn(&[f32], usize, SparseRef<'_>, Range<u32>, &mut FeatureMajor),
     pub accumulate_gram: unsafe fn(&[f32], &[f32], usize, &mut [f32]),
     pub multiply_adds: unsafe fn(usize) -> f32,
     pub minus: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -35,9 +41,11 @@ macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
-            use super::super::{gemm, pack::PackedWeights, rows, table::Table, vector};
+            use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::*;
+            use crate::matrix::SparseRef;
             use half::{bf16, f16};
+            use std::ops::Range;
 
             super::super::table::compiled! {
                 ($(#[target_feature(enable = $features)])?)
@@ -46,6 +54,12 @@ macro_rules! kernel_table {
                 fn accumulate_gradient(
                     r: &[f32], stride: usize, classes: usize, x: &[f32], features: usize, g: &mut [f32]
                 ) = gemm::accumulate_gradient::<$lanes, $rows, $vectors, false>(r, stride, classes, x, features, g);
+                fn sparse_logits(
+                    x: SparseRef<'_>, weights: &FeatureMajor, bias: &[f32], z: &mut [f32], stride: usize
+                ) = sparse::logits::<$lanes>(x, weights, bias, z, stride);
+                fn accumulate_sparse_gradient(
+                    r: &[f32], stride: usize, x: SparseRef<'_>, columns: Range<u32>, g: &mut FeatureMajor
+                ) = sparse::accumulate_gradient::<$lanes>(r, stride, x, columns, g);
                 fn accumulate_gram(weighted: &[f32], x: &[f32], features: usize, g: &mut [f32])
                     = gemm::accumulate_gradient::<$lanes, $rows, $vectors, true>(
                         weighted, features, features, x, features, g
@@ -76,6 +90,8 @@ macro_rules! kernel_table {
                 vectors: $vectors,
                 logits,
                 accumulate_gradient,
+                sparse_logits,
+                accumulate_sparse_gradient,
                 accumulate_gram,
                 multiply_adds,
                 minus,

@@ -2,18 +2,13 @@
 //!
 //! For class c it is `curvature_c S + l2 I` with one second-moment matrix `S` of the features for all classes (the
 //! bound of Boehning 1992 has this form). Classes of similar curvature share one Cholesky factor: a metric that is
-//! wrong by a factor of two costs L-BFGS next to nothing. Many more features than a matrix of their products can hold
-//! are treated through rows instead: `(k X^T X + l I)^-1 = (I - X^T (X X^T + l/k I)^-1 X) / l`.
+//! wrong by a factor of two costs L-BFGS next to nothing. What `S` is made of for a shape, [`super::second_moments`] says.
 
 use super::factor::InverseFactor;
-use crate::linear::gram::weighted_covariance;
+use super::second_moments::{Form, SecondMoments};
 use crate::linear::objective::Objective;
-use crate::simd::{Kernels, PackedWeights};
+use crate::simd::Kernels;
 
-/// Feature count up to which the matrix of their second moments is factored.
-const MOST_FEATURES: usize = 4096;
-/// Rows that stand for all in the row form.
-const MOST_ROWS: usize = 2048;
 /// Classes whose curvatures lie within this ratio share a factor.
 const LEVEL_RATIO: f64 = 4.0;
 /// Levels at most; beyond, the ratio widens.
@@ -24,32 +19,6 @@ const START_SCALE: f64 = 0.3;
 /// Share of the curvature at the start that is kept when the metric is renewed: where rows are saturated now, the next
 /// step may bring them back.
 const KEPT: f64 = 0.1;
-
-/// What a metric is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// A matrix of the products of all features.
-    OfFeatures {
-        /// Rows that it is summed over.
-        rows: usize,
-        /// Number of features D.
-        features: usize,
-    },
-    /// A matrix of the products of some rows.
-    OfRows {
-        /// Number of them.
-        rows: usize,
-    },
-}
-
-/// The form of a metric for a shape.
-pub fn form(rows: usize, features: usize) -> Form {
-    if features > MOST_FEATURES {
-        Form::OfRows { rows: rows.min(MOST_ROWS) }
-    } else {
-        Form::OfFeatures { rows: rows.min((16 * features).max(8192)), features }
-    }
-}
 
 /// Second moments of the features and curvatures of the classes; what a metric is made of for any l2.
 #[derive(Debug)]
@@ -95,12 +64,11 @@ fn class_curvatures(objective: &Objective<'_>) -> Vec<f64> {
 /// the total weight.
 fn sample(objective: &Objective<'_>) -> (Vec<usize>, Vec<f32>) {
     let problem = objective.problem();
-    let (rows, features) = (problem.rows.len(), problem.rows.features());
     let total = objective.moments().total_weight;
-    let (Form::OfFeatures { rows: most, .. } | Form::OfRows { rows: most }) = form(rows, features);
-    if rows <= most {
+    let most = Form::of(&problem.rows).rows();
+    if problem.rows.len() <= most {
         let weights = problem.weights.iter().map(|&w| (f64::from(w) / total) as f32).collect();
-        return ((0..rows).collect(), weights);
+        return ((0..problem.rows.len()).collect(), weights);
     }
     let mut positions = Vec::with_capacity(most);
     let mut passed = 0.0;
@@ -177,12 +145,14 @@ impl Preconditioner {
     /// What [`Preconditioner::renew`] costs in passes over the rows, by their floating-point operations.
     fn passes_a_renewal_costs(&self, objective: &Objective<'_>) -> usize {
         let problem = objective.problem();
-        let (features, classes) = (problem.rows.features() as f64, problem.classes as f64);
+        let (stored, classes) = (problem.rows.entries_a_row(), problem.classes as f64);
         let sampled = self.start.as_ref().map_or(0, |start| start.positions.len()) as f64;
-        let size = if features <= MOST_FEATURES as f64 { features } else { sampled };
+        let form = Form::of(&problem.rows);
         let levels = self.metric.as_ref().map_or(1, |metric| metric.levels.len()) as f64;
-        let renewal = 2.0 * sampled * features * (size + classes) + levels * size.powi(3);
-        let pass = 4.0 * problem.rows.len() as f64 * features * classes;
+        // A row meets every feature (row) of the products, of sparse rows every entry of its own.
+        let partners = if problem.rows.is_sparse() { stored } else { form.size() as f64 };
+        let renewal = 2.0 * sampled * stored * (partners + classes) + levels * (form.size() as f64).powi(3);
+        let pass = 4.0 * problem.rows.len() as f64 * stored * classes;
         (renewal / pass.max(1.0)).ceil() as usize
     }
 
@@ -214,27 +184,11 @@ struct Level {
     factor: Option<InverseFactor>,
 }
 
-#[derive(Debug)]
-enum SecondMoments {
-    /// `D x D`, upper triangle.
-    OfFeatures(Vec<f32>),
-    /// Centred rows times the root of their weight, and the products of each two.
-    OfRows { rows: Vec<f32>, packed: Box<PackedWeights>, products: Vec<f32> },
-}
-
 impl Metric {
     /// The metric of `curvature`; [`Metric::set_l2`] makes it ready.
     fn new(objective: &Objective<'_>, curvature: &Curvature) -> Self {
-        let (problem, kernels) = (objective.problem(), objective.kernels());
-        let features = problem.rows.features();
-        let (positions, weights) = (&curvature.positions, &curvature.weights);
-        let (moments, mean) = if features <= MOST_FEATURES {
-            let centre = objective.centre();
-            let (covariance, mean) = weighted_covariance(&problem.rows, centre, positions, weights, kernels);
-            (SecondMoments::OfFeatures(covariance), mean)
-        } else {
-            SecondMoments::of_rows(objective, curvature)
-        };
+        let features = objective.problem().rows.features();
+        let (moments, mean) = SecondMoments::of(objective, &curvature.positions, &curvature.weights);
         let mut metric = Metric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
         metric.set_classes(&curvature.classes, objective.decays().1);
         metric
@@ -278,7 +232,7 @@ impl Metric {
             for &class in &level.classes {
                 rows.extend_from_slice(&weight[class * features..][..features]);
             }
-            self.moments.solve(factor, level.ridge, &mut rows, kernels);
+            self.moments.solve(factor, level.curvature, level.ridge, &mut rows, kernels);
             for (&class, row) in level.classes.iter().zip(rows.chunks_exact(features.max(1))) {
                 weight[class * features..][..features].copy_from_slice(row);
             }
@@ -310,86 +264,6 @@ fn levels(curvatures: &[f64]) -> Vec<Level> {
         level.curvature = ends.sqrt();
     }
     levels
-}
-
-impl SecondMoments {
-    /// The row form, and the mean of the rows in the coordinates of the objective.
-    fn of_rows(objective: &Objective<'_>, curvature: &Curvature) -> (Self, Vec<f32>) {
-        let (problem, kernels) = (objective.problem(), objective.kernels());
-        let features = problem.rows.features();
-        let size = curvature.positions.len();
-        let mut rows = vec![0.0; size * features];
-        problem.rows.gather_into(kernels, objective.centre(), &curvature.positions, &mut rows);
-        let mut mean = vec![0.0; features];
-        kernels.accumulate_gradient(&curvature.weights, 1, 1, &rows, features, &mut mean);
-        for (row, &weight) in rows.chunks_exact_mut(features).zip(&curvature.weights) {
-            kernels.axpy(-1.0, &mean, row);
-            let root = weight.max(0.0).sqrt();
-            row.iter_mut().for_each(|x| *x *= root);
-        }
-        let mut packed = Box::<PackedWeights>::default();
-        kernels.pack_weights(&rows, size, features, &mut packed);
-        let mut products = vec![0.0; size * size];
-        multiply(&rows, features, &packed, &mut products, kernels);
-        (SecondMoments::OfRows { rows, packed, products }, mean)
-    }
-
-    fn matrix(&self) -> &[f32] {
-        match self {
-            SecondMoments::OfFeatures(matrix) => matrix,
-            SecondMoments::OfRows { products, .. } => products,
-        }
-    }
-
-    fn mean_variance(&self, features: usize) -> f64 {
-        let size = self.matrix().len().isqrt();
-        let trace: f64 = (0..size).map(|i| f64::from(self.matrix()[i * size + i])).sum();
-        trace / features.max(1) as f64
-    }
-
-    fn factor(&self, curvature: f64, ridge: f64, kernels: &Kernels) -> Option<InverseFactor> {
-        let size = self.matrix().len().isqrt();
-        // In the row form the curvature is divided out: (k X^T X + l I) = k (X^T X + l/k I).
-        let (scale, diagonal) = match self {
-            SecondMoments::OfFeatures(_) => (curvature, ridge),
-            SecondMoments::OfRows { .. } => (1.0, ridge / curvature),
-        };
-        let mut matrix: Vec<f32> = self.matrix().iter().map(|&m| (scale * f64::from(m)) as f32).collect();
-        for i in 0..size {
-            matrix[i * size + i] += diagonal as f32;
-        }
-        InverseFactor::new(matrix, size, kernels)
-    }
-
-    fn solve(&self, factor: &InverseFactor, ridge: f64, gradient: &mut [f32], kernels: &Kernels) {
-        let SecondMoments::OfRows { rows, packed, products } = self else {
-            return factor.solve(gradient, kernels);
-        };
-        let size = products.len().isqrt();
-        let features = rows.len() / size.max(1);
-        let classes = gradient.len() / features.max(1);
-        let mut along = vec![0.0; classes * size];
-        multiply(gradient, features, packed, &mut along, kernels);
-        factor.solve(&mut along, kernels);
-        let mut by_row = vec![0.0; along.len()];
-        for (class, values) in along.chunks_exact(size).enumerate() {
-            for (row, &value) in values.iter().enumerate() {
-                by_row[row * classes + class] = -value;
-            }
-        }
-        kernels.accumulate_gradient(&by_row, classes, classes, rows, features, gradient);
-        gradient.iter_mut().for_each(|g| *g = (f64::from(*g) / ridge) as f32);
-    }
-}
-
-/// `z = x W^T` in parallel over rows of x.
-fn multiply(x: &[f32], features: usize, packed: &PackedWeights, z: &mut [f32], kernels: &Kernels) {
-    use rayon::prelude::*;
-    const ROWS: usize = 64;
-    let bias = vec![0.0; packed.classes()];
-    z.par_chunks_mut(ROWS * bias.len())
-        .zip(x.par_chunks(ROWS * features))
-        .for_each(|(z, x)| kernels.logits(x, features, packed, &bias, z, bias.len()));
 }
 
 #[cfg(test)]
@@ -439,7 +313,7 @@ mod tests {
         let mut centred = vec![0.0; rows * features];
         problem.rows.copy_block(objective.kernels(), objective.centre(), 0, &mut centred);
         let by_features = Metric::new(&objective, &start);
-        let (moments, mean) = SecondMoments::of_rows(&objective, &start);
+        let (moments, mean) = SecondMoments::of_rows(&objective, &start.positions, &start.weights);
         let mut by_rows = Metric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
         by_rows.set_classes(&start.classes, 0.0);
         for mut metric in [by_features, by_rows] {

@@ -13,8 +13,9 @@ use super::{Fit, Step};
 use crate::linear::certificate::certify;
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
+use crate::linear::products::{Arithmetic, Block, BlockBuffer, GradientSums, Weights};
 use crate::rng::CounterRng;
-use crate::simd::{AdamStep, Kernels, PackedWeights, SgdStep};
+use crate::simd::{AdamStep, Kernels, SgdStep};
 use crate::{Error, Result};
 
 /// Update rule of a minibatch fit.
@@ -168,8 +169,11 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     let (rows, features) = (problem.rows.len(), problem.rows.features());
     let stride = rows.div_ceil(SAMPLE);
     let sample: Vec<usize> = (0..rows).step_by(stride).collect();
-    let mut x = vec![0.0; sample.len() * features];
-    problem.rows.gather_into(kernels, objective.centre(), &sample, &mut x);
+    let dense = if problem.rows.is_sparse() { 0 } else { sample.len() * features };
+    let mut x = vec![0.0; dense];
+    if dense > 0 {
+        problem.rows.gather_into(kernels, objective.centre(), &sample, &mut x);
+    }
     let total: f64 = sample.iter().map(|&row| f64::from(problem.weights[row])).sum();
     let moments = objective.moments();
     let second_moments = moments.variance.iter().zip(&moments.mean).map(|(v, m)| (v + m * m).sqrt() as f32);
@@ -182,9 +186,18 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
         }
         vector.iter_mut().for_each(|v| *v /= norm as f32);
         let mut next = vec![0.0; features];
-        for (row, &position) in x.chunks_exact(features).zip(&sample) {
-            let along = kernels.dot(row, &vector) * f64::from(problem.weights[position]) / total;
-            kernels.axpy(along as f32, row, &mut next);
+        let share = |position: usize| f64::from(problem.weights[position]) / total;
+        if dense > 0 {
+            for (row, &position) in x.chunks_exact(features).zip(&sample) {
+                kernels.axpy((kernels.dot(row, &vector) * share(position)) as f32, row, &mut next);
+            }
+        } else {
+            for &position in &sample {
+                let mut along = 0.0;
+                problem.rows.for_each_entry(position, |at, x| along += f64::from(x) * f64::from(vector[at]));
+                let along = (along * share(position)) as f32;
+                problem.rows.for_each_entry(position, |at, x| next[at] += along * x);
+            }
         }
         eigenvalue = kernels.dot(&next, &next).sqrt();
         vector = next;
@@ -204,8 +217,9 @@ struct Trainer<'p> {
     velocity: Vec<f32>,
     second: Vec<f32>,
     steps: i32,
-    packed: PackedWeights,
-    x: Vec<f32>,
+    arithmetic: Arithmetic,
+    laid_out: Weights,
+    blocks: Vec<BlockBuffer>,
     z: Vec<f32>,
     labels: Vec<u32>,
     weights: Vec<f32>,
@@ -225,8 +239,9 @@ impl<'p> Trainer<'p> {
             velocity: vec![0.0; theta.len()],
             second,
             steps: 0,
-            packed: PackedWeights::default(),
-            x: vec![0.0; batch * problem.rows.features()],
+            arithmetic: Arithmetic::in_f32(objective.kernels(), &problem.rows),
+            laid_out: Weights::default(),
+            blocks: std::iter::repeat_with(BlockBuffer::default).take(batch.div_ceil(TASK_ROWS)).collect(),
             z: vec![0.0; batch * problem.classes],
             labels: Vec::with_capacity(batch),
             weights: Vec::with_capacity(batch),
@@ -246,65 +261,54 @@ impl<'p> Trainer<'p> {
         self.labels.extend(positions.iter().map(|&p| self.problem.labels[p]));
         self.weights.clear();
         self.weights.extend(positions.iter().map(|&p| (f64::from(self.problem.weights[p]) * scale) as f32));
-        let loss = self.residuals(positions);
-        self.gradient_by_class(positions.len());
+        let loss = self.loss_and_gradient(positions);
         self.update(rate);
         loss
     }
 
-    fn residuals(&mut self, positions: &[usize]) -> f64 {
-        let (problem, kernels) = (self.problem, self.kernels);
+    fn loss_and_gradient(&mut self, positions: &[usize]) -> f64 {
+        let (problem, kernels, arithmetic) = (self.problem, self.kernels, self.arithmetic);
         let (classes, features) = (problem.classes, problem.rows.features());
         let (weight, bias) = self.theta.split_at(classes * features);
-        kernels.pack_weights(weight, classes, features, &mut self.packed);
+        self.laid_out.lay_out(weight, classes, features, arithmetic);
         let mut shifted = bias.to_vec();
         if let Some(offsets) = problem.offsets {
             shifted.iter_mut().zip(offsets).for_each(|(b, o)| *b += o);
         }
-        let (packed, centre) = (&self.packed, self.centre.as_deref());
-        let losses: Vec<f64> = positions
+        let (laid_out, centre) = (&self.laid_out, self.centre.as_deref());
+        let z = &mut self.z[..positions.len() * classes];
+        let loaded: Vec<(f64, Block<'_>)> = positions
             .par_chunks(TASK_ROWS)
-            .zip(self.x.par_chunks_mut(TASK_ROWS * features))
-            .zip(self.z.par_chunks_mut(TASK_ROWS * classes))
+            .zip(self.blocks.par_iter_mut())
+            .zip(z.par_chunks_mut(TASK_ROWS * classes))
             .zip(self.labels.par_chunks(TASK_ROWS).zip(self.weights.par_chunks(TASK_ROWS)))
-            .map(|(((positions, x), z), (labels, weights))| {
-                let x = &mut x[..positions.len() * features];
-                let z = &mut z[..positions.len() * classes];
-                problem.rows.gather_into(kernels, centre, positions, x);
-                kernels.logits(x, features, packed, &shifted, z, classes);
-                problem.loss.residuals(kernels, z, classes, classes, labels, weights)
+            .map(|(((positions, buffer), z), (labels, weights))| {
+                let x = buffer.gather(&problem.rows, centre, positions, arithmetic);
+                x.logits(laid_out, &shifted, z);
+                (problem.loss.residuals(kernels, z, classes, classes, labels, weights), x)
             })
             .collect();
-        losses.iter().sum()
-    }
-
-    /// Each task owns some classes and sums over the whole batch, so the sums do not depend on the threads.
-    fn gradient_by_class(&mut self, rows: usize) {
-        let (classes, features) = (self.problem.classes, self.problem.rows.features());
+        let z = &*z;
+        // Each task owns some classes and sums over the whole batch, so the sums do not depend on the threads.
         let tile = if classes < 64 { 8 } else { 32 };
-        let kernels = self.kernels;
-        let (x, z) = (&self.x[..rows * features], &self.z[..rows * classes]);
         let (weight_gradient, bias_gradient) = self.gradient.split_at_mut(classes * features);
         weight_gradient
             .par_chunks_mut(tile * features)
             .zip(bias_gradient.par_chunks_mut(tile))
             .enumerate()
-            .for_each(|(number, (weight_gradient, bias_gradient))| {
+            .for_each_init(GradientSums::default, |sums, (number, (weight_gradient, bias_gradient))| {
                 let first = number * tile;
-                weight_gradient.fill(0.0);
-                kernels.accumulate_gradient(
-                    &z[first..],
-                    classes,
-                    bias_gradient.len(),
-                    x,
-                    features,
-                    weight_gradient,
-                );
+                sums.reset(bias_gradient.len(), 0..features as u32, arithmetic);
+                for ((_, x), z) in loaded.iter().zip(z.chunks(TASK_ROWS * classes)) {
+                    x.accumulate_gradient(&z[first..], classes, sums);
+                }
+                sums.copy_to(weight_gradient);
                 for (offset, out) in bias_gradient.iter_mut().enumerate() {
                     let column = z[first + offset..].iter().step_by(classes);
                     *out = column.map(|&r| f64::from(r)).sum::<f64>() as f32;
                 }
             });
+        loaded.iter().map(|(loss, _)| loss).sum()
     }
 
     fn update(&mut self, rate: f64) {

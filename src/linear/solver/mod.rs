@@ -6,6 +6,7 @@ pub mod lbfgs;
 pub mod metric;
 pub mod minibatch;
 pub mod schedule;
+pub mod second_moments;
 mod vector;
 
 use std::ops::ControlFlow;

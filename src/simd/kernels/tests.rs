@@ -1,4 +1,5 @@
 use super::*;
+use crate::matrix::SparseRows;
 use crate::rng::CounterRng;
 use proptest::prelude::*;
 
@@ -338,4 +339,69 @@ fn contradicting_lengths_are_refused() {
         refused(&|| rows(&[0, 1], &[1.0, 1.0], 1));
         refused(&|| rows(&[0, 1, 0], &[1.0, 1.0, 1.0], 2));
     }
+}
+
+/// About a third of `x` (rows x features), the first row without entries, as sparse rows; `x` becomes their dense form.
+fn sparse(x: &mut [f32], features: usize) -> SparseRows {
+    let mut rows = SparseRows::default();
+    for (row, x) in x.chunks_exact_mut(features).enumerate() {
+        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        for (column, value) in x.iter_mut().enumerate() {
+            if row == 0 || (row * 7 + column * 5) % 3 != 0 {
+                *value = 0.0;
+            } else {
+                columns.push(column as u32);
+                values.push(*value);
+            }
+        }
+        rows.push(&columns, &values);
+    }
+    rows
+}
+
+#[test]
+fn sparse_products_are_those_of_the_dense_rows() {
+    for kernels in available() {
+        for classes in [1, 2, 8, 15, 33, 64, 150] {
+            let mut problem = Problem::new(9, 21, classes, 2);
+            let rows = sparse(&mut problem.x, 21);
+            let x = rows.range(0, 9);
+            let mut weights = FeatureMajor::default();
+            kernels.reset_feature_major(21, classes, &mut weights);
+            weights.transpose_from(&problem.w);
+            let dense = problem.logits(kernels);
+            let mut z = problem.z.clone();
+            kernels.sparse_logits(x, &weights, &problem.bias, &mut z, problem.stride);
+            for (at, (&found, &wanted)) in z.iter().zip(&dense).enumerate() {
+                assert!((found - wanted).abs() <= 2e-6, "{:?} z[{at}] {found} {wanted}", kernels.isa());
+            }
+            let mut dense = vec![0.5; classes * 21];
+            kernels.accumulate_gradient(&problem.z, problem.stride, classes, &problem.x, 21, &mut dense);
+            for columns in [0..21u32, 0..0, 4..17] {
+                let mut g = FeatureMajor::default();
+                kernels.reset_feature_major(columns.len(), classes, &mut g);
+                g.transpose_from(&vec![0.5; classes * columns.len()]);
+                kernels.accumulate_sparse_gradient(&problem.z, problem.stride, x, columns.clone(), &mut g);
+                for (feature, d) in columns.enumerate() {
+                    for (class, &found) in g.feature(feature).iter().enumerate() {
+                        let wanted = dense[class * 21 + d as usize];
+                        assert!((found - wanted).abs() <= 2e-6, "{:?} g[{d},{class}] {found} {wanted}", kernels.isa());
+                    }
+                }
+                kernels.reset_feature_major(3, 2, &mut g);
+                assert!((0..3).all(|feature| g.feature(feature) == [0.0, 0.0]));
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "an entry in column")]
+fn entries_beyond_the_weights_are_refused() {
+    let kernels = Kernels::best();
+    let mut rows = SparseRows::default();
+    rows.push(&[0, 5], &[1.0, 1.0]);
+    let mut weights = FeatureMajor::default();
+    kernels.reset_feature_major(5, 2, &mut weights);
+    kernels.sparse_logits(rows.range(0, 1), &weights, &[0.0; 2], &mut [0.0; 2], 2);
 }
