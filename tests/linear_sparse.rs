@@ -41,7 +41,11 @@ impl Data {
                 for entry in 0..entries {
                     let skewed = rng.next_f64().powi(3);
                     let feature = (skewed * features as f64) as usize;
-                    let own = if entry % 3 == 0 { feature } else { (feature / classes * classes + class) % features };
+                    let own = if entry % 3 == 0 {
+                        feature
+                    } else {
+                        (feature / classes * classes + class) % features
+                    };
                     row[own] = 0.2 + rng.next_f64() as f32;
                 }
                 let columns: Vec<u32> = (0..features as u32).filter(|&c| row[c as usize] != 0.0).collect();

@@ -52,6 +52,7 @@ pub mod certificate;
 mod curvature;
 pub mod fit;
 pub mod gram;
+mod hessian;
 pub mod merge;
 pub mod model;
 pub mod moments;

@@ -160,7 +160,7 @@ impl<'a> Objective<'a> {
         hessian
     }
 
-    fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
+    pub(super) fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
         let arithmetic = Arithmetic::in_f32(self.kernels, &self.problem.rows);
         let mut weights = Weights::default();
         let bias = self.lay_out(theta, arithmetic, &mut weights);

@@ -93,9 +93,7 @@ impl Sums {
                 gradient.clear();
                 gradient.resize(pass.problem.parameters(), 0.0);
                 let starts = (0..rows).step_by(slab.rows());
-                starts
-                    .map(|start| slab.run(pass, start..(start + slab.rows()).min(rows), gradient))
-                    .sum()
+                starts.map(|start| slab.run(pass, start..(start + slab.rows()).min(rows), gradient)).sum()
             }
         }
     }

@@ -57,7 +57,9 @@ impl Arithmetic {
 
     pub(super) fn kernels(self) -> &'static Kernels {
         match self {
-            Arithmetic::Single(kernels) | Arithmetic::Split(kernels, _) | Arithmetic::Sparse(kernels) => kernels,
+            Arithmetic::Single(kernels) | Arithmetic::Split(kernels, _) | Arithmetic::Sparse(kernels) => {
+                kernels
+            }
         }
     }
 }
@@ -127,7 +129,10 @@ impl BlockBuffer {
         arithmetic: Arithmetic,
     ) -> Block<'b> {
         if let Arithmetic::Sparse(kernels) = arithmetic {
-            return Block::Sparse { kernels, x: rows.gather_sparse(positions.iter().copied(), &mut self.sparse) };
+            return Block::Sparse {
+                kernels,
+                x: rows.gather_sparse(positions.iter().copied(), &mut self.sparse),
+            };
         }
         self.x.resize(positions.len() * rows.features(), 0.0);
         rows.gather_into(arithmetic.kernels(), centre, positions, &mut self.x);
@@ -142,7 +147,9 @@ impl<'b> Block<'b> {
                 tiles.prepare_rows(x, features, Precision::Split, buffer);
                 Block::Split { tiles, x: buffer }
             }
-            Arithmetic::Single(kernels) | Arithmetic::Sparse(kernels) => Block::Single { kernels, x, features },
+            Arithmetic::Single(kernels) | Arithmetic::Sparse(kernels) => {
+                Block::Single { kernels, x, features }
+            }
         }
     }
 }
@@ -167,9 +174,7 @@ impl Block<'_> {
             Block::Single { kernels, x, features } => {
                 kernels.accumulate_gradient(r, stride, *classes, x, features, by_class)
             }
-            Block::Split { tiles, x } => {
-                tiles.accumulate_gradient(r, stride, *classes, x, by_class, scratch)
-            }
+            Block::Split { tiles, x } => tiles.accumulate_gradient(r, stride, *classes, x, by_class, scratch),
             Block::Sparse { kernels, x } => {
                 kernels.accumulate_sparse_gradient(r, stride, x, columns.clone(), by_feature);
             }

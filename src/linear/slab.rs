@@ -31,7 +31,8 @@ type Loaded<'b> = (f64, Vec<f64>, Block<'b>);
 impl Slab {
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         let most = flush_rows(problem);
-        let rows = (SLAB_LOGITS / problem.classes.max(1)).clamp(SEGMENT_UNIT, most) / SEGMENT_UNIT * SEGMENT_UNIT;
+        let rows =
+            (SLAB_LOGITS / problem.classes.max(1)).clamp(SEGMENT_UNIT, most) / SEGMENT_UNIT * SEGMENT_UNIT;
         let parts = if problem.rows.is_sparse() { parts_of_features(problem) } else { Vec::new() };
         Slab {
             rows: rows.min(problem.rows.len().max(1)),
@@ -73,7 +74,8 @@ impl Slab {
         for (_, sums, _) in &loaded {
             bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias += sum);
         }
-        let residuals = Residuals { z: &self.z, classes, block_values: block_rows * classes, loaded: &loaded };
+        let residuals =
+            Residuals { z: &self.z, classes, block_values: block_rows * classes, loaded: &loaded };
         let spare = &self.spare;
         let add_part = |first: usize, classes: usize, columns: Range<u32>, part: &mut [f64]| {
             let mut sums = spare.lock().ok().and_then(|mut s| s.pop()).unwrap_or_default();
@@ -125,7 +127,8 @@ impl Residuals<'_> {
 fn parts_of_features(problem: &Problem<'_>) -> Vec<Range<u32>> {
     let features = problem.rows.features();
     let mut entries = vec![0u64; features];
-    (0..problem.rows.len()).for_each(|row| problem.rows.for_each_entry(row, |feature, _| entries[feature] += 1));
+    (0..problem.rows.len())
+        .for_each(|row| problem.rows.for_each_entry(row, |feature, _| entries[feature] += 1));
     let target = entries.iter().sum::<u64>().div_ceil(FEATURE_PARTS).max(1);
     let (mut parts, mut start, mut held) = (Vec::new(), 0, 0);
     for (feature, &entries) in entries.iter().enumerate() {

@@ -117,7 +117,8 @@ impl<'a> SparseRef<'a> {
     /// Entries of a row in the columns of a range.
     pub fn row_within(self, row: usize, range: std::ops::Range<u32>) -> (&'a [u32], &'a [f32]) {
         let (columns, values) = self.row(row);
-        let inside = columns.partition_point(|&c| c < range.start)..columns.partition_point(|&c| c < range.end);
+        let inside =
+            columns.partition_point(|&c| c < range.start)..columns.partition_point(|&c| c < range.end);
         (&columns[inside.clone()], &values[inside])
     }
 
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!(copy.range(1, 2).entries(), (&[0u32][..], &[5.0f32][..]));
         assert_eq!((rows.range(0, 1).width(), rows.range(1, 2).width()), (5, 0));
         assert_eq!(rows.range(0, 3).row_within(0, 2..5), (&[4u32][..], &[3.0f32][..]));
-        assert_eq!(rows.range(0, 3).row_within(2, 1..5).0, []);
+        assert!(rows.range(0, 3).row_within(2, 1..5).0.is_empty());
     }
 
     #[test]

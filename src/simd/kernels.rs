@@ -196,7 +196,12 @@ impl Kernels {
         assert_eq!(weights.classes(), bias.len(), "one bias a class");
         assert!(stride >= bias.len(), "{} classes in rows of {stride}", bias.len());
         assert!(z.len() >= area(x.rows(), stride), "too few logits");
-        assert!(x.width() <= weights.features(), "an entry in column {} of {}", x.width(), weights.features());
+        assert!(
+            x.width() <= weights.features(),
+            "an entry in column {} of {}",
+            x.width(),
+            weights.features()
+        );
         // SAFETY: shapes and columns checked above; the table's instruction set is available.
         unsafe { (self.0.sparse_logits)(x, weights, bias, z, stride) }
     }

@@ -103,7 +103,10 @@ fn eliminate(mut upper: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<
     for start in (0..size).step_by(BLOCK) {
         let end = (start + BLOCK).min(size);
         let rows = start..end;
-        let pivot = eliminated(&upper, &upper, size, rows.clone(), start..end, 0, kernels);
+        // What the rows before take away, side by side: where it lies in the matrix every row of it is a page of its own.
+        let taken: Vec<f32> =
+            (0..start).flat_map(|row| upper[row * size..][rows.clone()].iter().copied()).collect();
+        let pivot = eliminated(&upper, &taken, size, rows.clone(), start..end, 0, kernels);
         let unit = inverse_of_pivot(pivot, end - start)?;
         for row in rows.clone() {
             lower[row * size + row] = 1.0;
@@ -112,7 +115,7 @@ fn eliminate(mut upper: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<
             // Row k of L^-1 ends at its diagonal: rows before the chunk hold nothing in it.
             let first = if of_identity { columns.start } else { 0 };
             let source = if of_identity { &lower } else { &upper };
-            let block = eliminated(source, &upper, size, rows.clone(), columns.clone(), first, kernels);
+            let block = eliminated(source, &taken, size, rows.clone(), columns.clone(), first, kernels);
             let mut product = vec![0.0; block.len()];
             kernels.accumulate_gradient(&unit, BLOCK, rows.len(), &block, columns.len(), &mut product);
             (columns, of_identity, product)
@@ -132,10 +135,11 @@ fn eliminate(mut upper: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<
     Some(lower)
 }
 
-/// Rows `rows` and columns `columns` of `source` minus what the eliminated rows before them (from `first` on) take away.
+/// Rows `rows` and columns `columns` of `source` minus what the eliminated rows before them (from `first` on) take away,
+/// by the factors `taken` (rows before x `rows`).
 fn eliminated(
     source: &[f32],
-    factor: &[f32],
+    taken: &[f32],
     size: usize,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
@@ -148,8 +152,8 @@ fn eliminated(
         for row in first..rows.start {
             x.extend_from_slice(&source[row * size..][columns.clone()]);
         }
-        let r = &factor[first * size + rows.start..];
-        kernels.accumulate_gradient(r, size, rows.len(), &x, columns.len(), &mut sum);
+        let taken = &taken[first * rows.len()..];
+        kernels.accumulate_gradient(taken, rows.len(), rows.len(), &x, columns.len(), &mut sum);
     }
     for (row, sum) in rows.zip(sum.chunks_exact_mut(columns.len())) {
         for (sum, &value) in sum.iter_mut().zip(&source[row * size..][columns.clone()]) {

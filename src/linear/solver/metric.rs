@@ -1,18 +1,15 @@
 //! The metric L-BFGS starts from: a model of the Hessian that is inverted exactly.
 //!
-//! For class c it is `curvature_c S + l2 I` with one second-moment matrix `S` of the features for all classes (the
-//! bound of Boehning 1992 has this form). Classes of similar curvature share one Cholesky factor: a metric that is
-//! wrong by a factor of two costs L-BFGS next to nothing. What `S` is made of for a shape, [`super::second_moments`] says.
+//! Two models: [`super::class_metric`], cheap and good where the rows of all classes have like second moments, as embeddings
+//! do; and where the parameters are few, [`super::newton`], the Hessian itself at the point of its renewal.
 
-use super::factor::InverseFactor;
-use super::second_moments::{Form, SecondMoments};
+use super::class_metric::ClassMetric;
+use super::newton::NewtonMetric;
+use super::second_moments::Form;
+use super::work_of_a_pass;
 use crate::linear::objective::Objective;
 use crate::simd::Kernels;
 
-/// Classes whose curvatures lie within this ratio share a factor.
-const LEVEL_RATIO: f64 = 4.0;
-/// Levels at most; beyond, the ratio widens.
-const MOST_LEVELS: usize = 6;
 /// Curvature of a class relative to that of a constant classifier. Between .1 and 1 the number of iterations hardly
 /// changes on embeddings.
 const START_SCALE: f64 = 0.3;
@@ -22,17 +19,17 @@ const KEPT: f64 = 0.1;
 
 /// Second moments of the features and curvatures of the classes; what a metric is made of for any l2.
 #[derive(Debug)]
-struct Curvature {
+pub(super) struct Curvature {
     /// Row weights of the second moments, sum 1, for the rows at `positions`.
-    weights: Vec<f32>,
-    positions: Vec<usize>,
+    pub(super) weights: Vec<f32>,
+    pub(super) positions: Vec<usize>,
     /// Curvature of each class.
-    classes: Vec<f64>,
+    pub(super) classes: Vec<f64>,
 }
 
 impl Curvature {
     /// Before anything is known of the fit: all rows by their weight, classes by their share `p (1 - p)`.
-    fn at_start(objective: &Objective<'_>) -> Self {
+    pub(super) fn at_start(objective: &Objective<'_>) -> Self {
         let (positions, weights) = sample(objective);
         Curvature { weights, positions, classes: class_curvatures(objective) }
     }
@@ -84,7 +81,7 @@ fn sample(objective: &Objective<'_>) -> (Vec<usize>, Vec<f32>) {
 
 /// Passes that a metric serves at least: before, the fit has not settled which rows are hard.
 const LIFETIME: usize = 10;
-/// Factor between the lifetimes of the metrics of one fit.
+/// Factor between the lifetimes of the class metrics of one fit.
 const LONGER_LIFE: usize = 4;
 
 /// The metric of a fit, kept for the next fit over the same rows or most of them.
@@ -97,6 +94,15 @@ pub struct Preconditioner {
     /// Passes made in this metric, and how many it is to serve.
     passes: usize,
     lifetime: usize,
+    /// Passes made since a Hessian was last taken, and how many pay for another, where one is taken at all.
+    passes_without_newton: usize,
+    newton_after: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Metric {
+    OfClasses(ClassMetric),
+    OfParameters(NewtonMetric),
 }
 
 impl Preconditioner {
@@ -109,239 +115,91 @@ impl Preconditioner {
             self.class_share.clone_from(&objective.moments().class_share);
             let start = Curvature::at_start(objective);
             // The metric of other weights, or of most of the rows, still serves; the curvatures of the classes do not.
-            if let Some(metric) = &mut self.metric {
+            if let Some(Metric::OfClasses(metric)) = &mut self.metric {
                 metric.set_classes(&start.classes, objective.decays().1);
             }
             self.start = Some(start);
         }
-        self.lifetime = self.passes_a_renewal_costs(objective).max(LIFETIME);
+        self.lifetime = self.passes_a_class_metric_costs(objective).max(LIFETIME);
+        self.newton_after =
+            NewtonMetric::most_work(objective).map(|work| passes_of(work, objective).max(LIFETIME));
         match &mut self.metric {
-            Some(metric) => metric.set_l2(objective.decays().0, objective.kernels()),
             None => self.renew(objective, theta),
+            Some(metric) => metric.set_l2(objective),
         }
     }
 
     /// Counts `passes` made in this metric and says whether they have paid for another.
     pub fn is_worn_out_by(&mut self, passes: usize) -> bool {
         self.passes += passes;
-        self.passes >= self.lifetime
+        self.passes_without_newton += passes;
+        match &self.metric {
+            Some(Metric::OfParameters(_)) => self.pays_for_newton(),
+            _ => self.passes >= self.lifetime || self.pays_for_newton(),
+        }
+    }
+
+    fn pays_for_newton(&self) -> bool {
+        self.newton_after.is_some_and(|passes| self.passes_without_newton >= passes)
     }
 
     /// Renews the metric from the curvature at `theta` (coordinates of the objective).
     pub fn renew(&mut self, objective: &Objective<'_>, theta: &[f32]) {
         let Some(start) = &self.start else { return };
         let is_start = theta[..theta.len() - objective.problem().classes].iter().all(|&w| w == 0.0);
-        let mut metric = if is_start {
-            Metric::new(objective, start)
-        } else {
-            self.lifetime *= LONGER_LIFE;
-            Metric::new(objective, &Curvature::at(objective, theta, start))
+        let newton = if self.pays_for_newton() { NewtonMetric::at(objective, theta) } else { None };
+        let mut metric = match newton {
+            Some(newton) => {
+                self.passes_without_newton = 0;
+                self.newton_after = Some(passes_of(newton.work(), objective).max(LIFETIME));
+                Metric::OfParameters(newton)
+            }
+            None if is_start => Metric::OfClasses(ClassMetric::new(objective, start)),
+            None => {
+                self.lifetime *= LONGER_LIFE;
+                Metric::OfClasses(ClassMetric::new(objective, &Curvature::at(objective, theta, start)))
+            }
         };
-        metric.set_l2(objective.decays().0, objective.kernels());
+        metric.set_l2(objective);
         self.metric = Some(metric);
         self.passes = 0;
     }
 
-    /// What [`Preconditioner::renew`] costs in passes over the rows, by their floating-point operations.
-    fn passes_a_renewal_costs(&self, objective: &Objective<'_>) -> usize {
-        let problem = objective.problem();
-        let (stored, classes) = (problem.rows.entries_a_row(), problem.classes as f64);
+    /// What a class metric costs in passes over the rows, by their floating-point operations.
+    fn passes_a_class_metric_costs(&self, objective: &Objective<'_>) -> usize {
+        let rows = &objective.problem().rows;
+        let (stored, classes) = (rows.entries_a_row(), objective.problem().classes as f64);
         let sampled = self.start.as_ref().map_or(0, |start| start.positions.len()) as f64;
-        let form = Form::of(&problem.rows);
-        let levels = self.metric.as_ref().map_or(1, |metric| metric.levels.len()) as f64;
+        let size = Form::of(rows).size() as f64;
+        let levels = match &self.metric {
+            Some(Metric::OfClasses(metric)) => metric.levels() as f64,
+            _ => 1.0,
+        };
         // A row meets every feature (row) of the products, of sparse rows every entry of its own.
-        let partners = if problem.rows.is_sparse() { stored } else { form.size() as f64 };
-        let renewal = 2.0 * sampled * stored * (partners + classes) + levels * (form.size() as f64).powi(3);
-        let pass = 4.0 * problem.rows.len() as f64 * stored * classes;
-        (renewal / pass.max(1.0)).ceil() as usize
+        let partners = if rows.is_sparse() { stored } else { size };
+        let work = 2.0 * sampled * stored * (partners + classes) + levels * size.powi(3);
+        passes_of(work, objective)
     }
 
     /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
     pub fn solve(&self, gradient: &mut [f32], kernels: &Kernels) {
-        if let Some(metric) = &self.metric {
-            metric.solve(gradient, kernels);
+        match &self.metric {
+            Some(Metric::OfClasses(metric)) => metric.solve(gradient, kernels),
+            Some(Metric::OfParameters(metric)) => metric.solve(gradient, kernels),
+            None => {}
         }
     }
-}
-
-/// A metric for one l2.
-#[derive(Debug)]
-struct Metric {
-    features: usize,
-    /// Mean of the features under the weights of the second moments: where the bias is free of the weights.
-    mean: Vec<f32>,
-    bias_inverse: Vec<f32>,
-    levels: Vec<Level>,
-    moments: SecondMoments,
-}
-
-#[derive(Debug)]
-struct Level {
-    classes: Vec<usize>,
-    curvature: f64,
-    /// Added to the diagonal, l2 included.
-    ridge: f64,
-    factor: Option<InverseFactor>,
 }
 
 impl Metric {
-    /// The metric of `curvature`; [`Metric::set_l2`] makes it ready.
-    fn new(objective: &Objective<'_>, curvature: &Curvature) -> Self {
-        let features = objective.problem().rows.features();
-        let (moments, mean) = SecondMoments::of(objective, &curvature.positions, &curvature.weights);
-        let mut metric = Metric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
-        metric.set_classes(&curvature.classes, objective.decays().1);
-        metric
-    }
-
-    fn set_classes(&mut self, curvatures: &[f64], on_bias: f64) {
-        self.bias_inverse = curvatures.iter().map(|c| (1.0 / (c + on_bias)) as f32).collect();
-        self.levels = levels(curvatures);
-    }
-
-    /// Factors the metric for the penalty `l2` on the weights.
-    fn set_l2(&mut self, l2: f64, kernels: &Kernels) {
-        let moments = &self.moments;
-        for level in &mut self.levels {
-            level.factor = None;
-            // f32 resolves about seven digits below the mean variance; what does not factor gets a stronger ridge.
-            let mut floor = 1e-6 * level.curvature * moments.mean_variance(self.features);
-            while level.factor.is_none() && floor.is_finite() {
-                level.ridge = l2 + floor;
-                level.factor = moments.factor(level.curvature, level.ridge, kernels);
-                floor = (10.0 * floor).max(1e-30);
-            }
-        }
-    }
-
-    /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
-    fn solve(&self, gradient: &mut [f32], kernels: &Kernels) {
-        let features = self.features;
-        let (weight, bias) = gradient.split_at_mut(self.bias_inverse.len() * features);
-        // In the coordinates b' = b + W mean, weights and bias are free of each other.
-        for ((row, bias), &inverse) in
-            weight.chunks_exact_mut(features.max(1)).zip(bias.iter_mut()).zip(&self.bias_inverse)
-        {
-            kernels.axpy(-*bias, &self.mean, row);
-            *bias *= inverse;
-        }
-        let mut rows = Vec::new();
-        for level in &self.levels {
-            let Some(factor) = &level.factor else { continue };
-            rows.clear();
-            for &class in &level.classes {
-                rows.extend_from_slice(&weight[class * features..][..features]);
-            }
-            self.moments.solve(factor, level.curvature, level.ridge, &mut rows, kernels);
-            for (&class, row) in level.classes.iter().zip(rows.chunks_exact(features.max(1))) {
-                weight[class * features..][..features].copy_from_slice(row);
-            }
-        }
-        for (row, bias) in weight.chunks_exact(features.max(1)).zip(bias) {
-            *bias -= kernels.dot(row, &self.mean) as f32;
+    fn set_l2(&mut self, objective: &Objective<'_>) {
+        match self {
+            Metric::OfClasses(metric) => metric.set_l2(objective.decays().0, objective.kernels()),
+            Metric::OfParameters(metric) => metric.set_l2(objective),
         }
     }
 }
 
-/// Classes in groups of similar curvature.
-fn levels(curvatures: &[f64]) -> Vec<Level> {
-    let mut order: Vec<usize> = (0..curvatures.len()).collect();
-    order.sort_by(|&a, &b| curvatures[b].total_cmp(&curvatures[a]));
-    let (Some(&first), Some(&last)) = (order.first(), order.last()) else { return Vec::new() };
-    let spread = curvatures[first] / curvatures[last];
-    let ratio = LEVEL_RATIO.max(spread.powf(1.0 / MOST_LEVELS as f64) * (1.0 + 1e-9));
-    let mut levels: Vec<Level> = Vec::new();
-    for class in order {
-        match levels.last_mut() {
-            Some(level) if curvatures[class] * ratio >= curvatures[level.classes[0]] => {
-                level.classes.push(class);
-            }
-            _ => levels.push(Level { classes: vec![class], curvature: 0.0, ridge: 0.0, factor: None }),
-        }
-    }
-    for level in &mut levels {
-        let ends = curvatures[level.classes[0]] * curvatures[level.classes[level.classes.len() - 1]];
-        level.curvature = ends.sqrt();
-    }
-    levels
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linear::problem::{Decay, Problem};
-    use crate::linear::rows::Rows;
-    use crate::loss::Loss;
-    use crate::matrix::Matrix;
-    use crate::rng::CounterRng;
-
-    /// `(curvature (S w + mean b) + l2 w, curvature (mean . w + b))` with second moments S in the given coordinates: what
-    /// the metric inverts, summed row by row in f64.
-    fn applied(x: &[f32], features: usize, curvature: f64, l2: f64, vector: &[f64]) -> Vec<f64> {
-        let rows = x.len() / features;
-        let mut result: Vec<f64> = vector[..features].iter().map(|w| l2 * w).collect();
-        result.push(0.0);
-        for x in x.chunks_exact(features) {
-            let along: f64 = x.iter().zip(vector).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + vector[features];
-            let push = curvature * along / rows as f64;
-            result.iter_mut().zip(x).for_each(|(r, &x)| *r += push * f64::from(x));
-            result[features] += push;
-        }
-        result
-    }
-
-    #[test]
-    fn the_metric_is_inverted_in_both_forms() {
-        let (rows, features, l2) = (60, 7, 0.05);
-        let mut rng = CounterRng::new(4, 0);
-        let x: Vec<f32> = (0..rows * features).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
-        let labels: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
-        let weights = vec![1.0; rows];
-        let matrix = Matrix::from_f32(x, features);
-        let problem = Problem {
-            rows: Rows::all(&matrix),
-            labels: &labels,
-            weights: &weights,
-            classes: 2,
-            loss: Loss::Softmax,
-            offsets: None,
-            l2,
-            decay: Decay::Weights,
-        };
-        let objective = Objective::new(problem, Kernels::best());
-        let start = Curvature::at_start(&objective);
-        let mut centred = vec![0.0; rows * features];
-        problem.rows.copy_block(objective.kernels(), objective.centre(), 0, &mut centred);
-        let by_features = Metric::new(&objective, &start);
-        let (moments, mean) = SecondMoments::of_rows(&objective, &start.positions, &start.weights);
-        let mut by_rows = Metric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
-        by_rows.set_classes(&start.classes, 0.0);
-        for mut metric in [by_features, by_rows] {
-            metric.set_l2(l2, objective.kernels());
-            let gradient: Vec<f32> = (0..2 * (features + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();
-            let mut solved = gradient.clone();
-            metric.solve(&mut solved, objective.kernels());
-            for class in 0..2 {
-                let of_class = |v: &[f32]| {
-                    let mut own: Vec<f64> =
-                        v[class * features..][..features].iter().map(|&w| f64::from(w)).collect();
-                    own.push(f64::from(v[2 * features + class]));
-                    own
-                };
-                let back = applied(&centred, features, start.classes[class], l2, &of_class(&solved));
-                for (back, given) in back.iter().zip(of_class(&gradient)) {
-                    assert!((back - given).abs() < 1e-3 * (1.0 + given.abs()), "{back} against {given}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn classes_of_like_curvature_share_a_level() {
-        let found = levels(&[1.0, 0.5, 0.01, 0.3]);
-        let classes: Vec<&[usize]> = found.iter().map(|level| &level.classes[..]).collect();
-        assert_eq!(classes, [&[0, 1, 3][..], &[2]]);
-        let spread: Vec<f64> = (0..100).map(|i| 0.7f64.powi(i)).collect();
-        assert!(levels(&spread).len() <= MOST_LEVELS + 1);
-    }
+fn passes_of(work: f64, objective: &Objective<'_>) -> usize {
+    (work / work_of_a_pass(objective.problem()).max(1.0)).ceil() as usize
 }

@@ -1,10 +1,12 @@
 //! Solvers of a linear problem: full-batch L-BFGS with a certificate, and minibatch SGD and AdamW.
 
 mod balance;
+mod class_metric;
 mod factor;
 pub mod lbfgs;
 pub mod metric;
 pub mod minibatch;
+mod newton;
 pub mod schedule;
 pub mod second_moments;
 mod vector;
@@ -12,6 +14,12 @@ mod vector;
 use std::ops::ControlFlow;
 
 use super::certificate::Certificate;
+use super::problem::Problem;
+
+/// Floating-point operations of a pass for J and its gradient.
+fn work_of_a_pass(problem: &Problem<'_>) -> f64 {
+    4.0 * problem.rows.len() as f64 * problem.rows.entries_a_row() * problem.classes as f64
+}
 
 /// Where a solver stands after an epoch or an iteration.
 #[derive(Debug, Clone, Copy)]

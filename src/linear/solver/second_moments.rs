@@ -59,7 +59,8 @@ impl Form {
 
     /// Rows at most that it is made from.
     pub(super) fn rows(self) -> usize {
-        let (Form::OfFeatures { rows, .. } | Form::OfSomeFeatures { rows, .. } | Form::OfRows { rows }) = self;
+        let (Form::OfFeatures { rows, .. } | Form::OfSomeFeatures { rows, .. } | Form::OfRows { rows }) =
+            self;
         rows
     }
 
@@ -107,7 +108,11 @@ impl SecondMoments {
         }
     }
 
-    pub(super) fn of_rows(objective: &Objective<'_>, positions: &[usize], weights: &[f32]) -> (Self, Vec<f32>) {
+    pub(super) fn of_rows(
+        objective: &Objective<'_>,
+        positions: &[usize],
+        weights: &[f32],
+    ) -> (Self, Vec<f32>) {
         let (problem, kernels) = (objective.problem(), objective.kernels());
         let features = problem.rows.features();
         let size = positions.len();
@@ -178,7 +183,8 @@ impl SecondMoments {
                 let rows = gradient.chunks_exact(variance.len());
                 rows.for_each(|row| solved.extend(chosen.iter().map(|&feature| row[feature])));
                 factor.solve(&mut solved, kernels);
-                let rows = gradient.par_chunks_exact_mut(variance.len()).zip(solved.par_chunks_exact(chosen.len()));
+                let rows =
+                    gradient.par_chunks_exact_mut(variance.len()).zip(solved.par_chunks_exact(chosen.len()));
                 rows.for_each(|(row, solved)| {
                     for (g, variance) in row.iter_mut().zip(variance) {
                         *g = (f64::from(*g) / (curvature * variance + ridge)) as f32;

@@ -385,7 +385,11 @@ fn sparse_products_are_those_of_the_dense_rows() {
                 for (feature, d) in columns.enumerate() {
                     for (class, &found) in g.feature(feature).iter().enumerate() {
                         let wanted = dense[class * 21 + d as usize];
-                        assert!((found - wanted).abs() <= 2e-6, "{:?} g[{d},{class}] {found} {wanted}", kernels.isa());
+                        assert!(
+                            (found - wanted).abs() <= 2e-6,
+                            "{:?} g[{d},{class}] {found} {wanted}",
+                            kernels.isa()
+                        );
                     }
                 }
                 kernels.reset_feature_major(3, 2, &mut g);

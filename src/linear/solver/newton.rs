@@ -1,0 +1,82 @@
+//! The metric of few parameters: the Hessian of J in all of them, taken where the fit stands and factored.
+//!
+//! Tables have few features, and rows that differ by orders of magnitude: on kdd99_10pct no second moments that classes
+//! share follow the Hessian, and L-BFGS in a class metric needs a thousand passes.
+
+use super::factor::InverseFactor;
+use super::work_of_a_pass;
+use crate::linear::hessian::Hessian;
+use crate::linear::objective::Objective;
+use crate::simd::Kernels;
+
+/// Parameters up to which the Hessian is factored: 64 MiB a matrix.
+const MOST_PARAMETERS: usize = 4096;
+/// Passes over all rows that the products of rows may cost.
+const PASSES: f64 = 16.0;
+
+/// A factored Hessian.
+#[derive(Debug)]
+pub(super) struct NewtonMetric {
+    /// Hessian of the mean loss, `P x P`, upper triangle.
+    hessian: Vec<f32>,
+    factor: Option<InverseFactor>,
+    /// Floating-point operations that it cost, its factor included.
+    work: f64,
+}
+
+impl NewtonMetric {
+    /// Floating-point operations that a Hessian may cost, its factor included; `None` where it is not taken.
+    pub(super) fn most_work(objective: &Objective<'_>) -> Option<f64> {
+        let problem = objective.problem();
+        let is_taken = problem.parameters() <= MOST_PARAMETERS && problem.loss.is_convex();
+        is_taken.then(|| factoring(problem.parameters()) + PASSES * work_of_a_pass(problem))
+    }
+
+    /// At `theta` (coordinates of the objective), to be made ready by [`NewtonMetric::set_l2`]. `None` for many parameters,
+    /// for a loss that is not convex, and where too few rows would be affordable.
+    pub(super) fn at(objective: &Objective<'_>, theta: &[f32]) -> Option<Self> {
+        let factoring = factoring(objective.problem().parameters());
+        let Hessian { upper, work } =
+            objective.hessian(theta, NewtonMetric::most_work(objective)? - factoring)?;
+        Some(NewtonMetric { hessian: upper, factor: None, work: factoring + work })
+    }
+
+    /// Floating-point operations that it cost, its factor included.
+    pub(super) fn work(&self) -> f64 {
+        self.work
+    }
+
+    /// Factors the Hessian of J with the penalty of the objective.
+    pub(super) fn set_l2(&mut self, objective: &Objective<'_>) {
+        let size = objective.problem().parameters();
+        let bias_at = size - objective.problem().classes;
+        let (on_weights, on_bias) = objective.decays();
+        let diagonal = |i: usize| f64::from(self.hessian[i * size + i]);
+        let mean = (0..size).map(diagonal).sum::<f64>() / size as f64;
+        // f32 resolves about seven digits; what does not factor gets a stronger ridge. The softmax does not feel a shift of
+        // all biases, and the ridge has to make up for that, too.
+        let mut floor = 1e-6 * mean;
+        self.factor = None;
+        while self.factor.is_none() && floor.is_finite() {
+            let mut matrix = self.hessian.clone();
+            for i in 0..size {
+                let decay = if i < bias_at { on_weights } else { on_bias };
+                matrix[i * size + i] = (diagonal(i) * (1.0 + 1e-6) + decay + floor) as f32;
+            }
+            self.factor = InverseFactor::new(matrix, size, objective.kernels());
+            floor = (10.0 * floor).max(1e-30);
+        }
+    }
+
+    /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
+    pub(super) fn solve(&self, gradient: &mut [f32], kernels: &Kernels) {
+        if let Some(factor) = &self.factor {
+            factor.solve(gradient, kernels);
+        }
+    }
+}
+
+/// Floating-point operations of a Cholesky factor and its inverse.
+fn factoring(size: usize) -> f64 {
+    2.0 / 3.0 * (size as f64).powi(3)
+}
