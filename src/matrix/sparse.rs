@@ -44,6 +44,14 @@ impl SparseRows {
         self.values.clear();
     }
 
+    /// Leaves the first `rows` rows, or all where there are fewer.
+    pub fn truncate(&mut self, rows: usize) {
+        self.starts.truncate(rows.saturating_add(1));
+        let end = self.starts.last().copied().unwrap_or(0);
+        self.columns.truncate(end);
+        self.values.truncate(end);
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.starts.len() - 1
@@ -133,6 +141,8 @@ mod tests {
         let seen: Vec<_> = copy.range(0, 3).iter().map(|(columns, _)| columns.to_vec()).collect();
         assert_eq!(seen, [vec![], vec![0], vec![1, 4]]);
         assert_eq!(copy.range(1, 2).entries(), (&[0u32][..], &[5.0f32][..]));
+        copy.truncate(2);
+        assert_eq!((copy.rows(), copy.entries()), (2, 1));
     }
 
     #[test]
