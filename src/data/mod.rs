@@ -36,5 +36,7 @@ pub mod scale;
 mod selector;
 mod sparse;
 pub mod split;
+pub mod svmlight;
+mod svmlight_lines;
 pub mod table;
 mod vectors;
