@@ -27,8 +27,9 @@ pub struct Source {
     pub bytes: u64,
     /// Number of rows kept.
     pub rows: u64,
-    /// 16 hexadecimal digits that depend on feature values and class names in row order, not on the file format, on
-    /// what missing values are filled with or the number of threads; for a block, on all rows up to its end.
+    /// 16 hexadecimal digits that depend on feature values and class names in row order and on whether rows are sparse,
+    /// not on the file format, on what missing values are filled with or the number of threads; for a block, on all rows
+    /// up to its end.
     pub fingerprint: String,
 }
 

@@ -1,6 +1,6 @@
 //! A number that tells two data sets apart: of feature values and class names in row order, whatever the format, the
-//! width the values were stored in, what missing values are filled with, or the number of threads. Not proof against
-//! intent.
+//! width the values were stored in, what missing values are filled with, or the number of threads. Only whether rows are
+//! sparse counts besides. Not proof against intent.
 
 use rayon::prelude::*;
 

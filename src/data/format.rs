@@ -213,7 +213,10 @@ fn decide(path: &str, head: &[u8], stated: Option<Format>) -> Result<Format> {
                     recipe: format!("unpack it first: gzip -dk {path:?} or zstd -dk {path:?}"),
                 }),
                 Some(format) => Ok(format),
-                None => text_format(&unpacked_head(path)?),
+                None => {
+                    let head = unpacked_head(path)?;
+                    Ok(text_format(&head, head.len() as u64 >= HEAD))
+                }
             }
         }
         (Signature::Text, stated) => match stated.or(named) {
@@ -221,7 +224,10 @@ fn decide(path: &str, head: &[u8], stated: Option<Format>) -> Result<Format> {
                 wrong(format.name(), "it looks like text, perhaps CSV".into())
             }
             Some(format) => Ok(format),
-            None => text_format(head),
+            // A pipe may hand on less than was asked for.
+            None => {
+                Ok(text_format(head, head.len() as u64 >= HEAD || (path == "-" && !head.ends_with(b"\n"))))
+            }
         },
         (Signature::Unknown, stated) => {
             let known = "CSV, Parquet, Arrow IPC, a NumPy array or svmlight";
@@ -232,9 +238,8 @@ fn decide(path: &str, head: &[u8], stated: Option<Format>) -> Result<Format> {
 }
 
 /// The format of text whose name tells none.
-fn text_format(head: &[u8]) -> Result<Format> {
-    let is_cut = head.len() as u64 >= HEAD;
-    Ok(if looks_like_svmlight(head, is_cut) { Format::Svmlight } else { Format::Csv })
+fn text_format(head: &[u8], is_cut: bool) -> Format {
+    if looks_like_svmlight(head, is_cut) { Format::Svmlight } else { Format::Csv }
 }
 
 /// The first bytes of the text in a packed file. Standard input cannot be read twice and gives none: what comes packed
@@ -355,7 +360,7 @@ mod tests {
         assert_eq!(code("a9a", b"-1 3:1 11:1\n", None), "svmlight");
         assert_eq!(code("a.csv", b"-1 3:1 11:1\n", None), "csv");
         assert_eq!(code("a.libsvm", b"x,y\n", None), "svmlight");
-        assert_eq!(code("-", b"0 1:0.5 2", None), "csv");
+        assert_eq!([code("-", b"0 1:0.5 2", None), code("a", b"0 1:0.5 2", None)], ["svmlight", "csv"]);
         assert_eq!(code("a.npy.zst", b"\x28\xb5\x2f\xfd", None), "E0322");
         assert_eq!(code("a.npy", b"\x1f\x8b\x08", Some(Format::Npy)), "E0303");
         assert_eq!(code("a.txt", b"1 2 3", None), "csv");
