@@ -123,14 +123,16 @@ impl Scanned {
 /// Looks through lines; what is wrong in them is left for [`parse`] to tell.
 pub(super) fn scan(piece: &[u8]) -> Scanned {
     let mut found = Scanned::default();
-    for line in lines_of(piece) {
+    let mut cursor = Cursor::new(piece);
+    while cursor.start_line() {
         found.lines += 1;
-        let Some((label, features)) = split_line(line) else { continue };
-        found.rows += 1;
-        found.has_fractions |= parse_f64(label).is_some_and(Scanned::is_fraction);
-        for token in tokens(features) {
-            if let Some((Some(index), _)) =
-                split_feature(token).filter(|(index, _)| *index <= Some(LARGEST_INDEX))
+        if let Some(label) = cursor.token() {
+            found.rows += 1;
+            found.has_fractions |= parse_f64(label).is_some_and(Scanned::is_fraction);
+        }
+        while let Some(token) = cursor.token() {
+            if let Some((Some(index), _)) = split_feature(token)
+                && index <= LARGEST_INDEX
             {
                 found.len = found.len.max(index as usize + 1);
             }
@@ -160,33 +162,54 @@ pub(super) struct BadLine {
 pub(super) fn parse(piece: &[u8], with_features: bool) -> Result<Parsed, BadLine> {
     let mut parsed = Parsed::default();
     let mut row = Row::default();
-    for line in lines_of(piece) {
+    let mut cursor = Cursor::new(piece);
+    while cursor.start_line() {
         parsed.lines += 1;
         let bad = |detail| BadLine { line: parsed.lines, detail };
-        let Some((label, features)) = split_line(line) else { continue };
+        let Some(label) = cursor.token() else { continue };
         parsed.labels.push(parse_label(label).map_err(bad)?);
         if with_features {
-            row.read(features).map_err(bad)?;
+            row.read(&mut cursor).map_err(bad)?;
             parsed.rows.push(&row.columns, &row.values);
         }
     }
     Ok(parsed)
 }
 
-/// Lines without their ends; an end behind the last one starts no other.
-fn lines_of(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
-    piece.split_inclusive(|&byte| byte == b'\n')
+/// Walks through the tokens of one line after the other.
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Whether the rest of the current line is still to be passed over.
+    in_line: bool,
 }
 
-/// The label of a line and what follows it, without a comment; `None` for a line without anything else.
-fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = line.iter().position(|&byte| byte == b'#').map_or(line, |at| &line[..at]).trim_ascii();
-    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
-    (!text.is_empty()).then(|| text.split_at(end))
-}
+impl<'a> Cursor<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Cursor { text, at: 0, in_line: false }
+    }
 
-fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(u8::is_ascii_whitespace).filter(|token| !token.is_empty())
+    /// Goes to the next line; `false` at the end of the text.
+    fn start_line(&mut self) -> bool {
+        if self.in_line {
+            let rest = &self.text[self.at..];
+            self.at += rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
+        }
+        self.in_line = self.at < self.text.len();
+        self.in_line
+    }
+
+    /// The next token of the line, `None` at its end or before a comment.
+    fn token(&mut self) -> Option<&'a [u8]> {
+        let is_blank = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0x0c);
+        let ends = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0x0c | b'\n' | b'#');
+        let rest = &self.text[self.at..];
+        let start = rest.iter().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
+        let token = &rest[start..];
+        let token = &token[..token.iter().position(ends).unwrap_or(token.len())];
+        self.at += start + token.len();
+        (!token.is_empty()).then_some(token)
+    }
 }
 
 fn parse_label(token: &[u8]) -> Result<f64, String> {
@@ -225,11 +248,11 @@ struct Row {
 }
 
 impl Row {
-    /// Reads `index:value` tokens in any order; zeros are left out.
-    fn read(&mut self, text: &[u8]) -> Result<(), String> {
+    /// Reads the `index:value` tokens left in a line, in any order; zeros are left out.
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), String> {
         self.columns.clear();
         self.values.clear();
-        for token in tokens(text) {
+        while let Some(token) = cursor.token() {
             let not_one = || format!("{} is no feature index:value", shown(token));
             let (index, value) = split_feature(token).ok_or_else(not_one)?;
             let Some(index) = index else { continue };
@@ -293,17 +316,22 @@ pub(super) fn looks_like_svmlight(head: &[u8], is_cut: bool) -> bool {
         None if is_cut => return false,
         _ => head,
     };
+    let mut cursor = Cursor::new(whole);
     let mut features = 0;
-    for (label, rest) in lines_of(whole).filter_map(split_line) {
-        let is_feature = |token: &[u8]| {
-            split_feature(token).is_some_and(|(index, value)| index.is_none() || parse_f64(value).is_some())
-        };
+    while cursor.start_line() {
+        let Some(label) = cursor.token() else { continue };
         // Several labels are looked at as well: the message of the reader on them is the better one.
-        let is_label = label.split(|&byte| byte == b',').all(|label| parse_f64(label).is_some());
-        if !is_label || !tokens(rest).all(is_feature) {
+        if !label.split(|&byte| byte == b',').all(|label| parse_f64(label).is_some()) {
             return false;
         }
-        features += tokens(rest).count();
+        while let Some(token) = cursor.token() {
+            let is_feature = split_feature(token)
+                .is_some_and(|(index, value)| index.is_none() || parse_f64(value).is_some());
+            if !is_feature {
+                return false;
+            }
+            features += 1;
+        }
     }
     features > 0
 }
