@@ -216,7 +216,10 @@ impl Error {
             RaggedVector { .. } => "all rows need vectors of one length".into(),
             DuplicateColumns { .. } => "rename one of them".into(),
             TooManyLevels { column, .. } => format!("leave it out: --features '!{column}'"),
-            CsvSyntax { .. } => "mend the line, or name the separator with --delimiter".into(),
+            CsvSyntax { .. } => {
+                "mend the line, or name the separator with --delimiter or the true format with --format"
+                    .into()
+            }
             LengthMismatch { .. } => "both must describe the same rows in the same order".into(),
             BadWeight { .. } => "weights must be finite and positive, one for every class or row".into(),
             BadCounts { .. } => "a counts file has lines class,count".into(),

@@ -257,7 +257,11 @@ fn text_columns_are_one_hot_and_unknown_levels_are_none_of_them() {
     let flags = "--features !name --scale none --valid-fraction 0 --l2 0.001 --weighting none -o m.cbfit";
     folder.ok(&format!("--train train.csv {flags}"));
     let run = folder.ok("predict m.cbfit new.csv --proba -o p.csv");
-    assert!(run.stderr.contains("1 text cells hold values unseen in training"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("1 values are of text levels or feature indices unseen in training"),
+        "{}",
+        run.stderr
+    );
     let (header, rows) = csv(std::str::from_utf8(&folder.read("p.csv")).unwrap());
     assert_eq!(header, ["prediction", "probability", "p_fruit", "p_stone"]);
     assert_eq!((rows[0][0].as_str(), rows[1][0].as_str()), ("fruit", "stone"));

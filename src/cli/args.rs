@@ -46,7 +46,7 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
 pub struct FileArgs {
-    /// csv, tsv, parquet, arrow or npy [from the content]
+    /// csv, tsv, parquet, arrow, npy or svmlight [from the content]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Separator of CSV files [from the content]

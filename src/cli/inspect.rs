@@ -11,7 +11,7 @@ use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
-use crate::matrix::Matrix;
+use crate::matrix::{MatRef, Matrix};
 use crate::model_file::{self, ModelMetadata};
 use crate::report::format::{bytes, score, short, thousands};
 use crate::report::text;
@@ -137,11 +137,10 @@ impl Facts {
         let matrix = &data.features;
         let mut lines = vec![
             format!(
-                "Data      {}   {} rows x {} {} features in memory {}   fingerprint {}",
+                "Data      {}   {} rows x {}   {} in memory   fingerprint {}",
                 data.source.name,
                 thousands(data.source.rows),
-                thousands(matrix.cols() as u64),
-                matrix.dtype().name(),
+                text::columns_text(matrix),
                 bytes(matrix.bytes()),
                 data.source.fingerprint
             ),
@@ -189,6 +188,7 @@ impl Facts {
             "features": data.features.cols(),
             "dtype": data.features.dtype().name(),
             "bytes": data.features.bytes(),
+            "stored_values": data.features.stored(),
             "fingerprint": data.source.fingerprint,
             "label_column": data.label_column,
             "classes": data.label_map.names,
@@ -213,16 +213,24 @@ fn gini(rows: &[u64]) -> f64 {
     2.0 * weighted / (n * total) - (n + 1.0) / n
 }
 
-fn row_values(matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> + '_ {
-    (0..matrix.cols()).map(move |col| matrix.get(row, col))
+/// The values of a row that are not 0, with their columns.
+fn row_entries(matrix: &Matrix, row: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+    let (dense, (columns, values)) = match matrix.row_range(row, row + 1) {
+        MatRef::Sparse(row) => (0, row.entries()),
+        _ => (matrix.cols(), Default::default()),
+    };
+    let dense = (0..dense).map(move |col| (col, matrix.get(row, col)));
+    let sparse = columns.iter().zip(values).map(|(&col, &x)| (col as usize, x));
+    dense.chain(sparse).filter(|&(_, x)| x != 0.0)
 }
 
 fn duplicate_rows(matrix: &Matrix) -> u64 {
     let mut first_of = std::collections::HashMap::new();
     let mut duplicates = 0;
     for row in 0..matrix.rows() {
-        let key = row_values(matrix, row).fold(0u64, |hash, value| {
-            (hash ^ u64::from(value.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        let key = row_entries(matrix, row).fold(0u64, |hash, (col, value)| {
+            let word = (col as u64) << 32 | u64::from(value.to_bits());
+            (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
         });
         match first_of.entry(key) {
             std::collections::hash_map::Entry::Vacant(free) => {
@@ -230,21 +238,33 @@ fn duplicate_rows(matrix: &Matrix) -> u64 {
             }
             // Equal hashes are compared: a count of duplicates must not rest on chance.
             std::collections::hash_map::Entry::Occupied(first) => {
-                duplicates += u64::from(row_values(matrix, *first.get()).eq(row_values(matrix, row)));
+                duplicates += u64::from(row_entries(matrix, *first.get()).eq(row_entries(matrix, row)));
             }
         }
     }
     duplicates
 }
 
+/// Columns in which every row has the value of the first one, at the cost of the values that are not 0.
 fn constant_features(matrix: &Matrix) -> usize {
-    let is_constant = |&col: &usize| (1..matrix.rows()).all(|row| matrix.get(row, col) == matrix.get(0, col));
-    (0..matrix.cols()).filter(is_constant).count()
+    let mut first = vec![0.0; matrix.cols()];
+    if matrix.rows() > 0 {
+        row_entries(matrix, 0).for_each(|(col, x)| first[col] = x);
+    }
+    // Rows whose value is not 0, and whether one differs.
+    let mut seen = vec![(0, false); matrix.cols()];
+    for row in 0..matrix.rows() {
+        for (col, x) in row_entries(matrix, row) {
+            seen[col].0 += 1;
+            seen[col].1 |= x != first[col];
+        }
+    }
+    seen.into_iter().filter(|&(rows, differs)| !differs && (rows == 0 || rows == matrix.rows())).count()
 }
 
 /// Smallest, median and largest Euclidean norm of the rows.
 fn norms(matrix: &Matrix) -> [f64; 3] {
-    let norm = |row| row_values(matrix, row).map(|x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let norm = |row| row_entries(matrix, row).map(|(_, x)| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     let mut norms: Vec<f64> = (0..matrix.rows()).map(norm).collect();
     norms.sort_by(f64::total_cmp);
     let at = |place: usize| norms.get(place).copied().unwrap_or(f64::NAN);
@@ -254,6 +274,23 @@ fn norms(matrix: &Matrix) -> [f64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::{SparseRows, Storage};
+
+    #[test]
+    fn sparse_rows_tell_the_same_as_dense_ones() {
+        let values = [0.0, 1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 3.0, 1.0, -0.0, 0.0];
+        let dense = Matrix::from_f32(values.to_vec(), 4);
+        let mut rows = SparseRows::default();
+        rows.push(&[1, 2], &[1.0, 2.0]);
+        rows.push(&[1, 2], &[1.0, 2.0]);
+        rows.push(&[0, 1], &[3.0, 1.0]);
+        let sparse = Matrix::from_storage(Storage::Sparse(rows), 4);
+        for matrix in [&dense, &sparse] {
+            assert_eq!((duplicate_rows(matrix), constant_features(matrix)), (1, 2));
+            assert_eq!(norms(matrix), [5f64.sqrt(), 5f64.sqrt(), 10f64.sqrt()]);
+        }
+        assert_eq!(text::columns_text(&sparse), "4 sparse f32, 2 entries a row");
+    }
 
     #[test]
     fn gini_is_zero_for_balance_and_high_for_a_tail() {

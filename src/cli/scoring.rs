@@ -66,13 +66,15 @@ pub fn say_left_out(talk: &Talk, data: &Dataset) {
     say_unseen_levels(talk, data.unseen_levels);
 }
 
-/// Says how many cells of text columns hold a value that has no feature.
-pub fn say_unseen_levels(talk: &Talk, cells: u64) {
-    if cells > 0 {
-        let cells = thousands(cells);
+/// Says how many values have no feature: levels of text, and indices of sparse rows beyond those of training.
+pub fn say_unseen_levels(talk: &Talk, values: u64) {
+    if values > 0 {
+        let values = thousands(values);
         talk.phase(
             "",
-            &format!("{cells} text cells hold values unseen in training; they count as none of the known"),
+            &format!(
+                "{values} values are of text levels or feature indices unseen in training; they are left out"
+            ),
         );
     }
 }

@@ -14,7 +14,7 @@ use crate::data::split::{Part, StratifiedSplit};
 use crate::labels::ClassCounts;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Sample, Validation, WeightedSample};
-use crate::matrix::Matrix;
+use crate::matrix::{Dtype, Matrix};
 use crate::metrics::Metric;
 use crate::report::format::{bytes, seconds, thousands};
 use crate::report::text;
@@ -249,14 +249,16 @@ impl TrainData {
             );
         }
         if self.scaler.scale != Scale::None {
+            let is_sparse = self.main.features.dtype() == Dtype::Sparse;
             let constant = match self.constant_columns {
                 0 => String::new(),
+                n if is_sparse => format!("   {n} constant columns stay as they are"),
                 n => format!("   {n} constant columns stay at 0"),
             };
-            let how = if self.scaler.scale == Scale::L2 {
-                "rows to length 1"
-            } else {
-                "columns to mean 0, deviation 1"
+            let how = match self.scaler.scale {
+                Scale::L2 => "rows to length 1",
+                _ if is_sparse => "columns to deviation 1; means stay, so that zeros stay zeros",
+                _ => "columns to mean 0, deviation 1",
             };
             talk.phase("Scale", &format!("{how}{constant}"));
         }
@@ -354,11 +356,10 @@ fn say_read(talk: &Talk, name: &str, dataset: &Dataset, begun: Instant) {
     talk.phase(
         name,
         &format!(
-            "{}   {} rows x {} {}   {}{speed}",
+            "{}   {} rows x {}   {}{speed}",
             dataset.source.name,
             thousands(dataset.source.rows),
-            thousands(dataset.features.cols() as u64),
-            dataset.features.dtype().name(),
+            text::columns_text(&dataset.features),
             seconds(took)
         ),
     );

@@ -1,7 +1,8 @@
 //! Moving rows between column buffers: kept rows only, and kinds widened where files of one data set differ.
 
+use super::sparse::RowBuilder;
 use super::table::{ColumnBuffer, FieldKind, NULL_TEXT};
-use crate::matrix::{Dtype, MatRef, Matrix, Storage};
+use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
 
 /// The kind that holds the values of both, `None` where there is none (vectors against scalars).
 pub(super) fn common_kind(a: &FieldKind, b: &FieldKind) -> Option<FieldKind> {
@@ -9,10 +10,14 @@ pub(super) fn common_kind(a: &FieldKind, b: &FieldKind) -> Option<FieldKind> {
     Some(match (a, b) {
         (a, b) if a == b => a.clone(),
         (Vector { len: a, dtype: da }, Vector { len: b, dtype: db }) => {
-            if a.is_some() && b.is_some() && a != b {
+            // What a sparse file says of the length is its largest index only: longer vectors hold its own.
+            let fits = |len: usize, dtype: Dtype, longest| len == longest || dtype == Dtype::Sparse;
+            if let (Some(a), Some(b)) = (*a, *b)
+                && !(fits(a, *da, a.max(b)) && fits(b, *db, a.max(b)))
+            {
                 return None;
             }
-            Vector { len: a.or(*b), dtype: if da == db { *da } else { Dtype::F32 } }
+            Vector { len: (*a).max(*b), dtype: common_dtype(*da, *db) }
         }
         (Vector { .. }, _) | (_, Vector { .. }) => return None,
         (Other(name), _) | (_, Other(name)) => Other(name.clone()),
@@ -20,6 +25,16 @@ pub(super) fn common_kind(a: &FieldKind, b: &FieldKind) -> Option<FieldKind> {
         (Float, _) | (_, Float) => Float,
         (Int | Bool, Int | Bool) => Int,
     })
+}
+
+/// The width that holds vectors of both. Beside sparse rows dense ones become sparse: that at most doubles their bytes,
+/// the other way round sparse rows could outgrow any memory.
+pub(super) fn common_dtype(a: Dtype, b: Dtype) -> Dtype {
+    match (a, b) {
+        _ if a == b => a,
+        (Dtype::Sparse, _) | (_, Dtype::Sparse) => Dtype::Sparse,
+        _ => Dtype::F32,
+    }
 }
 
 /// Appends the rows of `from` that `keep` marks (all without it) to `into`, whose kind is that of `from` or wider by
@@ -132,9 +147,13 @@ impl<'a> Spelled<'a> {
     }
 }
 
-/// Appends rows of vectors; f16 and bf16 widen to f32 where `into` is f32. `false` where lengths or widths differ.
-/// A matrix without columns takes on the length of the first rows appended.
+/// Appends rows of vectors; f16 and bf16 widen to f32 where `into` is f32, all become sparse where it is sparse. `false`
+/// where lengths or widths differ. A matrix without columns takes on the length of the first rows appended, a sparse one
+/// grows to that of wider sparse rows.
 pub(super) fn append_vectors(into: &mut Matrix, from: &Matrix, keep: Option<&[bool]>) -> bool {
+    if into.dtype() == Dtype::Sparse {
+        return append_sparse(into, from, keep);
+    }
     if into.cols() == 0 {
         *into = Matrix::empty(into.dtype(), from.cols());
     }
@@ -149,6 +168,32 @@ pub(super) fn append_vectors(into: &mut Matrix, from: &Matrix, keep: Option<&[bo
         (Storage::F16(into), MatRef::F16(from)) => extend_rows(into, from, cols, keep, |x| x),
         (Storage::Bf16(into), MatRef::Bf16(from)) => extend_rows(into, from, cols, keep, |x| x),
         _ => return false,
+    }
+    true
+}
+
+fn append_sparse(into: &mut Matrix, from: &Matrix, keep: Option<&[bool]>) -> bool {
+    let is_new = into.cols() == 0 && into.rows() == 0;
+    let fits = from.dtype() == Dtype::Sparse || from.cols() == into.cols() || is_new;
+    let cols = into.cols().max(from.cols());
+    let wider = cols > into.cols();
+    let Storage::Sparse(rows) = into.storage_mut() else { return false };
+    if !fits {
+        return false;
+    }
+    let mut builder = RowBuilder::default();
+    match (from.storage(), keep) {
+        (Storage::Sparse(from), None) => rows.append(from.range(0, from.rows())),
+        (_, keep) => {
+            for row in (0..from.rows()).filter(|&row| keep.is_none_or(|keep| keep[row])) {
+                builder.add_row(0, from.row_range(row, row + 1));
+                builder.finish(rows);
+            }
+        }
+    }
+    if wider {
+        let rows = std::mem::take(rows);
+        *into = Matrix::from_storage(Storage::Sparse(rows), cols);
     }
     true
 }
@@ -185,7 +230,14 @@ pub(super) fn retain_vectors(matrix: &mut Matrix, start: usize, keep: &[bool]) {
         Storage::F32(values) => retain(values, cols, start, keep),
         Storage::F16(values) => retain(values, cols, start, keep),
         Storage::Bf16(values) => retain(values, cols, start, keep),
-        Storage::Sparse(_) => {} // SPARSE
+        Storage::Sparse(rows) => {
+            let mut kept = SparseRows::default();
+            for (row, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
+                kept.append(rows.range(start + row, start + row + 1));
+            }
+            rows.truncate(start);
+            rows.append(kept.range(0, kept.rows()));
+        }
     }
 }
 
@@ -232,6 +284,25 @@ mod tests {
     }
 
     #[test]
+    fn sparse_rows_grow_in_width_and_take_in_dense_ones() {
+        let dense = Matrix::from_f32(vec![0.0, 1.0, 2.0, 0.0], 2);
+        let mut matrix = Matrix::empty(Dtype::Sparse, 0);
+        assert!(append_vectors(&mut matrix, &dense, Some(&[true, false])));
+        let mut wide = SparseRows::default();
+        wide.push(&[4], &[5.0]);
+        wide.push(&[], &[]);
+        let wide = Matrix::from_storage(Storage::Sparse(wide), 5);
+        assert!(append_vectors(&mut matrix, &wide, None));
+        assert!(append_vectors(&mut matrix, &wide, Some(&[false, true])));
+        assert_eq!((matrix.rows(), matrix.cols(), matrix.stored()), (4, 5, 2));
+        assert!(!append_vectors(&mut matrix, &dense, None));
+        retain_vectors(&mut matrix, 1, &[false, true, false]);
+        assert_eq!((matrix.rows(), matrix.stored(), matrix.get(0, 1)), (2, 1, 1.0));
+        // A matrix that is not sparse holds no sparse rows: nothing says how many columns they would take.
+        assert!(!append_vectors(&mut Matrix::empty(Dtype::F32, 5), &wide, None));
+    }
+
+    #[test]
     fn kinds_meet_in_the_narrowest_that_holds_both() {
         let vector = |len, dtype| FieldKind::Vector { len, dtype };
         assert_eq!(common_kind(&FieldKind::Bool, &FieldKind::Int), Some(FieldKind::Int));
@@ -242,5 +313,9 @@ mod tests {
         );
         assert_eq!(common_kind(&vector(Some(3), Dtype::F16), &vector(Some(4), Dtype::F16)), None);
         assert_eq!(common_kind(&vector(None, Dtype::F16), &FieldKind::Float), None);
+        let sparse = |len| vector(Some(len), Dtype::Sparse);
+        assert_eq!(common_kind(&sparse(3), &sparse(7)), Some(sparse(7)));
+        assert_eq!(common_kind(&sparse(3), &vector(Some(4), Dtype::F16)), Some(sparse(4)));
+        assert_eq!(common_kind(&vector(Some(2), Dtype::F32), &sparse(3)), None);
     }
 }

@@ -27,8 +27,9 @@ pub struct Source {
     pub bytes: u64,
     /// Number of rows kept.
     pub rows: u64,
-    /// 16 hexadecimal digits that depend on feature values and class names in row order, not on the file format, on
-    /// what missing values are filled with or the number of threads; for a block, on all rows up to its end.
+    /// 16 hexadecimal digits that depend on feature values and class names in row order and on whether rows are sparse,
+    /// not on the file format, on what missing values are filled with or the number of threads; for a block, on all rows
+    /// up to its end.
     pub fingerprint: String,
 }
 
@@ -60,7 +61,8 @@ pub struct Dataset {
     pub notes: Vec<String>,
     /// Rows left out because they have no label.
     pub dropped_unlabeled: u64,
-    /// Cells of text columns with a value that training never met; their features are all 0.
+    /// Values that training never met: of text columns, whose features are all 0, and of sparse vectors beyond their
+    /// length in training, which are left out.
     pub unseen_levels: u64,
 }
 
@@ -139,7 +141,8 @@ impl Dataset {
 /// # Errors
 /// Those of the readers and of the roles; [`Error::OneClass`], [`Error::NullLabels`], [`Error::FractionalLabels`],
 /// [`Error::ClassNamesShort`], [`Error::NotFinite`], [`Error::TooManyLevels`], [`Error::BadWeight`],
-/// [`Error::BadSplit`], [`Error::FilesDiffer`], [`Error::LengthMismatch`], [`Error::NoRows`].
+/// [`Error::BadSplit`], [`Error::FilesDiffer`], [`Error::LengthMismatch`], [`Error::NoRows`],
+/// [`Error::NoFeatures`].
 pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset> {
     let set = FileSet::open(paths, options)?;
     let name = set.name();
@@ -172,6 +175,9 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
         _ => fit.finish()?,
     };
     notes.extend(fitted.notes);
+    if fitted.encoder.width() == 0 {
+        return Err(Error::NoFeatures { file: name });
+    }
 
     let (hashes, dropped_unlabeled) = (labels.name_hashes(), labels.missing());
     let (label_map, labels) = labels.into_classes();

@@ -1,7 +1,7 @@
 //! Reading data for a model that exists: validation, evaluation, prediction.
 
 use super::blocks::BlockReader;
-use super::columns::append_vectors;
+use super::columns::{append_vectors, common_dtype};
 use super::dataset::{Dataset, Extras, Source};
 use super::encode::FeatureEncoder;
 use super::files::FileSet;
@@ -10,7 +10,9 @@ use super::finite::Origin;
 use super::options::{ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles};
 use super::scale::widen;
+use super::sparse::make_sparse;
 use crate::labels::LabelMap;
+use crate::matrix::Dtype;
 use crate::{Error, Result};
 
 /// Hands out the rows of files block by block, encoded as in training.
@@ -134,8 +136,10 @@ impl DatasetReader {
         };
         while let Some(block) = self.next_block()? {
             // Files of one set may hold their vectors in different widths.
-            if block.features.dtype() != all.features.dtype() {
-                widen(&mut all.features);
+            match common_dtype(all.features.dtype(), block.features.dtype()) {
+                Dtype::Sparse => make_sparse(&mut all.features),
+                dtype if dtype != all.features.dtype() => widen(&mut all.features),
+                _ => {}
             }
             append_vectors(&mut all.features, &block.features, None);
             if let (Some(labels), Some(more)) = (&mut all.labels, block.labels) {

@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Numbers, append_rows, append_vectors, numbers};
+use super::columns::{append_rows, numbers};
+use super::encode_fill::{Source, append_filled, sparse_rows};
 use super::finite::{Origin, ValueCheck};
 use super::options::Missing;
+use super::sparse::{cut_columns, without_zeros};
 use super::table::{ColumnBuffer, TextColumn};
-use crate::matrix::{Dtype, MatRef, Matrix, Storage};
+use crate::matrix::{Dtype, Matrix, Storage};
 use crate::{Error, Result};
 
-/// Rows filled column by column before the next rows: their part of the matrix stays in cache.
-const FILLED_ROWS: usize = 256;
+/// Features are kept sparse where a row has at most one value in this many. A sparse value takes twice the bytes of a
+/// dense one and several times its time, so that a few zeros are cheaper kept. To be tuned by measurement.
+const SPARSE_FROM: usize = 8;
 
 /// How one input column becomes features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,11 +103,13 @@ pub struct FeatureEncoder {
 /// Features of a block of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Encoded {
-    /// One row a row; f16 and bf16 vectors keep their width where they are the only input. Missing values are NaN.
+    /// One row a row; f16, bf16 and sparse vectors keep their width where they are the only input. Missing values are
+    /// NaN.
     pub(super) features: Matrix,
     /// Number of missing values, text included.
     pub(super) missing: u64,
-    /// Cells of text columns with a value that training never met.
+    /// Cells of text columns with a value that training never met, and values of sparse vectors beyond their length in
+    /// training.
     pub(super) unseen_levels: u64,
 }
 
@@ -112,6 +117,21 @@ impl FeatureEncoder {
     /// Number of features.
     pub fn width(&self) -> usize {
         self.inputs.iter().map(InputColumn::width).sum()
+    }
+
+    /// Most values that are not 0 in the features of one row, as far as the kinds of the columns tell.
+    pub fn most_values(&self) -> usize {
+        let values = |input: &InputColumn| match input {
+            InputColumn::Numeric { .. } | InputColumn::OneHot { .. } => 1,
+            InputColumn::Vector { len, .. } => *len,
+        };
+        self.inputs.iter().map(values).sum()
+    }
+
+    /// Whether the features of a table are kept as sparse rows. It depends on the columns and their levels alone, so that
+    /// training and every later file agree. A single vector column stays as its file has it.
+    pub fn is_sparse(&self) -> bool {
+        self.most_values().saturating_mul(SPARSE_FROM) <= self.width()
     }
 
     /// Names of the features in order: `x`, `color=red`, `embedding[3]`.
@@ -153,11 +173,12 @@ impl FeatureEncoder {
         let mut check = ValueCheck::default();
         if let ([InputColumn::Vector { .. }], Some(ColumnBuffer::Vector(_))) =
             (&self.inputs[..], columns.first())
-            && let Some(ColumnBuffer::Vector(features)) = columns.pop()
+            && let Some(ColumnBuffer::Vector(mut features)) = columns.pop()
         {
+            let unseen_levels = cut_columns(&mut features, self.width());
             check.scan(origin, &features, 0, |feature| self.column_of(feature));
             check.result(self.missing == Missing::Error)?;
-            return Ok(Encoded { features, missing: check.missing(), unseen_levels: 0 });
+            return Ok(Encoded { features, missing: check.missing(), unseen_levels });
         }
         let texts: Vec<Option<TextColumn>> = self.inputs.iter().zip(&columns).map(one_hot_text).collect();
         for ((input, text), rows) in
@@ -170,6 +191,11 @@ impl FeatureEncoder {
         }
         let rows = columns.first().map_or(0, ColumnBuffer::rows);
         let mut unseen_levels = 0;
+        for (input, column) in self.inputs.iter().zip(&mut columns) {
+            if let ColumnBuffer::Vector(matrix) = column {
+                unseen_levels += cut_columns(matrix, input.width());
+            }
+        }
         let mut sources = Vec::with_capacity(columns.len());
         for ((input, column), text) in self.inputs.iter().zip(&columns).zip(&texts) {
             sources.push(match (input, text, column) {
@@ -182,11 +208,21 @@ impl FeatureEncoder {
                 _ => Source::Numbers(numbers(column)),
             });
         }
-        let mut features = Matrix::empty(Dtype::F32, self.width());
-        append_filled(&mut features, rows, &sources)?;
+        let features = self.features(rows, &sources)?;
         check.scan(origin, &features, 0, |feature| self.column_of(feature));
         check.result(self.missing == Missing::Error)?;
         Ok(Encoded { features, missing: check.missing(), unseen_levels })
+    }
+
+    /// The features of `rows` rows, sparse or not as [`FeatureEncoder::is_sparse`] says.
+    pub(super) fn features(&self, rows: usize, sources: &[Source<'_>]) -> Result<Matrix> {
+        let width = self.width();
+        if self.is_sparse() {
+            return Ok(Matrix::from_storage(Storage::Sparse(sparse_rows(rows, sources)), width));
+        }
+        let mut features = Matrix::empty(Dtype::F32, width);
+        append_filled(&mut features, rows, sources)?;
+        Ok(features)
     }
 
     fn check_columns(&self, origin: &Origin<'_>, columns: &[ColumnBuffer]) -> Result<()> {
@@ -194,7 +230,9 @@ impl FeatureEncoder {
         for (input, column) in self.inputs.iter().zip(columns) {
             let name = input.name();
             match (input, column) {
-                (InputColumn::Vector { len, .. }, ColumnBuffer::Vector(matrix)) if matrix.cols() != *len => {
+                (InputColumn::Vector { len, .. }, ColumnBuffer::Vector(matrix))
+                    if matrix.cols() != *len && matrix.dtype() != Dtype::Sparse =>
+                {
                     let found = matrix.cols();
                     return mismatch(format!(
                         "vectors of column {name:?} have {found} values, the model needs {len}"
@@ -251,10 +289,15 @@ impl FeatureEncoder {
             Storage::Bf16(values) => fill(values, &fills, half::bf16::is_nan, half::bf16::from_f32),
             Storage::Sparse(rows) => {
                 let (columns, values) = rows.entries_mut();
+                let mut zeros = false;
                 for (value, &column) in values.iter_mut().zip(columns) {
                     if value.is_nan() {
                         *value = fills[column as usize];
+                        zeros |= *value == 0.0;
                     }
+                }
+                if zeros {
+                    *rows = without_zeros(rows);
                 }
             }
         }
@@ -281,102 +324,10 @@ fn unseen_cells(places: &[Option<usize>], text: &TextColumn) -> u64 {
     text.codes().iter().filter(unseen).count() as u64
 }
 
-/// Where the features of one input column come from.
-pub(super) enum Source<'a> {
-    Numbers(Numbers<'a>),
-    Levels {
-        codes: &'a [u32],
-        places: Vec<Option<usize>>,
-        width: usize,
-    },
-    Vector(&'a Matrix),
-    /// Columns `start..start + width` of an f32 matrix.
-    Columns {
-        matrix: &'a Matrix,
-        start: usize,
-        width: usize,
-    },
-}
-
-impl Source<'_> {
-    fn width(&self) -> usize {
-        match self {
-            Source::Numbers(_) => 1,
-            Source::Levels { width, .. } | Source::Columns { width, .. } => *width,
-            Source::Vector(matrix) => matrix.cols(),
-        }
-    }
-}
-
-/// Appends `rows` rows to an f32 matrix as wide as all sources together.
-pub(super) fn append_filled(features: &mut Matrix, rows: usize, sources: &[Source<'_>]) -> Result<()> {
-    if let ([Source::Vector(matrix)], true) = (sources, features.dtype() == Dtype::F32) {
-        append_vectors(features, matrix, None);
-        return Ok(());
-    }
-    let width = features.cols();
-    let Storage::F32(values) = features.storage_mut() else { return Ok(()) };
-    let start = values.len();
-    let added = rows.checked_mul(width).filter(|&added| values.try_reserve(added).is_ok());
-    let Some(added) = added else {
-        let need = (rows as u64).saturating_mul(width as u64).saturating_mul(4);
-        return Err(Error::TooLarge {
-            what: format!("{rows} rows of {width} features"),
-            need,
-            limit: isize::MAX as u64,
-        });
-    };
-    values.resize(start + added, 0.0);
-    values[start..].par_chunks_mut(FILLED_ROWS * width.max(1)).enumerate().for_each(|(chunk, out)| {
-        let mut offset = 0;
-        for source in sources {
-            fill_rows(out, width, offset, chunk * FILLED_ROWS, source);
-            offset += source.width();
-        }
-    });
-    Ok(())
-}
-
-/// Writes one source into rows of `width` features, which start at row `first_row` of the source.
-fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, source: &Source<'_>) {
-    let rows = out.chunks_exact_mut(width).enumerate().map(|(row, out)| (first_row + row, out));
-    match source {
-        Source::Numbers(Numbers::Float(values)) => {
-            rows.for_each(|(row, out)| out[offset] = values[row] as f32)
-        }
-        Source::Numbers(numbers) => rows.for_each(|(row, out)| out[offset] = numbers.get(row) as f32),
-        Source::Levels { codes, places, .. } => rows.for_each(|(row, out)| {
-            if let Some(Some(place)) = places.get(codes[row] as usize) {
-                out[offset + place] = 1.0;
-            }
-        }),
-        Source::Vector(matrix) => rows.for_each(|(row, out)| {
-            copy_widened(&mut out[offset..offset + matrix.cols()], matrix.row_range(row, row + 1));
-        }),
-        Source::Columns { matrix, start, width } => rows.for_each(|(row, out)| {
-            if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
-                out[offset..offset + width].copy_from_slice(&values[*start..start + width]);
-            }
-        }),
-    }
-}
-
-fn copy_widened(out: &mut [f32], row: MatRef<'_>) {
-    match row {
-        MatRef::F32(values) => out.copy_from_slice(values),
-        MatRef::F16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
-        MatRef::Bf16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
-        MatRef::Sparse(rows) => {
-            out.fill(0.0);
-            let (columns, values) = rows.entries();
-            columns.iter().zip(values).for_each(|(&column, &value)| out[column as usize] = value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::SparseRows;
 
     fn text(values: &[Option<&str>]) -> ColumnBuffer {
         let mut column = TextColumn::default();
@@ -456,6 +407,21 @@ mod tests {
         assert_eq!((values[1].to_f32(), values.as_ptr()), (0.25, place));
         let short = encoder.encode(&ORIGIN, vec![vectors(&[1.0], 1)]).unwrap_err();
         assert!(short.to_string().contains("have 1 values, the model needs 2"));
+    }
+
+    #[test]
+    fn sparse_vectors_may_be_shorter_or_longer_than_in_training() {
+        let inputs = vec![InputColumn::Vector { name: "v".into(), len: 3, means: None }];
+        let encoder = FeatureEncoder { inputs, missing: Missing::Error };
+        let sparse = |columns: &[u32], cols| {
+            let mut rows = SparseRows::default();
+            rows.push(columns, &vec![1.0; columns.len()]);
+            vec![ColumnBuffer::Vector(Matrix::from_storage(Storage::Sparse(rows), cols))]
+        };
+        let short = encoder.encode(&ORIGIN, sparse(&[0], 1)).unwrap();
+        assert_eq!((short.features.cols(), short.unseen_levels), (3, 0));
+        let long = encoder.encode(&ORIGIN, sparse(&[1, 3, 9], 10)).unwrap();
+        assert_eq!((long.features.cols(), long.features.stored(), long.unseen_levels), (3, 1, 2));
     }
 
     #[test]

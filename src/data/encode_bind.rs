@@ -4,6 +4,7 @@ use super::encode::{FeatureEncoder, InputColumn};
 use super::files::kind_name;
 use super::roles::listed;
 use super::table::{Field, FieldKind};
+use crate::matrix::Dtype;
 use crate::{Error, Result};
 
 impl FeatureEncoder {
@@ -59,6 +60,11 @@ impl FeatureEncoder {
 
     fn kind_to_read(&self, input: &InputColumn, field: &Field) -> Result<FieldKind, String> {
         match (input, &field.kind) {
+            // The length of sparse vectors is the largest index of the file: shorter ones end in zeros, and what longer
+            // ones hold beyond is left out by the encoder.
+            (InputColumn::Vector { .. }, FieldKind::Vector { dtype: Dtype::Sparse, .. }) => {
+                Ok(field.kind.clone())
+            }
             (InputColumn::Vector { len, .. }, FieldKind::Vector { len: found, .. }) => match found {
                 Some(found) if found != len => {
                     Err(format!("holds vectors of {found} values, the model needs vectors of {len}"))
@@ -102,7 +108,6 @@ impl FeatureEncoder {
 mod tests {
     use super::super::options::Missing;
     use super::*;
-    use crate::matrix::Dtype;
 
     fn numeric(names: &[&str]) -> FeatureEncoder {
         let inputs =
@@ -154,6 +159,8 @@ mod tests {
         assert!(
             places(&vector(9), &one, &[]).unwrap_err().to_string().contains("of 8 values, the model needs")
         );
+        let sparse = fields(&[("features", FieldKind::Vector { len: Some(9), dtype: Dtype::Sparse })]);
+        assert_eq!(places(&vector(8), &sparse, &[]).unwrap(), [0]);
         let two = fields(&[("v", of(Some(8))), ("w", of(None))]);
         assert_eq!(places(&vector(8), &two, &[]).unwrap_err().code(), "E0503");
         let text = fields(&[("embedding", FieldKind::Text)]);

@@ -1,7 +1,8 @@
 //! Fitting a [`FeatureEncoder`] while the training rows are read.
 
 use super::columns::{append_rows, numbers};
-use super::encode::{FeatureEncoder, InputColumn, Source, append_filled, level_places};
+use super::encode::{FeatureEncoder, InputColumn, level_places};
+use super::encode_fill::{Source, append_filled};
 use super::files::kind_name;
 use super::finite::{Origin, ValueCheck};
 use super::options::Missing;
@@ -153,6 +154,10 @@ impl EncoderFit {
             ));
         }
         let encoder = FeatureEncoder { inputs, missing: self.missing };
+        if encoder.is_sparse() {
+            let (values, width) = (encoder.most_values(), encoder.width());
+            notes.push(format!("features kept sparse: at most {values} of {width} values a row"));
+        }
         let features = if texts.is_empty() { dense } else { insert_one_hot(&encoder, dense, &texts)? };
         Ok(Fitted { encoder, features, missing: self.check.missing(), notes })
     }
@@ -200,9 +205,12 @@ fn check_levels(file: &str, column: &str, values: &ColumnBuffer) -> Result<()> {
 pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Option<&[f64]>) -> Vec<f32> {
     // Relative to the largest, so that products with the values stay in range.
     let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
+    // Of sparse rows the weight of missing values is added up, of others that of present ones.
     let mut sums = vec![(0.0f64, 0.0f64); features.cols()];
+    let mut total = 0.0;
     for &row in rows {
         let weight = row_weights.map_or(1.0, |w| w[row] / largest);
+        total += weight;
         let mut add = |col: usize, x: f32| {
             if !x.is_nan() {
                 sums[col].0 += weight * f64::from(x);
@@ -213,8 +221,18 @@ pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
             MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| add(col, x)),
             MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
             MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
-            MatRef::Sparse(_) => {} // SPARSE
+            MatRef::Sparse(row) => {
+                let (columns, values) = row.entries();
+                for (&column, &x) in columns.iter().zip(values) {
+                    let (sum, missing) = &mut sums[column as usize];
+                    if x.is_nan() { *missing += weight } else { *sum += weight * f64::from(x) }
+                }
+            }
         }
+    }
+    if features.dtype() == Dtype::Sparse {
+        // Where all values are missing the two were added up alike, and nothing is left.
+        sums.iter_mut().for_each(|(_, missing)| *missing = total - *missing);
     }
     let mean = |(sum, weight)| if weight > 0.0 { (sum / weight) as f32 } else { 0.0 };
     sums.into_iter().map(mean).collect()
@@ -240,9 +258,7 @@ fn insert_one_hot(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn])
             }
         }
     }
-    let mut features = Matrix::empty(Dtype::F32, encoder.width());
-    append_filled(&mut features, rows, &sources)?;
-    Ok(features)
+    encoder.features(rows, &sources)
 }
 
 #[cfg(test)]
@@ -314,6 +330,39 @@ mod tests {
         assert_eq!(column_means(&features, &[0, 1], None), [2.5, 0.0]);
         assert_eq!(column_means(&features, &[0, 1], Some(&[1e300, 2e300, 1.0])), [3.0, 0.0]);
         assert_eq!(column_means(&features, &[], None), [0.0, 0.0]);
+        let values = vec![1.0, f32::NAN, 0.0, f32::NAN, 1000.0, 7.0, f32::NAN, 1.0];
+        let dense = Matrix::from_f32(values, 2);
+        let mut sparse = dense.clone();
+        super::super::sparse::make_sparse(&mut sparse);
+        for (rows, weights) in [(&[0, 1][..], None), (&[0, 1, 3], Some(&[0.1, 0.2, 1.0, 0.3][..]))] {
+            assert_eq!(column_means(&sparse, rows, weights), column_means(&dense, rows, weights));
+        }
+    }
+
+    #[test]
+    fn text_of_many_levels_makes_sparse_rows_in_training_and_later() {
+        let names: Vec<String> = (0..40).map(|i| format!("l{i}")).collect();
+        let column = text(&names.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>());
+        let numbers =
+            ColumnBuffer::Float((0..40).map(|i| if i == 3 { f64::NAN } else { f64::from(i % 3) }).collect());
+        let (c, n) = (field("c", FieldKind::Text), field("n", FieldKind::Float));
+        let block = vec![column, numbers];
+        let mut fit = EncoderFit::new("t", &[&c, &n], Missing::Zero).unwrap();
+        fit.push(&ORIGIN, &block).unwrap();
+        let fitted = fit.finish().unwrap();
+        assert_eq!(fitted.notes[1], "features kept sparse: at most 2 of 41 values a row");
+        // One level and at most one number a row; 13 of the numbers are 0, one is missing.
+        assert_eq!((fitted.features.dtype(), fitted.features.stored()), (Dtype::Sparse, 40 + 27));
+        let again = fitted.encoder.encode(&ORIGIN, block).unwrap();
+        assert_eq!(again.features.stored(), fitted.features.stored());
+        let same = |row: usize, col: usize| {
+            let (a, b) = (again.features.get(row, col), fitted.features.get(row, col));
+            a == b || (a.is_nan() && b.is_nan())
+        };
+        assert!((0..40).all(|row| (0..41).all(|col| same(row, col))));
+        let mut filled = again.features;
+        fitted.encoder.fill_missing(&mut filled);
+        assert_eq!((filled.stored(), filled.get(3, 40), filled.get(4, 40)), (40 + 26, 0.0, 1.0));
     }
 
     #[test]

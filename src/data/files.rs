@@ -7,6 +7,7 @@ use super::format::{OpenOptions, open_table};
 use super::options::ReadOptions;
 use super::paths;
 use super::table::{ColumnBuffer, Field, FieldKind, TableReader, new_buffer};
+use crate::matrix::Dtype;
 use crate::{Error, Result};
 
 /// Files kept open from looking at their columns to reading them; more are opened again in their turn, because
@@ -295,7 +296,11 @@ fn holds(buffer: &ColumnBuffer, kind: &FieldKind) -> bool {
         | (ColumnBuffer::Bool { .. }, FieldKind::Bool)
         | (ColumnBuffer::Text(_), FieldKind::Text) => true,
         (ColumnBuffer::Vector(matrix), FieldKind::Vector { len, dtype }) => {
-            matrix.dtype() == *dtype && (matrix.rows() == 0 || *len == Some(matrix.cols()))
+            let fits = match dtype {
+                Dtype::Sparse => len.is_some_and(|len| len <= matrix.cols()),
+                _ => matrix.rows() == 0 || *len == Some(matrix.cols()),
+            };
+            matrix.dtype() == *dtype && fits
         }
         _ => false,
     }

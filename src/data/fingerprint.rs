@@ -1,6 +1,6 @@
 //! A number that tells two data sets apart: of feature values and class names in row order, whatever the format, the
-//! width the values were stored in, what missing values are filled with, or the number of threads. Not proof against
-//! intent.
+//! width the values were stored in, what missing values are filled with, or the number of threads. Only whether rows are
+//! sparse counts besides. Not proof against intent.
 
 use rayon::prelude::*;
 
@@ -8,6 +8,8 @@ use crate::matrix::{MatRef, Matrix};
 use crate::rng::mix;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Where the hash of a sparse row starts: a row without entries is not that of no values.
+const SPARSE_ROW: u64 = 0x2545_F491_4F6C_DD1D;
 /// Stands for the class name of rows without a label.
 pub(super) const UNLABELLED: u64 = 0x5851_F42D_4C95_7F2D;
 
@@ -41,7 +43,8 @@ impl Fingerprint {
     }
 }
 
-/// One hash a row; rows of equal values have equal hashes, also across widths.
+/// One hash a row; rows of equal values have equal hashes, also across widths, except that sparse rows do not hash as
+/// dense ones do: their hash costs their entries alone.
 fn row_hashes(features: &Matrix) -> Vec<u64> {
     let cols = features.cols().max(1);
     match features.row_range(0, features.rows()) {
@@ -50,7 +53,9 @@ fn row_hashes(features: &Matrix) -> Vec<u64> {
         MatRef::Bf16(values) => {
             values.par_chunks(cols).map(|row| hash_row(row, half::bf16::to_f32)).collect()
         }
-        MatRef::Sparse(_) => Vec::new(), // SPARSE
+        MatRef::Sparse(rows) => {
+            (0..rows.rows()).into_par_iter().map(|row| hash_entries(rows.row(row))).collect()
+        }
     }
 }
 
@@ -66,6 +71,15 @@ fn hash_row<T: Copy>(row: &[T], widen: impl Fn(T) -> f32) -> u64 {
     }
     let rest = rest.iter().map(|&value| u64::from(canonical_bits(widen(value))));
     chains.into_iter().chain(rest).fold(0, advance)
+}
+
+/// The width does not count: it is the largest column of the file, or of the block, that the row stands in. Zeros do not
+/// either, stored or not.
+fn hash_entries((columns, values): (&[u32], &[f32])) -> u64 {
+    let entries = columns.iter().zip(values).filter(|&(_, &value)| value != 0.0);
+    entries.fold(SPARSE_ROW, |hash, (&column, &value)| {
+        advance(hash, u64::from(column) << 32 | u64::from(canonical_bits(value)))
+    })
 }
 
 /// -0 counts as 0, and missing values come as NaN of any sign and payload. Without branches, for many values at once.
@@ -113,5 +127,23 @@ mod tests {
         narrow.add(&half.select_rows(&[0, 1]), None);
         narrow.add(&half.select_rows(&[2]), None);
         assert_eq!(wide, narrow);
+    }
+
+    #[test]
+    fn sparse_rows_count_by_value_and_column() {
+        use crate::matrix::SparseRows;
+        let of = |rows: &[(&[u32], &[f32])], cols| {
+            let mut all = SparseRows::default();
+            rows.iter().for_each(|(columns, values)| all.push(columns, values));
+            let mut fingerprint = Fingerprint::new();
+            fingerprint.add(&Matrix::from_storage(Storage::Sparse(all), cols), None);
+            fingerprint
+        };
+        let base = of(&[(&[0, 3], &[1.0, 2.0]), (&[], &[])], 4);
+        assert_eq!(base, of(&[(&[0, 3], &[1.0, 2.0]), (&[5], &[-0.0])], 9));
+        assert_ne!(base, of(&[(&[0, 2], &[1.0, 2.0]), (&[], &[])], 4));
+        assert_ne!(base, of(&[(&[0, 3], &[1.0, 3.0]), (&[], &[])], 4));
+        assert_ne!(base, of(&[(&[], &[]), (&[0, 3], &[1.0, 2.0])], 4));
+        assert_ne!(base, of(&[(&[0, 3], &[1.0, 2.0])], 4));
     }
 }

@@ -3,8 +3,11 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::matrix::{MatRef, Matrix};
+use crate::matrix::{MatRef, Matrix, SparseRef};
 use crate::{Error, Result};
+
+/// Values looked at by one thread at a time.
+const CHUNK: usize = 1 << 16;
 
 /// Where rows of a block come from.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +75,7 @@ impl ValueCheck {
             MatRef::F32(values) => self.scan_values(origin, values, cols, name),
             MatRef::F16(values) => self.scan_values(origin, values, cols, name),
             MatRef::Bf16(values) => self.scan_values(origin, values, cols, name),
-            MatRef::Sparse(_) => {} // SPARSE
+            MatRef::Sparse(rows) => self.scan_sparse(origin, rows, cols, name),
         }
     }
 
@@ -84,10 +87,7 @@ impl ValueCheck {
         cols: usize,
         name: impl Fn(usize) -> String,
     ) {
-        const CHUNK: usize = 1 << 16;
         self.cells += values.len() as u64;
-        // Without branches, so that the usual block is checked at the speed of memory.
-        let has_special = |values: &[T]| values.iter().fold(false, |any, x| any | x.is_special());
         if !values.par_chunks(CHUNK).any(has_special) {
             return;
         }
@@ -96,10 +96,32 @@ impl ValueCheck {
                 continue;
             }
             for (col, value) in values.iter().enumerate().filter(|(_, value)| value.is_special()) {
-                let tally = if value.is_missing() { &mut self.missing } else { &mut self.infinite };
-                tally.add(origin, row, || name(col));
+                self.tally(*value).add(origin, row, || name(col));
             }
         }
+    }
+
+    /// Values without an entry are 0 and count as cells.
+    fn scan_sparse(
+        &mut self,
+        origin: &Origin<'_>,
+        rows: SparseRef<'_>,
+        cols: usize,
+        name: impl Fn(usize) -> String,
+    ) {
+        self.cells = self.cells.saturating_add((rows.rows() as u64).saturating_mul(cols as u64));
+        if !rows.entries().1.par_chunks(CHUNK).any(has_special) {
+            return;
+        }
+        for (row, (columns, values)) in rows.iter().enumerate() {
+            for (&col, value) in columns.iter().zip(values).filter(|(_, value)| value.is_special()) {
+                self.tally(*value).add(origin, row, || name(col as usize));
+            }
+        }
+    }
+
+    fn tally<T: FloatBits>(&mut self, special: T) -> &mut Tally {
+        if special.is_missing() { &mut self.missing } else { &mut self.infinite }
     }
 
     /// Counts cells of a text column, some of which are missing.
@@ -126,6 +148,11 @@ impl ValueCheck {
         }
         self.infinite.error("infinite", self.cells)
     }
+}
+
+/// Without branches, so that the usual block is checked at the speed of memory.
+fn has_special<T: FloatBits>(values: &[T]) -> bool {
+    values.iter().fold(false, |any, x| any | x.is_special())
 }
 
 /// What the bits of a stored float tell.
@@ -180,5 +207,20 @@ mod tests {
         assert_eq!(missing, "t: 2 missing feature values (33.33 %), first in row 11, column v[1]");
         let infinite = check.result(false).unwrap_err().to_string();
         assert_eq!(infinite, "t: 1 infinite feature values (16.67 %), first in row 15, column v[1]");
+    }
+
+    #[test]
+    fn sparse_rows_are_counted_with_their_zeros() {
+        let mut rows = crate::matrix::SparseRows::default();
+        rows.push(&[0], &[f32::NAN]);
+        rows.push(&[], &[]);
+        rows.push(&[1, 7], &[1.0, f32::INFINITY]);
+        let matrix = Matrix::from_storage(Storage::Sparse(rows), 10);
+        let mut check = ValueCheck::default();
+        let origin = Origin { file: "t", first_row: 10, kept: None };
+        check.scan(&origin, &matrix, 1, |col| format!("v[{col}]"));
+        assert_eq!(check.missing(), 0);
+        let infinite = check.result(true).unwrap_err().to_string();
+        assert_eq!(infinite, "t: 1 infinite feature values (5.00 %), first in row 12, column v[7]");
     }
 }

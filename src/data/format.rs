@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{BufRead, Read, stdin};
 
 use super::csv::{self, CsvOptions};
+use super::input::Input;
 use super::ipc::IpcReader;
 use super::npy::NpyReader;
 use super::parquet::ParquetReader;
 use super::paths::near_names;
+use super::svmlight;
+use super::svmlight_lines::looks_like_svmlight;
 use super::table::TableReader;
 use crate::{Error, Result};
 
@@ -27,11 +30,14 @@ pub enum Format {
     Ipc,
     /// One NumPy array.
     Npy,
+    /// Sparse rows as text, `label index:value ...`; may be compressed (gzip, zstd).
+    Svmlight,
 }
 
 impl Format {
     /// All formats, in the order messages list them.
-    pub const ALL: [Format; 5] = [Format::Csv, Format::Tsv, Format::Parquet, Format::Ipc, Format::Npy];
+    pub const ALL: [Format; 6] =
+        [Format::Csv, Format::Tsv, Format::Parquet, Format::Ipc, Format::Npy, Format::Svmlight];
 
     /// Name in messages.
     pub fn name(self) -> &'static str {
@@ -41,6 +47,7 @@ impl Format {
             Format::Parquet => "Parquet",
             Format::Ipc => "Arrow IPC",
             Format::Npy => "a NumPy array",
+            Format::Svmlight => "svmlight",
         }
     }
 
@@ -52,6 +59,7 @@ impl Format {
             Format::Parquet => "parquet",
             Format::Ipc => "arrow",
             Format::Npy => "npy",
+            Format::Svmlight => "svmlight",
         }
     }
 
@@ -66,12 +74,19 @@ impl Format {
             "parquet" | "pq" | "parq" => Format::Parquet,
             "arrow" | "arrows" | "ipc" | "feather" => Format::Ipc,
             "npy" => Format::Npy,
+            "svm" | "svmlight" | "libsvm" | "svml" => Format::Svmlight,
             _ => return None,
         };
         (stem.is_none() || format.is_text()).then_some(format)
     }
 
+    /// Whether it is text, which may be compressed as a whole.
     fn is_text(self) -> bool {
+        self.is_delimited() || self == Format::Svmlight
+    }
+
+    /// Whether separator and header are a matter of the user's.
+    fn is_delimited(self) -> bool {
         matches!(self, Format::Csv | Format::Tsv)
     }
 }
@@ -113,7 +128,7 @@ impl Default for OpenOptions {
 pub fn open_table(path: &str, options: &OpenOptions) -> Result<Box<dyn TableReader>> {
     let head = first_bytes(path)?;
     let format = decide(path, &head, options.format)?;
-    if !format.is_text() {
+    if !format.is_delimited() {
         check_text_options(format, options)?;
     }
     Ok(match format {
@@ -131,6 +146,7 @@ pub fn open_table(path: &str, options: &OpenOptions) -> Result<Box<dyn TableRead
         Format::Parquet => Box::new(ParquetReader::open(path)?),
         Format::Ipc => Box::new(IpcReader::open(path)?),
         Format::Npy => Box::new(NpyReader::open(path)?),
+        Format::Svmlight => Box::new(svmlight::open(path)?),
     })
 }
 
@@ -196,20 +212,45 @@ fn decide(path: &str, head: &[u8], stated: Option<Format>) -> Result<Format> {
                     kind: format!("compressed as a whole although {} compresses by itself", format.name()),
                     recipe: format!("unpack it first: gzip -dk {path:?} or zstd -dk {path:?}"),
                 }),
-                other => Ok(other.unwrap_or(Format::Csv)),
+                Some(format) => Ok(format),
+                None => {
+                    let head = unpacked_head(path)?;
+                    Ok(text_format(&head, head.len() as u64 >= HEAD))
+                }
             }
         }
         (Signature::Text, stated) => match stated.or(named) {
             Some(format) if !format.is_text() => {
                 wrong(format.name(), "it looks like text, perhaps CSV".into())
             }
-            other => Ok(other.unwrap_or(Format::Csv)),
+            Some(format) => Ok(format),
+            // A pipe may hand on less than was asked for.
+            None => {
+                Ok(text_format(head, head.len() as u64 >= HEAD || (path == "-" && !head.ends_with(b"\n"))))
+            }
         },
         (Signature::Unknown, stated) => {
-            let expected = stated.or(named).map_or("CSV, Parquet, Arrow IPC or a NumPy array", Format::name);
+            let known = "CSV, Parquet, Arrow IPC, a NumPy array or svmlight";
+            let expected = stated.or(named).map_or(known, Format::name);
             wrong(expected, "it has another content".into())
         }
     }
+}
+
+/// The format of text whose name tells none.
+fn text_format(head: &[u8], is_cut: bool) -> Format {
+    if looks_like_svmlight(head, is_cut) { Format::Svmlight } else { Format::Csv }
+}
+
+/// The first bytes of the text in a packed file. Standard input cannot be read twice and gives none: what comes packed
+/// through a pipe is CSV unless the user says otherwise.
+fn unpacked_head(path: &str) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    if path != "-" {
+        let input = Input::open(path)?;
+        input.text()?.take(HEAD).read_to_end(&mut head).map_err(|error| input.read_error(error))?;
+    }
+    Ok(head)
 }
 
 fn signature(path: &str, head: &[u8]) -> Result<Signature> {
@@ -314,7 +355,12 @@ mod tests {
         assert_eq!(code("a.parquet", b"x,y\n1,2\n", None), "E0303");
         assert_eq!(code("a.parquet", b"x,y\n1,2\n", Some(Format::Csv)), "csv");
         assert_eq!(code("a.TSV.gz", b"\x1f\x8b\x08", None), "tsv");
-        assert_eq!(code("a.gz", b"\x1f\x8b\x08", None), "csv");
+        assert_eq!(code("-", b"\x1f\x8b\x08", None), "csv");
+        assert_eq!(code("a.svm.gz", b"\x1f\x8b\x08", None), "svmlight");
+        assert_eq!(code("a9a", b"-1 3:1 11:1\n", None), "svmlight");
+        assert_eq!(code("a.csv", b"-1 3:1 11:1\n", None), "csv");
+        assert_eq!(code("a.libsvm", b"x,y\n", None), "svmlight");
+        assert_eq!([code("-", b"0 1:0.5 2", None), code("a", b"0 1:0.5 2", None)], ["svmlight", "csv"]);
         assert_eq!(code("a.npy.zst", b"\x28\xb5\x2f\xfd", None), "E0322");
         assert_eq!(code("a.npy", b"\x1f\x8b\x08", Some(Format::Npy)), "E0303");
         assert_eq!(code("a.txt", b"1 2 3", None), "csv");
@@ -350,6 +396,7 @@ mod tests {
     #[test]
     fn options_of_text_files_have_no_effect_elsewhere() {
         let options = OpenOptions { delimiter: Some(b';'), ..OpenOptions::default() };
+        assert_eq!(check_text_options(Format::Svmlight, &options).unwrap_err().code(), "E0201");
         assert_eq!(check_text_options(Format::Npy, &options).unwrap_err().code(), "E0201");
         assert!(check_text_options(Format::Npy, &OpenOptions::default()).is_ok());
         assert!("arow".parse::<Format>().unwrap_err().help().contains("arrow"));

@@ -4,7 +4,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::encode::{FeatureEncoder, InputColumn};
+use super::sparse::dense_values;
 use crate::matrix::{MatRef, Matrix, Storage};
+
+mod sparse;
 
 /// Rows summed up on their own; sums of chunks are added in the order of the rows, so threads do not matter.
 const CHUNK: usize = 4096;
@@ -17,13 +20,14 @@ pub enum Scale {
     None,
     /// Every row divided by its Euclidean norm; a row of zeros stays.
     L2,
-    /// Every column to mean 0 and standard deviation 1 over the training rows.
+    /// Every column to mean 0 and standard deviation 1 over the training rows. Columns of sparse rows keep their mean,
+    /// for without it their zeros would be none; the bias takes it up.
     Standard,
 }
 
 impl Scale {
-    /// The choice of `--scale auto`: none for vectors, which come from a network on one scale; standard for columns,
-    /// which come in units of their own.
+    /// The choice of `--scale auto`: none for vectors, dense ones from a network on one scale, sparse ones of words, whose
+    /// scale (TF-IDF) says what they are worth; standard for columns, which come in units of their own.
     pub fn auto(encoder: &FeatureEncoder) -> Scale {
         let columns = encoder.inputs.iter().any(|input| !matches!(input, InputColumn::Vector { .. }));
         if columns { Scale::Standard } else { Scale::None }
@@ -35,7 +39,7 @@ impl Scale {
 pub struct Scaler {
     /// How features are scaled.
     pub scale: Scale,
-    /// Mean of every column over the training rows; empty unless standardising.
+    /// Mean of every column over the training rows, 0 where it stays (sparse rows); empty unless standardising.
     pub mean: Vec<f32>,
     /// Standard deviation of every column, 1 where it is constant; empty unless standardising.
     pub deviation: Vec<f32>,
@@ -56,6 +60,12 @@ impl Scaler {
         if scale != Scale::Standard {
             return (scaler, 0);
         }
+        if let Storage::Sparse(all) = features.storage() {
+            let columns = sparse::deviations(all, features.cols(), rows, row_weights);
+            scaler.mean = vec![0.0; features.cols()];
+            scaler.deviation = columns.deviation;
+            return (scaler, columns.constant);
+        }
         let cols = features.cols();
         let zeros = vec![0.0; cols];
         // Relative to the largest, so that products with the values stay in range.
@@ -74,13 +84,20 @@ impl Scaler {
         (scaler, constant_columns)
     }
 
-    /// Scales all rows of `features`; f16 and bf16 become f32 unless nothing is to be done. For
-    /// [`Scale::Standard`] the matrix must have the columns the scaler was fitted to.
+    /// Scales all rows of `features`; f16 and bf16 become f32 unless nothing is to be done. Sparse rows stay sparse unless
+    /// the scaler, fitted to dense rows, moves means. For [`Scale::Standard`] the matrix must have the columns the scaler
+    /// was fitted to.
     pub fn apply(&self, features: &mut Matrix) {
         if self.scale == Scale::None {
             return;
         }
         widen(features);
+        if let Storage::Sparse(rows) = features.storage() {
+            if self.mean.iter().all(|&mean| mean == 0.0) {
+                return self.apply_sparse(features);
+            }
+            *features = Matrix::from_f32(dense_values(rows, features.cols()), features.cols());
+        }
         let cols = features.cols().max(1);
         let Storage::F32(values) = features.storage_mut() else { return };
         values.par_chunks_mut(cols).for_each(|row| match self.scale {
@@ -92,6 +109,26 @@ impl Scaler {
                 }
             }
         });
+    }
+
+    fn apply_sparse(&self, features: &mut Matrix) {
+        let Storage::Sparse(rows) = features.storage_mut() else { return };
+        if self.scale == Scale::Standard {
+            let (columns, values) = rows.entries_mut();
+            columns.par_chunks(CHUNK).zip(values.par_chunks_mut(CHUNK)).for_each(|(columns, values)| {
+                for (x, &column) in values.iter_mut().zip(columns) {
+                    *x = (f64::from(*x) / f64::from(self.deviation[column as usize])) as f32;
+                }
+            });
+            return;
+        }
+        let lengths: Vec<usize> = rows.range(0, rows.rows()).iter().map(|(_, values)| values.len()).collect();
+        let (_, mut values) = rows.entries_mut();
+        for length in lengths {
+            let (row, rest) = values.split_at_mut(length);
+            divide_by_norm(row);
+            values = rest;
+        }
     }
 
     /// Whether this can follow an encoder of `features` features: values for each of them where it standardises,
@@ -111,13 +148,12 @@ fn divide_by_norm(row: &mut [f32]) {
     }
 }
 
-/// Makes a matrix f32.
+/// Makes a matrix f32, unless it is sparse.
 pub(super) fn widen(features: &mut Matrix) {
     let wide = match features.storage() {
-        Storage::F32(_) => return,
+        Storage::F32(_) | Storage::Sparse(_) => return,
         Storage::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
         Storage::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
-        Storage::Sparse(_) => return, // SPARSE
     };
     *features = Matrix::from_f32(wide, features.cols());
 }
@@ -169,7 +205,8 @@ fn visit_row(features: &Matrix, row: usize, mut visit: impl FnMut(usize, f32)) {
         MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| visit(col, x)),
         MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
         MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
-        MatRef::Sparse(_) => {} // SPARSE
+        // The columns of sparse rows are summed up by their entries.
+        MatRef::Sparse(_) => {}
     }
 }
 
@@ -206,6 +243,17 @@ mod tests {
         let (scaler, _) = Scaler::fit(Scale::Standard, &features, &[0, 1], None);
         scaler.apply(&mut features);
         assert_eq!([features.get(0, 0), features.get(1, 0)], [1.0, -1.0]);
+    }
+
+    #[test]
+    fn means_of_dense_rows_are_moved_in_sparse_ones_too() {
+        let mut dense = Matrix::from_f32(vec![1.0, 0.0, 3.0, 0.0, 0.0, 4.0], 2);
+        let mut rows = dense.clone();
+        super::super::sparse::make_sparse(&mut rows);
+        let (scaler, _) = Scaler::fit(Scale::Standard, &dense, &[0, 1, 2], None);
+        scaler.apply(&mut rows);
+        scaler.apply(&mut dense);
+        assert_eq!(rows, dense);
     }
 
     proptest! {

@@ -18,9 +18,9 @@ pub enum FieldKind {
     Text,
     /// One vector of numbers a row; `len` is `None` until the first row of a variable-length list is read.
     Vector {
-        /// Numbers in each vector.
+        /// Numbers in each vector; of sparse ones the least that holds all entries of the file.
         len: Option<usize>,
-        /// Width the values are kept in: f16 stays f16, everything else becomes f32.
+        /// Width the values are kept in: f16 stays f16, sparse stays sparse, everything else becomes f32.
         dtype: Dtype,
     },
     /// A type no role can use (nested, binary, timestamps ...), by its name in the file.

@@ -44,6 +44,14 @@ impl SparseRows {
         self.values.clear();
     }
 
+    /// Leaves the first `rows` rows, or all where there are fewer.
+    pub fn truncate(&mut self, rows: usize) {
+        self.starts.truncate(rows.saturating_add(1));
+        let end = self.starts.last().copied().unwrap_or(0);
+        self.columns.truncate(end);
+        self.values.truncate(end);
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.starts.len() - 1
@@ -150,6 +158,8 @@ mod tests {
         assert_eq!((rows.range(0, 1).width(), rows.range(1, 2).width()), (5, 0));
         assert_eq!(rows.range(0, 3).row_within(0, 2..5), (&[4u32][..], &[3.0f32][..]));
         assert!(rows.range(0, 3).row_within(2, 1..5).0.is_empty());
+        copy.truncate(2);
+        assert_eq!((copy.rows(), copy.entries()), (2, 1));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::labels::{ClassCounts, LabelMap};
 use crate::linear::certificate::Certificate;
 use crate::linear::route::Route;
 use crate::linear::solver::second_moments::Form;
+use crate::matrix::{Dtype, Matrix};
 use crate::metrics::Evaluation;
 use crate::weighting::WeightSummary;
 
@@ -31,6 +32,16 @@ pub fn route_line(route: &Route, given: usize) -> String {
         line += &format!("; starts on {} rows", sizes.join(", then "));
     }
     line
+}
+
+/// Columns of a matrix and how it is stored: `64 f16`, or `47,236 sparse f32, 75.6 entries a row`.
+pub fn columns_text(matrix: &Matrix) -> String {
+    let mut text = format!("{} {}", thousands(matrix.cols() as u64), matrix.dtype().name());
+    if matrix.dtype() == Dtype::Sparse {
+        let mean = matrix.stored() as f64 / matrix.rows().max(1) as f64;
+        text += &format!(", {} entries a row", short((10.0 * mean).round() / 10.0));
+    }
+    text
 }
 
 /// Counts of the classes in one line.

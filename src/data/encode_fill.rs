@@ -1,0 +1,129 @@
+//! Writing columns side by side into the rows of a feature matrix.
+
+use rayon::prelude::*;
+
+use super::columns::{Numbers, append_vectors};
+use super::sparse::build_rows;
+use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
+use crate::{Error, Result};
+
+/// Rows filled column by column before the next rows: their part of the matrix stays in cache.
+const FILLED_ROWS: usize = 256;
+
+/// Where the features of one input column come from.
+pub(super) enum Source<'a> {
+    Numbers(Numbers<'a>),
+    Levels {
+        codes: &'a [u32],
+        places: Vec<Option<usize>>,
+        width: usize,
+    },
+    Vector(&'a Matrix),
+    /// Columns `start..start + width` of an f32 matrix.
+    Columns {
+        matrix: &'a Matrix,
+        start: usize,
+        width: usize,
+    },
+}
+
+impl Source<'_> {
+    fn width(&self) -> usize {
+        match self {
+            Source::Numbers(_) => 1,
+            Source::Levels { width, .. } | Source::Columns { width, .. } => *width,
+            Source::Vector(matrix) => matrix.cols(),
+        }
+    }
+}
+
+/// `rows` sparse rows as wide as all sources together.
+pub(super) fn sparse_rows(rows: usize, sources: &[Source<'_>]) -> SparseRows {
+    build_rows(rows, |row, builder| {
+        let mut offset = 0;
+        for source in sources {
+            match source {
+                Source::Numbers(numbers) => builder.add(offset, numbers.get(row) as f32),
+                Source::Levels { codes, places, .. } => {
+                    if let Some(Some(place)) = places.get(codes[row] as usize) {
+                        builder.add(offset + place, 1.0);
+                    }
+                }
+                Source::Vector(matrix) => builder.add_row(offset, matrix.row_range(row, row + 1)),
+                Source::Columns { matrix, start, width } => {
+                    if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
+                        builder.add_row(offset, MatRef::F32(&values[*start..start + width]));
+                    }
+                }
+            }
+            offset += source.width();
+        }
+    })
+}
+
+/// Appends `rows` rows to an f32 matrix as wide as all sources together.
+pub(super) fn append_filled(features: &mut Matrix, rows: usize, sources: &[Source<'_>]) -> Result<()> {
+    if let ([Source::Vector(matrix)], true) = (sources, features.dtype() == Dtype::F32)
+        && append_vectors(features, matrix, None)
+    {
+        return Ok(());
+    }
+    let width = features.cols();
+    let Storage::F32(values) = features.storage_mut() else { return Ok(()) };
+    let start = values.len();
+    let added = rows.checked_mul(width).filter(|&added| values.try_reserve(added).is_ok());
+    let Some(added) = added else {
+        let need = (rows as u64).saturating_mul(width as u64).saturating_mul(4);
+        return Err(Error::TooLarge {
+            what: format!("{rows} rows of {width} features"),
+            need,
+            limit: isize::MAX as u64,
+        });
+    };
+    values.resize(start + added, 0.0);
+    values[start..].par_chunks_mut(FILLED_ROWS * width.max(1)).enumerate().for_each(|(chunk, out)| {
+        let mut offset = 0;
+        for source in sources {
+            fill_rows(out, width, offset, chunk * FILLED_ROWS, source);
+            offset += source.width();
+        }
+    });
+    Ok(())
+}
+
+/// Writes one source into rows of `width` features, which start at row `first_row` of the source.
+fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, source: &Source<'_>) {
+    let rows = out.chunks_exact_mut(width).enumerate().map(|(row, out)| (first_row + row, out));
+    match source {
+        Source::Numbers(Numbers::Float(values)) => {
+            rows.for_each(|(row, out)| out[offset] = values[row] as f32)
+        }
+        Source::Numbers(numbers) => rows.for_each(|(row, out)| out[offset] = numbers.get(row) as f32),
+        Source::Levels { codes, places, .. } => rows.for_each(|(row, out)| {
+            if let Some(Some(place)) = places.get(codes[row] as usize) {
+                out[offset + place] = 1.0;
+            }
+        }),
+        Source::Vector(matrix) => rows.for_each(|(row, out)| {
+            copy_widened(&mut out[offset..offset + matrix.cols()], matrix.row_range(row, row + 1));
+        }),
+        Source::Columns { matrix, start, width } => rows.for_each(|(row, out)| {
+            if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
+                out[offset..offset + width].copy_from_slice(&values[*start..start + width]);
+            }
+        }),
+    }
+}
+
+fn copy_widened(out: &mut [f32], row: MatRef<'_>) {
+    match row {
+        MatRef::F32(values) => out.copy_from_slice(values),
+        MatRef::F16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
+        MatRef::Bf16(values) => out.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_f32()),
+        MatRef::Sparse(rows) => {
+            out.fill(0.0);
+            let (columns, values) = rows.entries();
+            columns.iter().zip(values).for_each(|(&column, &value)| out[column as usize] = value);
+        }
+    }
+}
