@@ -9,10 +9,12 @@
 //! 2. From 131,072 rows on, samples that grow eightfold are fitted first, each from the optimum of the last.
 //! 3. The second moments of the features under the weights give a metric ([`solver::metric`]): `curvature_c S + l2 I` for
 //!    class c, inverted exactly through one Cholesky factor for classes of like curvature; above 4,096 features through
-//!    the products of 2,048 rows. L-BFGS walks in that metric, and renews it from the curvature of the rows once its
-//!    passes have cost as much as another one.
+//!    the products of 2,048 rows, or where these are sparse of the 2,048 features that vary most. L-BFGS walks in that
+//!    metric, and renews it from the curvature of the rows once its passes have cost as much as another one. Up to 4,096
+//!    parameters that is in the end the Hessian in all of them, over the rows that carry it.
 //! 4. A pass goes block by block through logits, loss, residuals and gradient, so that no rows x classes array is kept.
-//!    Where the machine has tile registers and the classes are more than 16, products are taken in split floats.
+//!    Where the machine has tile registers and the classes are more than 16, products are taken in split floats. Sparse
+//!    rows meet weights laid out feature by feature, and cost what they store.
 //! 5. Where the model of the objective promises the gap asked for, Newton steps balance the biases, everything is
 //!    evaluated in f32 once more, and [`certificate`] bounds the gap. A search keeps the metric from fit to fit.
 //!

@@ -13,8 +13,7 @@ use crate::weighting::WeightSummary;
 /// The way of a full-batch fit of `given` rows, in one line.
 pub fn route_line(route: &Route, given: usize) -> String {
     let count = |n: usize| thousands(n as u64);
-    let floats = if route.in_split_floats { "split floats" } else { "f32" };
-    let mut line = format!("{floats} on {}; metric from ", route.isa.name());
+    let mut line = format!("{} on {}; metric from ", route.products, route.isa.name());
     line += &match route.metric {
         Form::OfFeatures { rows, features } => {
             format!("the products of {} features over {} rows", count(features), count(rows))
@@ -24,6 +23,9 @@ pub fn route_line(route: &Route, given: usize) -> String {
         }
         Form::OfRows { rows } => format!("the products of {} rows", count(rows)),
     };
+    if let Some(parameters) = route.hessian {
+        line += &format!(", later from the Hessian of {} parameters", count(parameters));
+    }
     if route.rows < given {
         line += &format!("; {} of {} rows are distinct", count(route.rows), count(given));
     }

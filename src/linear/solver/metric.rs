@@ -8,6 +8,7 @@ use super::newton::NewtonMetric;
 use super::second_moments::Form;
 use super::work_of_a_pass;
 use crate::linear::objective::Objective;
+use crate::linear::problem::Problem;
 use crate::simd::Kernels;
 
 /// Curvature of a class relative to that of a constant classifier. Between .1 and 1 the number of iterations hardly
@@ -122,7 +123,7 @@ impl Preconditioner {
         }
         self.lifetime = self.passes_a_class_metric_costs(objective).max(LIFETIME);
         self.newton_after =
-            NewtonMetric::most_work(objective).map(|work| passes_of(work, objective).max(LIFETIME));
+            NewtonMetric::most_work(objective.problem()).map(|work| passes_of(work, objective).max(LIFETIME));
         match &mut self.metric {
             None => self.renew(objective, theta),
             Some(metric) => metric.set_l2(objective),
@@ -198,6 +199,11 @@ impl Metric {
             Metric::OfParameters(metric) => metric.set_l2(objective),
         }
     }
+}
+
+/// Whether the Hessian of a problem in all parameters becomes its metric.
+pub(in crate::linear) fn has_hessian(problem: &Problem<'_>) -> bool {
+    NewtonMetric::most_work(problem).is_some()
 }
 
 fn passes_of(work: f64, objective: &Objective<'_>) -> usize {

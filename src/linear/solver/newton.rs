@@ -7,6 +7,7 @@ use super::factor::InverseFactor;
 use super::work_of_a_pass;
 use crate::linear::hessian::Hessian;
 use crate::linear::objective::Objective;
+use crate::linear::problem::Problem;
 use crate::simd::Kernels;
 
 /// Parameters up to which the Hessian is factored: 64 MiB a matrix.
@@ -26,8 +27,7 @@ pub(super) struct NewtonMetric {
 
 impl NewtonMetric {
     /// Floating-point operations that a Hessian may cost, its factor included; `None` where it is not taken.
-    pub(super) fn most_work(objective: &Objective<'_>) -> Option<f64> {
-        let problem = objective.problem();
+    pub(super) fn most_work(problem: &Problem<'_>) -> Option<f64> {
         let is_taken = problem.parameters() <= MOST_PARAMETERS && problem.loss.is_convex();
         is_taken.then(|| factoring(problem.parameters()) + PASSES * work_of_a_pass(problem))
     }
@@ -37,7 +37,7 @@ impl NewtonMetric {
     pub(super) fn at(objective: &Objective<'_>, theta: &[f32]) -> Option<Self> {
         let factoring = factoring(objective.problem().parameters());
         let Hessian { upper, work } =
-            objective.hessian(theta, NewtonMetric::most_work(objective)? - factoring)?;
+            objective.hessian(theta, NewtonMetric::most_work(objective.problem())? - factoring)?;
         Some(NewtonMetric { hessian: upper, factor: None, work: factoring + work })
     }
 
