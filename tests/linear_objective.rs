@@ -294,7 +294,10 @@ fn many_parameters_have_the_objective_and_gradient_of_few() {
             let at = place.0 * features + place.1;
             let scale = gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
             for found in [gradient[at], in_f32[at]] {
-                assert!((f64::from(found) - slope).abs() < 2e-5 * f64::from(scale), "{found} against {slope}");
+                assert!(
+                    (f64::from(found) - slope).abs() < 2e-5 * f64::from(scale),
+                    "{found} against {slope}"
+                );
             }
         }
     }

@@ -240,10 +240,11 @@ fn a_large_fit_starts_on_samples_and_ends_at_the_same_optimum() {
     let run = |start: &[f32]| {
         let mut objective = Objective::new(problem, Kernels::best());
         let mut steps = Vec::new();
-        let fitted = fit(&mut objective, &mut Preconditioner::default(), start, &LBFGS, None, &mut |progress| {
-            steps.push(progress.on_sample);
-            ControlFlow::Continue(())
-        });
+        let fitted =
+            fit(&mut objective, &mut Preconditioner::default(), start, &LBFGS, None, &mut |progress| {
+                steps.push(progress.on_sample);
+                ControlFlow::Continue(())
+            });
         (fitted.unwrap(), steps)
     };
     let (staged, steps) = run(&problem.start());

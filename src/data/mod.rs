@@ -30,6 +30,7 @@ mod npy_header;
 pub mod options;
 pub mod parquet;
 pub mod paths;
+mod positioned;
 pub mod roles;
 pub mod scale;
 mod selector;

@@ -227,7 +227,8 @@ mod tests {
         let matrix = Matrix::from_storage(Storage::Sparse(rows), 3);
         assert_eq!((matrix.rows(), matrix.dtype(), matrix.stored()), (2, Dtype::Sparse, 2));
         let picked = matrix.select_rows(&[1, 0]);
-        let all: Vec<f32> = (0..2).flat_map(|row| (0..3).map(move |col| (row, col))).map(|(r, c)| picked.get(r, c)).collect();
+        let all: Vec<f32> =
+            (0..2).flat_map(|row| (0..3).map(move |col| (row, col))).map(|(r, c)| picked.get(r, c)).collect();
         assert_eq!(all, [0.0, 0.0, 0.0, 1.0, 0.0, 3.0]);
     }
 

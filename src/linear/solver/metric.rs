@@ -408,7 +408,8 @@ mod tests {
         let mut result: Vec<f64> = vector[..features].iter().map(|w| l2 * w).collect();
         result.push(0.0);
         for x in x.chunks_exact(features) {
-            let along: f64 = x.iter().zip(vector).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + vector[features];
+            let along: f64 =
+                x.iter().zip(vector).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + vector[features];
             let push = curvature * along / rows as f64;
             result.iter_mut().zip(x).for_each(|(r, &x)| *r += push * f64::from(x));
             result[features] += push;
