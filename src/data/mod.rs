@@ -22,6 +22,7 @@ mod hugging_face;
 mod input;
 pub mod ipc;
 mod ipc_columns;
+mod ipc_direct;
 mod ipc_messages;
 mod label_counts;
 mod labels_read;
