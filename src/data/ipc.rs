@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, stdin};
+use std::io::{BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom, stdin};
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -166,7 +166,7 @@ impl IpcReader {
                 });
                 left = places.iter().map(|&at| columns[at]).collect();
                 let body = body.read_without(&taken);
-                Buffer::from_vec(body.map_err(|source| Error::io(&self.path, "read", source))?)
+                Buffer::from_vec(body.map_err(|error| self.body_error(error))?)
             }
             (body, _) => self.read_body(&body)?,
         };
@@ -192,11 +192,18 @@ impl IpcReader {
             (Body::Held(bytes), _) => Ok(bytes.clone()),
             (&Body::InFile { start, length }, Some(file)) => {
                 let mut bytes = vec![0; length];
-                let read = read_exact_at(file, &mut bytes, start);
-                read.map_err(|source| Error::io(&self.path, "read", source))?;
+                read_exact_at(file, &mut bytes, start).map_err(|error| self.body_error(error))?;
                 Ok(Buffer::from_vec(bytes))
             }
             (Body::InFile { .. }, None) => Err(damaged(&self.path, "a body without its file")),
+        }
+    }
+
+    /// Bodies were found to lie within the file.
+    fn body_error(&self, error: std::io::Error) -> Error {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => damaged(&self.path, "it became shorter while it was read"),
+            _ => Error::io(&self.path, "read", error),
         }
     }
 

@@ -139,12 +139,15 @@ impl BodyInFile<'_> {
         inside.then_some(self.start + offset as u64)
     }
 
-    /// The body for the general decoder; the buffers `taken` stay empty. `None` where it cannot be read.
+    /// The body for the general decoder; bytes of the buffers `taken` stay zero, in memory that is never touched.
     pub(super) fn read_without(&self, taken: &[usize]) -> std::io::Result<Vec<u8>> {
         let mut body = Vec::new();
         let short = || std::io::Error::from(std::io::ErrorKind::OutOfMemory);
         grow::<u8>(&mut body, self.length).ok_or_else(short)?;
-        if taken.is_empty() {
+        // Buffers that overlap come from damage, and could be read without end.
+        let claimed = self.batch.buffers().into_iter().flatten();
+        let claimed = claimed.fold(0, |sum: i64, buffer| sum.saturating_add(buffer.length().max(0)));
+        if taken.is_empty() || claimed as u64 > self.length as u64 {
             read_numbers_at(self.file, &mut body, self.start)?;
             return Ok(body);
         }
