@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 use rayon::prelude::*;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::simd::prefer_large_pages;
+
 /// Bytes that a thread reads at a time: long enough for a system call, short enough to share out.
 const AT_ONCE: usize = 1 << 20;
 
@@ -18,8 +20,10 @@ impl<T: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync> Number for T {}
 pub(super) fn grow<T: Number>(values: &mut Vec<T>, more: usize) -> Option<()> {
     if values.is_empty() && values.capacity() < more {
         *values = T::new_vec_zeroed(more).ok()?;
+        prefer_large_pages(values);
     } else {
         values.try_reserve(more).ok()?;
+        prefer_large_pages(values.spare_capacity_mut());
         values.par_extend(rayon::iter::repeat_n(T::new_zeroed(), more));
     }
     Some(())

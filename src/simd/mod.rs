@@ -17,6 +17,7 @@ mod isa;
 mod kernels;
 mod lanes;
 mod math;
+mod memory;
 mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -30,6 +31,7 @@ mod vector;
 
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
+pub use memory::prefer_large_pages;
 pub use pack::PackedWeights;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 
