@@ -25,8 +25,8 @@ use crate::{Error, Result};
 pub struct IpcReader {
     path: String,
     messages: Messages,
-    /// The file that bodies of messages lie in.
-    file: Option<File>,
+    /// The file that bodies of messages lie in, and its length.
+    file: Option<(File, u64)>,
     schema: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
     fields: Vec<Field>,
@@ -60,7 +60,7 @@ impl IpcReader {
                     Messages::of_stream(path, file, bytes)?
                 },
             )?;
-            reader.file = Some(bodies);
+            reader.file = Some((bodies, bytes));
             Ok(reader)
         })
     }
@@ -155,8 +155,8 @@ impl IpcReader {
         // Columns left to the general decoder, and their places among those asked for.
         let (mut left, mut places) = (columns.to_vec(), (0..columns.len()).collect::<Vec<_>>());
         let body = match (body, &self.file) {
-            (Body::InFile { start, length }, Some(file)) => {
-                let body = BodyInFile { file, start, length, batch };
+            (Body::InFile { start, length }, Some((file, file_bytes))) => {
+                let body = BodyInFile { file, file_bytes: *file_bytes, start, length, batch };
                 let mut taken = Vec::new();
                 places.retain(|&at| {
                     let state = &mut self.vectors[columns[at]];
@@ -190,7 +190,7 @@ impl IpcReader {
     fn read_body(&self, body: &Body) -> Result<Buffer> {
         match (body, &self.file) {
             (Body::Held(bytes), _) => Ok(bytes.clone()),
-            (&Body::InFile { start, length }, Some(file)) => {
+            (&Body::InFile { start, length }, Some((file, _))) => {
                 let mut bytes = vec![0; length];
                 read_exact_at(file, &mut bytes, start).map_err(|error| self.body_error(error))?;
                 Ok(Buffer::from_vec(bytes))

@@ -17,6 +17,7 @@ use crate::matrix::Matrix;
 /// The body of a record batch that lies in a file.
 pub(super) struct BodyInFile<'a> {
     pub(super) file: &'a File,
+    pub(super) file_bytes: u64,
     pub(super) start: u64,
     pub(super) length: usize,
     pub(super) batch: RecordBatch<'a>,
@@ -67,7 +68,10 @@ impl BodyInFile<'_> {
             && (matrix.rows() == 0 || matrix.cols() == place.len);
         let mut values = if fits { T::take(matrix)? } else { return None };
         let start = values.len();
-        let outcome = grow(&mut values, place.rows * place.len)
+        // What follows in the file may be further batches.
+        let expected = self.file_bytes.saturating_sub(place.start) / size_of::<T>() as u64;
+        let expected = usize::try_from(expected).unwrap_or(0);
+        let outcome = grow(&mut values, place.rows * place.len, expected)
             .and_then(|()| read_numbers_at(self.file, &mut values[start..], place.start).ok());
         if outcome.is_none() {
             values.truncate(start);
@@ -141,9 +145,7 @@ impl BodyInFile<'_> {
 
     /// The body for the general decoder; bytes of the buffers `taken` stay zero, in memory that is never touched.
     pub(super) fn read_without(&self, taken: &[usize]) -> std::io::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        let short = || std::io::Error::from(std::io::ErrorKind::OutOfMemory);
-        grow::<u8>(&mut body, self.length).ok_or_else(short)?;
+        let mut body = vec![0; self.length];
         // Buffers that overlap come from damage, and could be read without end.
         let claimed = self.batch.buffers().into_iter().flatten();
         let claimed = claimed.fold(0, |sum: i64, buffer| sum.saturating_add(buffer.length().max(0)));

@@ -72,7 +72,8 @@ impl NpyReader {
         let values = rows.checked_mul(header.cols).and_then(|values| usize::try_from(values).ok());
         let left = values.ok_or_else(|| damaged(&self.path, "more values than memory can address".into()))?;
         let direct = self.direct.as_ref().map(|file| (file, header.data_start(done)));
-        let mut source = Values { path: &self.path, input: &mut self.input, direct, header, left };
+        let expected = usize::try_from(self.rows_left.saturating_mul(header.cols)).unwrap_or(left);
+        let mut source = Values { path: &self.path, input: &mut self.input, direct, header, left, expected };
         match buffer {
             ColumnBuffer::Vector(matrix) if header.is_matrix => {
                 let cols = header.cols as usize;
@@ -132,6 +133,8 @@ struct Values<'a> {
     direct: Option<(&'a File, u64)>,
     header: Header,
     left: usize,
+    /// Those and the ones of later blocks.
+    expected: usize,
 }
 
 impl Values<'_> {
@@ -183,7 +186,7 @@ impl Values<'_> {
         let Some((file, from)) = self.direct else { return Ok(false) };
         let start = into.len();
         // As many bytes as the file was found to have.
-        if grow(into, self.left).is_none() {
+        if grow(into, self.left, self.expected).is_none() {
             return Ok(false);
         }
         read_numbers_at(file, &mut into[start..], from).map_err(|error| match error.kind() {

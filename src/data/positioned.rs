@@ -15,17 +15,23 @@ const AT_ONCE: usize = 1 << 20;
 pub(super) trait Number: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync {}
 impl<T: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync> Number for T {}
 
-/// Lengthens `values` by `more`; `None` where there is no memory. Fresh memory is zero already, and its pages are first
-/// touched by the thread that fills them; behind values that are there, all threads have to write zeros first.
-pub(super) fn grow<T: Number>(values: &mut Vec<T>, more: usize) -> Option<()> {
+/// Lengthens `values` by `more`; `None` where there is no memory. Room is made for `expected` values, those of blocks that
+/// follow included, so that they need not be moved; the file must have shown that it may hold them. Fresh memory is zero
+/// already, and its pages are first touched by the thread that fills them; behind values that are there, all threads have
+/// to write zeros first.
+pub(super) fn grow<T: Number>(values: &mut Vec<T>, more: usize, expected: usize) -> Option<()> {
     if values.is_empty() && values.capacity() < more {
-        *values = T::new_vec_zeroed(more).ok()?;
+        let fresh = T::new_vec_zeroed(expected.max(more)).or_else(|_| T::new_vec_zeroed(more));
+        *values = fresh.ok()?;
         prefer_large_pages(values);
-    } else {
-        values.try_reserve(more).ok()?;
-        prefer_large_pages(values.spare_capacity_mut());
-        values.par_extend(rayon::iter::repeat_n(T::new_zeroed(), more));
+        values.truncate(more);
+        return Some(());
     }
+    if values.capacity() - values.len() < more {
+        values.try_reserve(expected.max(more)).or_else(|_| values.try_reserve(more)).ok()?;
+        prefer_large_pages(values.spare_capacity_mut());
+    }
+    values.par_extend(rayon::iter::repeat_n(T::new_zeroed(), more));
     Some(())
 }
 
@@ -79,6 +85,19 @@ pub(super) fn read_exact_at(file: &File, mut into: &mut [u8], mut start: u64) ->
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn values_grow_by_zeros_without_being_moved() {
+        let mut values: Vec<f32> = Vec::new();
+        grow(&mut values, 3, 100).unwrap();
+        assert_eq!((&values[..], values.capacity()), (&[0.0; 3][..], 100));
+        values.fill(1.0);
+        let place = values.as_ptr();
+        grow(&mut values, 2, 2).unwrap();
+        assert_eq!((&values[..], values.as_ptr()), (&[1.0, 1.0, 1.0, 0.0, 0.0][..], place));
+        grow(&mut values, 1000, 0).unwrap();
+        assert_eq!((values.len(), values[2], values[1004]), (1005, 1.0, 0.0));
+    }
 
     #[test]
     fn a_place_is_read_whole_or_not_at_all() {

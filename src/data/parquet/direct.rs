@@ -47,7 +47,12 @@ pub(crate) struct DirectChunk<'a> {
     pub(crate) rows: usize,
     /// Levels of all data pages.
     pub(crate) levels: usize,
+    /// Levels and bytes that the footer gives this column in all row groups, with the first of them.
+    pub(crate) ahead: (u64, u64),
 }
+
+/// How many times its bytes in the file a column is trusted to take, where only the footer says so.
+const EXPANSION_AHEAD: u64 = 4;
 
 impl DirectChunk<'_> {
     /// Appends all rows to `buffer`, or leaves it as it was: then it is up to the general decoder.
@@ -59,6 +64,13 @@ impl DirectChunk<'_> {
             _ => None,
         };
         done.is_some()
+    }
+
+    /// Values to make room for at once, later row groups included.
+    fn expected<T>(&self) -> usize {
+        let (levels, bytes) = self.ahead;
+        let most = bytes.saturating_mul(EXPANSION_AHEAD) / size_of::<T>() as u64;
+        usize::try_from(levels.min(most)).unwrap_or(0)
     }
 
     fn append_to<T: Value>(
@@ -77,7 +89,8 @@ impl DirectChunk<'_> {
         let plan = if fits { Plan::<T>::new(self, shape, len)? } else { return None };
         let mut values = T::take(matrix)?;
         let start = values.len();
-        let outcome = grow(&mut values, self.levels).and_then(|()| plan.fill(&mut values[start..]));
+        let outcome = grow(&mut values, self.levels, self.expected::<T>())
+            .and_then(|()| plan.fill(&mut values[start..]));
         if outcome.is_none() {
             values.truncate(start);
         }

@@ -115,6 +115,7 @@ impl ParquetReader {
                 places: &places,
                 rows,
                 levels: expected,
+                ahead: self.ahead(source.leaf),
             };
             if direct.append(&source, buffer, &mut self.vectors[column]) {
                 #[cfg(test)]
@@ -150,6 +151,18 @@ impl ParquetReader {
         let claims = ChunkClaims { start, bytes, values, codec: chunk.compression() };
         pages::check_headers(&self.file, &claims)
             .map_err(|detail| damaged(&self.path, format_args!("column {}: {detail}", chunk.column_path())))
+    }
+
+    /// Levels and bytes that the footer gives a column in all row groups; none once room was made for them.
+    fn ahead(&self, leaf: usize) -> (u64, u64) {
+        if self.next_group > 0 {
+            return (0, 0);
+        }
+        let chunks = self.reader.metadata().row_groups().iter().map(|group| group.column(leaf));
+        chunks.fold((0, 0), |(levels, bytes), chunk| {
+            let (_, length) = chunk.byte_range();
+            (levels.saturating_add(chunk.num_values().max(0) as u64), bytes.saturating_add(length))
+        })
     }
 
     /// A selected vector column whose length no row has told yet.

@@ -44,7 +44,8 @@ fn write(path: &Path, layout: &Layout, properties: WriterPropertiesBuilder) {
         let (mut values, mut def, mut rep) = (Vec::new(), Vec::new(), Vec::new());
         for row in row..row + rows {
             if layout.null_row == Some(row) {
-                (def.push(0), rep.push(0));
+                def.push(0);
+                rep.push(0);
                 continue;
             }
             for col in 0..layout.cols {
