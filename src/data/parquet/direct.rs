@@ -6,6 +6,7 @@
 //! its start: it alone decides on errors.
 
 use std::fs::File;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::parquet::basic::Compression;
@@ -168,17 +169,21 @@ impl<'a, T: Value> Plan<'a, T> {
             return None;
         }
         let failed = AtomicBool::new(false);
-        pages.into_par_iter().with_max_len(1).for_each_init(
-            Scratch::default,
-            |scratch, (place, first, out)| {
-                if !failed.load(Ordering::Relaxed)
-                    && !guarded(self.path, || Ok(self.decode(place, first, out, scratch).is_some()))
-                        .unwrap_or(false)
-                {
-                    failed.store(true, Ordering::Relaxed);
-                }
-            },
-        );
+        // As many as threads work at once: fresh memory for every page would cost more than unpacking it.
+        let idle: Mutex<Vec<Scratch>> = Mutex::default();
+        pages.into_par_iter().with_max_len(1).for_each(|(place, first, out)| {
+            if failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut scratch = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
+            let decode = || Ok(self.decode(place, first, out, &mut scratch).is_some());
+            if !guarded(self.path, decode).unwrap_or(false) {
+                failed.store(true, Ordering::Relaxed);
+            }
+            if let Ok(mut idle) = idle.lock() {
+                idle.push(scratch);
+            }
+        });
         (!failed.into_inner()).then_some(())
     }
 
