@@ -106,6 +106,20 @@ fn parquet_encodings_codecs_and_row_groups() {
 }
 
 #[test]
+fn pages_that_end_within_rows_make_whole_vectors() {
+    let row = |row: usize| {
+        let values: Vec<String> = (0..7).map(|v| ((7 * row + v) % 50).to_string()).collect();
+        format!("[{}]", values.join(" "))
+    };
+    for name in ["plain", "dictionary", "fallback", "split", "v2", "half", "half_v2", "null"] {
+        let nan = format!("[{}]", ["NaN"; 7].join(" "));
+        let rows = (0..40).map(|r| if (name, r) == ("null", 33) { nan.clone() } else { row(r) });
+        let line = format!("v: {}", rows.collect::<Vec<_>>().join(", "));
+        expect(&format!("pages_{name}.parquet"), &[&line]);
+    }
+}
+
+#[test]
 fn other_libraries_write_the_same() {
     for file in ["polars.parquet", "polars.arrow", "pandas.parquet"] {
         expect(file, &["label: a, b", "v: [1 2], [3 4]"]);
@@ -193,6 +207,23 @@ fn arrow_vectors_and_codecs() {
     for file in ["lz4_file", "lz4_stream", "zstd_file", "zstd_stream"] {
         expect(&format!("{file}.arrow"), &[&ones]);
     }
+}
+
+#[test]
+fn arrow_vectors_among_other_columns() {
+    let vectors = "[0 1], [7 8], [14 15], [21 22], [28 29]";
+    for name in ["mixed_file.arrow", "mixed_stream.arrow"] {
+        let columns = ["s", "list", "fixed", "large", "n"];
+        let table = read_columns(&golden(name), &columns, usize::MAX).unwrap();
+        let lists = ["list", "fixed", "large"].map(|column| format!("{column}: {vectors}"));
+        let expected =
+            [&["s: a, b, -, c, d".to_owned()], &lists[..], &["n: 0, 1, 2, 3, 4".to_owned()]].concat();
+        assert_eq!(table.lines(), expected, "{name}");
+        let table = read_columns(&golden(name), &["fixed"], usize::MAX).unwrap();
+        assert_eq!(table.lines(), [format!("fixed: {vectors}")], "{name}");
+    }
+    expect("vectors_file.arrow", &["s: a, b", "fixed: [0 1], [7 8]"]);
+    expect("vectors_stream.arrow", &["list: [0 1], [7 8]"]);
 }
 
 #[test]

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, stdin};
+use std::io::{BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom, stdin};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_ipc::MessageHeader;
+use arrow_array::ArrayRef;
+use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
+use arrow_ipc::{MessageHeader, MetadataVersion};
 use arrow_schema::{Schema, SchemaRef};
 
 use super::guard::guarded;
 use super::hugging_face;
 use super::ipc_columns::{append_array, kind_of};
-use super::ipc_messages::{FILE_MARK, Messages, check_buffers, damaged};
+use super::ipc_direct::BodyInFile;
+use super::ipc_messages::{Body, FILE_MARK, Messages, check_buffers, damaged};
+use super::positioned::read_exact_at;
 use super::table::{ColumnBuffer, Field, FieldKind, TableReader};
 use super::vectors::{VectorState, unusable};
 use crate::{Error, Result};
@@ -22,6 +25,8 @@ use crate::{Error, Result};
 pub struct IpcReader {
     path: String,
     messages: Messages,
+    /// The file that bodies of messages lie in, and its length.
+    file: Option<(File, u64)>,
     schema: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
     fields: Vec<Field>,
@@ -44,16 +49,19 @@ impl IpcReader {
         let mut head = [0; 6];
         let is_file = file.read_exact(&mut head).is_ok() && head == *FILE_MARK;
         file.seek(SeekFrom::Start(0)).map_err(io)?;
+        // Not a clone, whose cursor would be shared: reading at a place moves it on some systems.
+        let bodies = File::open(path).map_err(io)?;
         guarded(path, || {
-            let input = BufReader::new(file);
-            Self::new(
+            let mut reader = Self::new(
                 path,
                 if is_file {
-                    Messages::of_file(path, Box::new(input))?
+                    Messages::of_file(path, Box::new(BufReader::new(file)), true)?
                 } else {
-                    Messages::of_stream(path, Box::new(input), Some(bytes))?
+                    Messages::of_stream(path, file, bytes)?
                 },
-            )
+            )?;
+            reader.file = Some((bodies, bytes));
+            Ok(reader)
         })
     }
 
@@ -70,9 +78,9 @@ impl IpcReader {
             Self::new(
                 path,
                 if is_file {
-                    Messages::of_file(path, Box::new(Cursor::new(held)))?
+                    Messages::of_file(path, Box::new(Cursor::new(held)), false)?
                 } else {
-                    Messages::of_stream(path, Box::new(Cursor::new(held).chain(input)), None)?
+                    Messages::of_pipe(path, Box::new(Cursor::new(held).chain(input)))?
                 },
             )
         })
@@ -95,6 +103,7 @@ impl IpcReader {
         Ok(IpcReader {
             path: path.to_owned(),
             messages,
+            file: None,
             vectors: fields.iter().map(state).collect(),
             schema: Arc::new(schema),
             dictionaries: HashMap::new(),
@@ -103,50 +112,99 @@ impl IpcReader {
         })
     }
 
-    /// The next record batch, reduced to `columns`.
-    fn next_batch(&mut self, columns: &[usize]) -> Result<Option<RecordBatch>> {
-        let path = &self.path;
-        while let Some((head, body)) = self.messages.next()? {
-            let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(path, error))?;
-            let version = message.version();
-            if let Some(batch) = message.header_as_record_batch() {
-                check_buffers(path, &batch, &body)?;
-                let schema = self.schema.clone();
-                let batch =
-                    read_record_batch(&body, batch, schema, &self.dictionaries, Some(columns), &version);
-                return batch.map(Some).map_err(|error| damaged(path, error));
-            }
-            if let Some(dictionary) = message.header_as_dictionary_batch() {
-                if let Some(batch) = dictionary.data() {
-                    check_buffers(path, &batch, &body)?;
-                }
-                read_dictionary(&body, dictionary, &self.schema, &mut self.dictionaries, &version)
-                    .map_err(|error| damaged(path, error))?;
-            } else if message.header_type() != MessageHeader::NONE {
-                let kind = message.header_type().variant_name().unwrap_or("unknown");
-                return Err(damaged(path, format_args!("a message of type {kind} among its data")));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Appends one record batch; `None` at the end of the stream.
+    /// Appends one record batch; `None` at the end of the data.
     fn append_batch(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<Option<usize>> {
         for &column in columns {
             if let FieldKind::Other(kind) = &self.fields[column].kind {
                 return Err(unusable(&self.path, &self.fields[column].name, kind.clone()));
             }
         }
-        let Some(batch) = self.next_batch(columns)? else { return Ok(None) };
-        for ((&column, buffer), array) in columns.iter().zip(into).zip(batch.columns()) {
+        while let Some((head, body)) = self.messages.next()? {
+            let path = self.path.clone();
+            let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(&path, error))?;
+            let version = message.version();
+            if let Some(batch) = message.header_as_record_batch() {
+                let rows = self.append_columns(batch, body, &version, columns, into)?;
+                self.rows_read += rows as u64;
+                return Ok(Some(rows));
+            }
+            if let Some(dictionary) = message.header_as_dictionary_batch() {
+                let body = self.read_body(&body)?;
+                if let Some(batch) = dictionary.data() {
+                    check_buffers(&path, &batch, &body)?;
+                }
+                read_dictionary(&body, dictionary, &self.schema, &mut self.dictionaries, &version)
+                    .map_err(|error| damaged(&path, error))?;
+            } else if message.header_type() != MessageHeader::NONE {
+                let kind = message.header_type().variant_name().unwrap_or("unknown");
+                return Err(damaged(&path, format_args!("a message of type {kind} among its data")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends `columns` of a record batch and returns the number of its rows.
+    fn append_columns(
+        &mut self,
+        batch: arrow_ipc::RecordBatch<'_>,
+        body: Body,
+        version: &MetadataVersion,
+        columns: &[usize],
+        into: &mut [ColumnBuffer],
+    ) -> Result<usize> {
+        // Columns left to the general decoder, and their places among those asked for.
+        let (mut left, mut places) = (columns.to_vec(), (0..columns.len()).collect::<Vec<_>>());
+        let body = match (body, &self.file) {
+            (Body::InFile { start, length }, Some((file, file_bytes))) => {
+                let body = BodyInFile { file, file_bytes: *file_bytes, start, length, batch };
+                let mut taken = Vec::new();
+                places.retain(|&at| {
+                    let state = &mut self.vectors[columns[at]];
+                    let read = body.append(&self.schema, columns[at], &mut into[at], state);
+                    taken.extend(read);
+                    read.is_none()
+                });
+                left = places.iter().map(|&at| columns[at]).collect();
+                let body = body.read_without(&taken);
+                Buffer::from_vec(body.map_err(|error| self.body_error(error))?)
+            }
+            (body, _) => self.read_body(&body)?,
+        };
+        check_buffers(&self.path, &batch, &body)?;
+        let schema = self.schema.clone();
+        let decoded = read_record_batch(&body, batch, schema, &self.dictionaries, Some(&left), version);
+        let decoded = decoded.map_err(|error| damaged(&self.path, error))?;
+        for ((&column, &at), array) in left.iter().zip(&places).zip(decoded.columns()) {
             let place = (self.path.as_str(), self.fields[column].name.as_str());
-            append_array(place, array, buffer, &mut self.vectors[column], self.rows_read)?;
+            append_array(place, array, &mut into[at], &mut self.vectors[column], self.rows_read)?;
+        }
+        for &column in columns {
             if let FieldKind::Vector { len, .. } = &mut self.fields[column].kind {
                 *len = self.vectors[column].len;
             }
         }
-        self.rows_read += batch.num_rows() as u64;
-        Ok(Some(batch.num_rows()))
+        Ok(decoded.num_rows())
+    }
+
+    /// The whole body of a message.
+    fn read_body(&self, body: &Body) -> Result<Buffer> {
+        match (body, &self.file) {
+            (Body::Held(bytes), _) => Ok(bytes.clone()),
+            (&Body::InFile { start, length }, Some((file, _))) => {
+                let mut bytes = vec![0; length];
+                read_exact_at(file, &mut bytes, start).map_err(|error| self.body_error(error))?;
+                Ok(Buffer::from_vec(bytes))
+            }
+            (Body::InFile { .. }, None) => Err(damaged(&self.path, "a body without its file")),
+        }
+    }
+
+    /// Bodies were found to lie within the file.
+    fn body_error(&self, error: std::io::Error) -> Error {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => damaged(&self.path, "it became shorter while it was read"),
+            _ => Error::io(&self.path, "read", error),
+        }
     }
 
     /// A selected vector column whose length no row has told yet.

@@ -3,7 +3,8 @@
 //! A file has to be read by its index: polars writes the schema there only, and dictionaries behind the batches that
 //! use them. Every size is checked against what is there before anything is allocated by it.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::vec::IntoIter;
 
 use arrow_buffer::Buffer;
@@ -14,6 +15,8 @@ use crate::{Error, Result};
 
 /// The mark at both ends of a file.
 pub(crate) const FILE_MARK: &[u8; 6] = b"ARROW1";
+/// Heads of messages have some hundred bytes, and what is read beyond them is mostly left unused.
+const STREAM_BUFFER: usize = 1 << 10;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// A file, or the whole of a pipe in memory.
@@ -21,24 +24,45 @@ pub(crate) trait ReadSeek: Read + Seek + Send {}
 impl<T: Read + Seek + Send> ReadSeek for T {}
 
 /// Head and body of a message.
-pub(crate) type Message = (Vec<u8>, Buffer);
+pub(crate) type Message = (Vec<u8>, Body);
+
+/// What follows the head of a message.
+pub(crate) enum Body {
+    /// Bytes read already.
+    Held(Buffer),
+    /// Bytes of the file that is read, which has them.
+    InFile {
+        /// The first of them.
+        start: u64,
+        /// Their number.
+        length: usize,
+    },
+}
 
 /// The messages behind the schema.
 pub(crate) enum Messages {
     /// In the order they come; the bytes left, where that is known.
     Stream { path: String, input: Box<dyn Read + Send>, left: Option<u64> },
-    /// In the order of the index, dictionaries first.
-    File { path: String, input: Box<dyn ReadSeek>, bytes: u64, blocks: IntoIter<Block> },
+    /// A stream of so many bytes in a file, whose bodies are left there.
+    StreamFile { path: String, input: BufReader<File>, bytes: u64, left: Option<u64> },
+    /// In the order of the index, dictionaries first; `in_place` leaves bodies in the file.
+    File { path: String, input: Box<dyn ReadSeek>, bytes: u64, blocks: IntoIter<Block>, in_place: bool },
 }
 
 impl Messages {
-    /// Reads the schema at the start of a stream.
-    pub(crate) fn of_stream(
-        path: &str,
-        input: Box<dyn Read + Send>,
-        bytes: Option<u64>,
-    ) -> Result<(Schema, Self)> {
-        let mut messages = Messages::Stream { path: path.to_owned(), input, left: bytes };
+    /// Reads the schema at the start of a stream that comes through a pipe.
+    pub(crate) fn of_pipe(path: &str, input: Box<dyn Read + Send>) -> Result<(Schema, Self)> {
+        Messages::Stream { path: path.to_owned(), input, left: None }.with_schema(path)
+    }
+
+    /// Reads the schema at the start of a stream of `bytes` bytes in a file.
+    pub(crate) fn of_stream(path: &str, file: File, bytes: u64) -> Result<(Schema, Self)> {
+        let input = BufReader::with_capacity(STREAM_BUFFER, file);
+        Messages::StreamFile { path: path.to_owned(), input, bytes, left: Some(bytes) }.with_schema(path)
+    }
+
+    fn with_schema(self, path: &str) -> Result<(Schema, Self)> {
+        let mut messages = self;
         let Some((head, _)) = messages.next()? else { return Err(damaged(path, "it has no schema")) };
         let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(path, error))?;
         let schema =
@@ -47,7 +71,11 @@ impl Messages {
     }
 
     /// Reads schema and index at the end of a file.
-    pub(crate) fn of_file(path: &str, mut input: Box<dyn ReadSeek>) -> Result<(Schema, Self)> {
+    pub(crate) fn of_file(
+        path: &str,
+        mut input: Box<dyn ReadSeek>,
+        in_place: bool,
+    ) -> Result<(Schema, Self)> {
         const TAIL: u64 = 10;
         let io = |source| Error::io(path, "read", source);
         let bytes = input.seek(SeekFrom::End(0)).map_err(io)?;
@@ -71,14 +99,31 @@ impl Messages {
         let blocks: Vec<Block> =
             dictionaries.chain(footer.recordBatches().into_iter().flatten()).copied().collect();
         let schema = native_schema(path, schema)?;
-        Ok((schema, Messages::File { path: path.to_owned(), input, bytes, blocks: blocks.into_iter() }))
+        let (path, blocks) = (path.to_owned(), blocks.into_iter());
+        Ok((schema, Messages::File { path, input, bytes, blocks, in_place }))
     }
 
     /// The next message; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Message>> {
         match self {
-            Messages::Stream { path, input, left } => next_of_stream(path, input, left),
-            Messages::File { path, input, bytes, blocks } => {
+            Messages::Stream { path, input, left } => {
+                let Some((head, length)) = next_head(path, input, left)? else { return Ok(None) };
+                let body = take(path, input, left, length)?;
+                Ok(Some((head, Body::Held(Buffer::from_vec(body)))))
+            }
+            Messages::StreamFile { path, input, bytes, left } => {
+                let Some((head, length)) = next_head(path, input, left)? else { return Ok(None) };
+                let held = left.unwrap_or(0);
+                let rest = held.checked_sub(length).ok_or_else(|| cut(path, length, held))?;
+                *left = Some(rest);
+                let size = |error| damaged(path, error);
+                let body =
+                    Body::InFile { start: *bytes - held, length: usize::try_from(length).map_err(size)? };
+                let skip = i64::try_from(length).map_err(size)?;
+                input.seek_relative(skip).map_err(|source| Error::io(path.as_str(), "read", source))?;
+                Ok(Some((head, body)))
+            }
+            Messages::File { path, input, bytes, blocks, in_place } => {
                 let Some(block) = blocks.next() else { return Ok(None) };
                 let size = |size: i64| {
                     u64::try_from(size).map_err(|_| damaged(path, "a negative size in its index"))
@@ -88,15 +133,22 @@ impl Messages {
                 let prefix = if head.starts_with(&CONTINUATION) { 8 } else { 4 };
                 let head =
                     head.get(prefix..).ok_or_else(|| damaged(path, "a message too short for its length"))?;
-                let body = size(block.bodyLength())?;
-                let body = read_at(path, input, *bytes, start.saturating_add(length), body)?;
-                Ok(Some((head.to_vec(), Buffer::from_vec(body))))
+                let (start, count) = (start.saturating_add(length), size(block.bodyLength())?);
+                let head = head.to_vec();
+                if *in_place {
+                    check_range(path, *bytes, start, count)?;
+                    let length = usize::try_from(count).map_err(|error| damaged(path, error))?;
+                    return Ok(Some((head, Body::InFile { start, length })));
+                }
+                let body = read_at(path, input, *bytes, start, count)?;
+                Ok(Some((head, Body::Held(Buffer::from_vec(body)))))
             }
         }
     }
 }
 
-fn next_of_stream(path: &str, input: &mut dyn Read, left: &mut Option<u64>) -> Result<Option<Message>> {
+/// The head of the next message of a stream, and the length of its body.
+fn next_head(path: &str, input: &mut dyn Read, left: &mut Option<u64>) -> Result<Option<(Vec<u8>, u64)>> {
     // A stream may end with or without a mark.
     let Some(mut word) = first_word(path, input, left)? else { return Ok(None) };
     if word == CONTINUATION {
@@ -111,8 +163,11 @@ fn next_of_stream(path: &str, input: &mut dyn Read, left: &mut Option<u64>) -> R
     let message = arrow_ipc::root_as_message(&head).map_err(|error| damaged(path, error))?;
     let body =
         u64::try_from(message.bodyLength()).map_err(|_| damaged(path, "a message of negative length"))?;
-    let body = take(path, input, left, body)?;
-    Ok(Some((head, Buffer::from_vec(body))))
+    Ok(Some((head, body)))
+}
+
+fn cut(path: &str, count: u64, left: u64) -> Error {
+    damaged(path, format_args!("{count} bytes should follow, {left} are left"))
 }
 
 fn first_word(path: &str, input: &mut dyn Read, left: &mut Option<u64>) -> Result<Option<[u8; 4]>> {
@@ -129,24 +184,18 @@ fn first_word(path: &str, input: &mut dyn Read, left: &mut Option<u64>) -> Resul
 /// Exactly `count` bytes of a stream; memory grows with what arrives where the end is not known.
 fn take(path: &str, input: &mut dyn Read, left: &mut Option<u64>, count: u64) -> Result<Vec<u8>> {
     const AT_ONCE: u64 = 1 << 20;
-    let cut = |left: u64| damaged(path, format_args!("{count} bytes should follow, {left} are left"));
     if let Some(left) = left {
-        *left = left.checked_sub(count).ok_or_else(|| cut(*left))?;
+        *left = left.checked_sub(count).ok_or_else(|| cut(path, count, *left))?;
     }
     let at_once = if left.is_some() { count } else { count.min(AT_ONCE) };
     let mut bytes = Vec::with_capacity(at_once as usize);
     let read = input.take(count).read_to_end(&mut bytes).map_err(|source| Error::io(path, "read", source))?;
-    if read as u64 == count { Ok(bytes) } else { Err(cut(read as u64)) }
+    if read as u64 == count { Ok(bytes) } else { Err(cut(path, count, read as u64)) }
 }
 
 /// `count` bytes of a file from `start` on.
 fn read_at(path: &str, input: &mut dyn ReadSeek, bytes: u64, start: u64, count: u64) -> Result<Vec<u8>> {
-    if start.checked_add(count).is_none_or(|end| end > bytes) {
-        return Err(damaged(
-            path,
-            format_args!("{count} bytes from byte {start} on, the file ends at byte {bytes}"),
-        ));
-    }
+    check_range(path, bytes, start, count)?;
     let io = |source| Error::io(path, "read", source);
     input.seek(SeekFrom::Start(start)).map_err(io)?;
     let mut held = Vec::with_capacity(count as usize);
@@ -156,6 +205,13 @@ fn read_at(path: &str, input: &mut dyn ReadSeek, bytes: u64, start: u64, count: 
     } else {
         Err(damaged(path, "it became shorter while it was read"))
     }
+}
+
+fn check_range(path: &str, bytes: u64, start: u64, count: u64) -> Result<()> {
+    if start.checked_add(count).is_some_and(|end| end <= bytes) {
+        return Ok(());
+    }
+    Err(damaged(path, format_args!("{count} bytes from byte {start} on, the file ends at byte {bytes}")))
 }
 
 fn native_schema(path: &str, schema: arrow_ipc::Schema<'_>) -> Result<Schema> {

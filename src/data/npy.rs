@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, stdin};
 use half::f16;
 
 use super::npy_header::{Element, Header};
+use super::positioned::{Number, grow, read_numbers_at};
 use super::table::{ColumnBuffer, Field, TableReader};
 use super::vectors::unusable;
 use crate::matrix::{Matrix, Storage};
@@ -22,6 +23,8 @@ const PIECE: usize = 1 << 14;
 pub struct NpyReader {
     path: String,
     input: Box<dyn Read + Send>,
+    /// The same file, where its elements can be read into the matrix as they are.
+    direct: Option<File>,
     header: Header,
     fields: [Field; 1],
     rows_left: u64,
@@ -40,7 +43,10 @@ impl NpyReader {
         let io = |source| Error::io(path, "read", source);
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        Self::new(path, Box::new(file), Some(bytes))
+        let direct = file.try_clone().ok();
+        let mut reader = Self::new(path, Box::new(file), Some(bytes))?;
+        reader.direct = direct.filter(|_| reader.header.is_native());
+        Ok(reader)
     }
 
     /// Reads from `input`, which has `bytes` bytes where that is known.
@@ -57,14 +63,17 @@ impl NpyReader {
         }
         let name = if header.is_matrix { "features" } else { "0" };
         let fields = [Field { name: name.into(), kind: header.kind(), class_names: None }];
-        Ok(NpyReader { path: path.to_owned(), input, rows_left: header.rows, header, fields })
+        Ok(NpyReader { path: path.to_owned(), input, direct: None, rows_left: header.rows, header, fields })
     }
 
     fn append(&mut self, rows: u64, buffer: &mut ColumnBuffer) -> Result<()> {
         let header = self.header;
+        let done = (header.rows - self.rows_left).saturating_mul(header.cols);
         let values = rows.checked_mul(header.cols).and_then(|values| usize::try_from(values).ok());
         let left = values.ok_or_else(|| damaged(&self.path, "more values than memory can address".into()))?;
-        let mut source = Values { path: &self.path, input: &mut self.input, header, left };
+        let direct = self.direct.as_ref().map(|file| (file, header.data_start(done)));
+        let expected = usize::try_from(self.rows_left.saturating_mul(header.cols)).unwrap_or(left);
+        let mut source = Values { path: &self.path, input: &mut self.input, direct, header, left, expected };
         match buffer {
             ColumnBuffer::Vector(matrix) if header.is_matrix => {
                 let cols = header.cols as usize;
@@ -120,8 +129,12 @@ impl TableReader for NpyReader {
 struct Values<'a> {
     path: &'a str,
     input: &'a mut dyn Read,
+    /// The file to read on all threads, and the first byte of these elements.
+    direct: Option<(&'a File, u64)>,
     header: Header,
     left: usize,
+    /// Those and the ones of later blocks.
+    expected: usize,
 }
 
 impl Values<'_> {
@@ -168,11 +181,32 @@ impl Values<'_> {
         Ok(())
     }
 
+    /// Appends elements that are stored as they are kept; `false` where they cannot be read so.
+    fn append_native<T: Number>(&mut self, into: &mut Vec<T>) -> Result<bool> {
+        let Some((file, from)) = self.direct else { return Ok(false) };
+        let start = into.len();
+        // As many bytes as the file was found to have.
+        if grow(into, self.left, self.expected).is_none() {
+            return Ok(false);
+        }
+        read_numbers_at(file, &mut into[start..], from).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => damaged(self.path, "it became shorter while it was read".into()),
+            _ => Error::io(self.path, "read", error),
+        })?;
+        Ok(true)
+    }
+
     fn append_halves(&mut self, into: &mut Vec<f16>) -> Result<()> {
+        if self.append_native(into)? {
+            return Ok(());
+        }
         self.numbers(into, f16::from_le_bytes)
     }
 
     fn append_singles(&mut self, into: &mut Vec<f32>) -> Result<()> {
+        if self.append_native(into)? {
+            return Ok(());
+        }
         match self.header.element {
             Element::F4 => self.numbers(into, f32::from_le_bytes),
             Element::F8 => self.numbers(into, |bytes| f64::from_le_bytes(bytes) as f32),

@@ -123,6 +123,19 @@ impl Header {
         self.rows.checked_mul(self.cols)?.checked_mul(self.element.width() as u64)
     }
 
+    /// Whether the rows of the matrix lie in the file as they will in memory.
+    pub(crate) fn is_native(&self) -> bool {
+        self.is_matrix
+            && matches!(self.element, Element::F2 | Element::F4)
+            && self.big_endian == cfg!(target_endian = "big")
+            && !self.by_column
+    }
+
+    /// The byte where the elements behind the first `elements` begin.
+    pub(crate) fn data_start(&self, elements: u64) -> u64 {
+        self.length.saturating_add(elements.saturating_mul(self.element.width() as u64))
+    }
+
     /// What the only column holds.
     pub(crate) fn kind(&self) -> FieldKind {
         if self.is_matrix {

@@ -18,6 +18,7 @@ mod kernels;
 mod lanes;
 mod lines;
 mod math;
+mod memory;
 mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -32,6 +33,7 @@ mod vector;
 
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
+pub use memory::prefer_large_pages;
 pub use pack::PackedWeights;
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};

@@ -111,6 +111,29 @@ def parquet():
     frame.to_parquet(OUT / "pandas.parquet", index=False)
 
 
+def vectors():
+    """Vectors of one length in the layouts that are decoded page by page; pages of some values, so that they end within
+    rows. Value v of row r is (7 r + v) % 50."""
+    rows, cols = 40, 7
+    values = np.array([[(7 * r + v) % 50 for v in range(cols)] for r in range(rows)])
+
+    def write(name, kind="float32", fixed=True, null=None, **options):
+        lists = [None if row == null else list(numbers) for row, numbers in enumerate(values.astype(kind))]
+        column = pa.array(lists, pa.list_(pa.from_numpy_dtype(kind), *([cols] if fixed else [])))
+        pq.write_table(pa.table({"v": column}), OUT / f"pages_{name}.parquet", data_page_size=64, write_batch_size=10,
+                       store_schema=False, **{"write_statistics": False, **options})
+
+    split = {"use_dictionary": False, "column_encoding": {"v.list.element": "BYTE_STREAM_SPLIT"}}
+    write("plain", fixed=False, use_dictionary=False, compression="none", row_group_size=25)
+    write("dictionary", row_group_size=25, write_statistics=True)
+    write("fallback", fixed=False, dictionary_pagesize_limit=64)
+    write("split", compression="zstd", **split)
+    write("v2", compression="zstd", data_page_version="2.0")
+    write("half", "float16", compression="gzip")
+    write("half_v2", "float16", compression="lz4", data_page_version="2.0", use_dictionary=False)
+    write("null", fixed=False, null=33, row_group_size=25)
+
+
 def ipc():
     columns = scalars()
     names = list(columns)
@@ -129,6 +152,17 @@ def ipc():
     write_ipc(pa.table(vectors), "vectors.arrow", stream=True)
     ragged = pa.table({"v": pa.array([[1, 2], [3]], pa.list_(pa.float32()))})
     write_ipc(ragged, "ragged.arrow")
+    numbers = [[7 * r % 50, (7 * r + 1) % 50] for r in range(5)]
+    mixed = pa.table({
+        "s": pa.array(["a", "b", None, "c", "d"]), "list": pa.array(numbers, pa.list_(pa.float32())),
+        "nested": pa.array([{"a": [1]}] * 5), "fixed": pa.array(numbers, pa.list_(pa.float16(), 2)),
+        "large": pa.array(numbers, pa.large_list(pa.float32())), "n": range(5),
+    })
+    write_ipc(mixed, "mixed_file.arrow")
+    write_ipc(mixed, "mixed_stream.arrow", stream=True)
+    # Small enough for the tests of damage.
+    write_ipc(mixed.select(["s", "fixed"])[:2], "vectors_file.arrow")
+    write_ipc(mixed.select(["list"])[:2], "vectors_stream.arrow", stream=True)
     late = pa.table({"v": pa.array([None, None, [1, 2], None], pa.list_(pa.float32())), "n": range(4)})
     write_ipc(late, "late_vector.arrow", stream=True)
     table = pa.table({"label": [0, 1, 0], "x": [1.5, 2.5, 3.5]}).replace_schema_metadata(HF)
@@ -174,6 +208,7 @@ def numpy():
 
 
 parquet()
+vectors()
 ipc()
 numpy()
 sizes = {path.name: path.stat().st_size for path in OUT.iterdir()}

@@ -5,6 +5,7 @@ use ::parquet::column::page::{Page, PageReader};
 use half::f16;
 
 use super::pages::PageParts;
+use super::runs::for_each_run;
 
 /// Decodes the pages of one FIXED_LEN_BYTE_ARRAY(2) column chunk.
 pub(crate) struct HalfPages {
@@ -97,95 +98,4 @@ fn levels(bytes: &[u8], max: i16, count: usize, into: &mut Vec<i16>) -> Result<(
     let width = u16::BITS - max.unsigned_abs().leading_zeros();
     for_each_run(bytes, width, count, |level, n| into.extend(std::iter::repeat_n(level as i16, n)))?;
     if into.iter().any(|&level| level > max) { Err("a level above its maximum".into()) } else { Ok(()) }
-}
-
-/// Walks `count` numbers of `width` bits in Parquet's hybrid of runs and bit-packed groups of eight.
-fn for_each_run(
-    mut bytes: &[u8],
-    width: u32,
-    count: usize,
-    mut run: impl FnMut(u32, usize),
-) -> Result<(), String> {
-    if width > 32 {
-        return Err(format!("numbers of {width} bits"));
-    }
-    let mut left = count;
-    while left > 0 {
-        let header = run_header(&mut bytes).ok_or("runs that end early")?;
-        let (packed, length) = (header & 1 == 1, (header >> 1) as usize);
-        if length == 0 {
-            return Err("an empty run".into());
-        }
-        if packed {
-            let size = length.saturating_mul(width as usize).min(bytes.len());
-            let (group, rest) = bytes.split_at(size);
-            bytes = rest;
-            let held = if width == 0 { left } else { size * 8 / width as usize };
-            let n = left.min(length.saturating_mul(8));
-            if held < n {
-                return Err("a bit-packed run that ends early".into());
-            }
-            unpack(group, width, n, &mut run);
-            left -= n;
-        } else {
-            let size = width.div_ceil(8) as usize;
-            let (value, rest) = bytes.split_at_checked(size).ok_or("a run without its value")?;
-            bytes = rest;
-            let value = value.iter().rev().fold(0u32, |value, &byte| value << 8 | u32::from(byte));
-            let n = left.min(length);
-            run(value, n);
-            left -= n;
-        }
-    }
-    Ok(())
-}
-
-fn run_header(bytes: &mut &[u8]) -> Option<u32> {
-    let mut value = 0u32;
-    for shift in (0..32).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn unpack(group: &[u8], width: u32, n: usize, run: &mut impl FnMut(u32, usize)) {
-    let mask = if width == 32 { u32::MAX } else { (1 << width) - 1 };
-    let (mut window, mut bits) = (0u64, 0u32);
-    let mut bytes = group.iter();
-    for _ in 0..n {
-        while bits < width {
-            window |= u64::from(bytes.next().copied().unwrap_or(0)) << bits;
-            bits += 8;
-        }
-        run(window as u32 & mask, 1);
-        window >>= width;
-        bits -= width;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn expand(bytes: &[u8], width: u32, count: usize) -> Result<Vec<u32>, String> {
-        let mut out = Vec::new();
-        for_each_run(bytes, width, count, |value, n| out.extend(std::iter::repeat_n(value, n)))?;
-        Ok(out)
-    }
-
-    #[test]
-    fn runs_and_packed_groups_alternate() {
-        // The example of the Parquet specification: 0..=7 packed in 3 bits, then a run of five 4s.
-        let bytes = [0b11, 0b1000_1000, 0b1100_0110, 0b1111_1010, 10, 4];
-        assert_eq!(expand(&bytes, 3, 13).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 4, 4, 4, 4, 4]);
-        assert_eq!(expand(&bytes, 3, 2).unwrap(), [0, 1]);
-        assert!(expand(&bytes, 3, 14).is_err());
-        assert!(expand(&[0, 0], 3, 1).is_err());
-        assert_eq!(expand(&[0b11], 0, 8).unwrap(), [0; 8]);
-    }
 }

@@ -1,10 +1,17 @@
 //! Parquet files, row group by row group, into column buffers.
 
+mod codecs;
 mod columns;
+mod direct;
+mod direct_levels;
+mod direct_values;
 mod half;
 mod lists;
 mod pages;
+mod runs;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod thrift;
 
 use std::fs::File;
@@ -14,7 +21,8 @@ use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 
 use self::columns::ChunkReader;
-use self::pages::ChunkClaims;
+use self::direct::DirectChunk;
+use self::pages::{ChunkClaims, PagePlace};
 use self::schema::Source;
 use super::guard::guarded;
 use super::hugging_face;
@@ -37,6 +45,11 @@ pub struct ParquetReader {
     vectors: Vec<VectorState>,
     next_group: usize,
     rows_read: u64,
+    /// Whether the direct decoder is left out, and how many column chunks it read.
+    #[cfg(test)]
+    general_only: bool,
+    #[cfg(test)]
+    read_directly: usize,
 }
 
 impl ParquetReader {
@@ -62,7 +75,20 @@ impl ParquetReader {
             }
             let vectors = vec![VectorState::default(); fields.len()];
             let path = path.to_owned();
-            Ok(ParquetReader { path, file, reader, fields, sources, vectors, next_group: 0, rows_read: 0 })
+            Ok(ParquetReader {
+                path,
+                file,
+                reader,
+                fields,
+                sources,
+                vectors,
+                next_group: 0,
+                rows_read: 0,
+                #[cfg(test)]
+                general_only: false,
+                #[cfg(test)]
+                read_directly: 0,
+            })
         })
     }
 
@@ -77,25 +103,41 @@ impl ParquetReader {
             let Some(source) = self.sources[column] else {
                 return Err(unusable(&self.path, &field.name, type_of(field)));
             };
-            self.check_pages(group, source.leaf)?;
+            let places = self.check_pages(group, source.leaf)?;
+            // Without places there is no direct way.
+            #[cfg(test)]
+            let places = if self.general_only { Vec::new() } else { places };
+            let expected = group.column(source.leaf).num_values().max(0) as usize;
+            let direct = DirectChunk {
+                path: &self.path,
+                file: &self.file,
+                chunk: group.column(source.leaf),
+                places: &places,
+                rows,
+                levels: expected,
+                ahead: self.ahead(source.leaf),
+            };
+            if direct.append(&source, buffer, &mut self.vectors[column]) {
+                #[cfg(test)]
+                (self.read_directly += 1);
+                set_length(&mut self.fields[column].kind, &self.vectors[column]);
+                continue;
+            }
             let damage = |error| damaged(&self.path, format_args!("column {:?}: {error}", field.name));
             let pages = row_group.get_column_page_reader(source.leaf).map_err(damage)?;
             let descriptor = metadata.file_metadata().schema_descr().column(source.leaf);
-            let expected = group.column(source.leaf).num_values().max(0) as usize;
             let chunk = ChunkReader::new(&self.path, &field.name, source, descriptor, pages, rows, expected);
             let chunk = chunk.after(self.rows_read);
             chunk.append(buffer, &mut self.vectors[column])?;
-            if let FieldKind::Vector { len, .. } = &mut self.fields[column].kind {
-                *len = self.vectors[column].len;
-            }
+            set_length(&mut self.fields[column].kind, &self.vectors[column]);
         }
         self.next_group += 1;
         self.rows_read += rows as u64;
         Ok(rows)
     }
 
-    /// Checks sizes within a column chunk before the decoder allocates by them.
-    fn check_pages(&self, group: &RowGroupMetaData, leaf: usize) -> Result<()> {
+    /// Checks sizes within a column chunk before the decoder allocates by them; returns the places of its pages.
+    fn check_pages(&self, group: &RowGroupMetaData, leaf: usize) -> Result<Vec<PagePlace>> {
         let chunk = group.column(leaf);
         let (start, bytes) = chunk.byte_range();
         let values = chunk.num_values().max(0) as u64;
@@ -109,6 +151,18 @@ impl ParquetReader {
         let claims = ChunkClaims { start, bytes, values, codec: chunk.compression() };
         pages::check_headers(&self.file, &claims)
             .map_err(|detail| damaged(&self.path, format_args!("column {}: {detail}", chunk.column_path())))
+    }
+
+    /// Levels and bytes that the footer gives a column in all row groups; none once room was made for them.
+    fn ahead(&self, leaf: usize) -> (u64, u64) {
+        if self.next_group > 0 {
+            return (0, 0);
+        }
+        let chunks = self.reader.metadata().row_groups().iter().map(|group| group.column(leaf));
+        chunks.fold((0, 0), |(levels, bytes), chunk| {
+            let (_, length) = chunk.byte_range();
+            (levels.saturating_add(chunk.num_values().max(0) as u64), bytes.saturating_add(length))
+        })
     }
 
     /// A selected vector column whose length no row has told yet.
@@ -144,6 +198,12 @@ impl TableReader for ParquetReader {
             Some(column) => Err(unusable(&self.path, &self.fields[column].name, "null vectors only".into())),
             None => Ok(appended),
         }
+    }
+}
+
+fn set_length(kind: &mut FieldKind, state: &VectorState) {
+    if let FieldKind::Vector { len, .. } = kind {
+        *len = state.len;
     }
 }
 

@@ -30,8 +30,20 @@ pub(crate) struct ChunkClaims {
     pub(crate) codec: Compression,
 }
 
-/// Walks the page headers of a chunk; `Err` says which claim cannot be true.
-pub(crate) fn check_headers<F: Read + Seek>(file: F, chunk: &ChunkClaims) -> Result<(), String> {
+/// A page and the place of its bytes behind the header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PagePlace {
+    pub(crate) start: u64,
+    pub(crate) claims: PageClaims,
+}
+
+/// Pages whose places are kept: a terabyte of pages of the usual size, some 100 MB of places.
+const MAX_PLACES: usize = 1 << 20;
+
+/// Walks the page headers of a chunk; `Err` says which claim cannot be true. Returns the places of its pages, none
+/// where they are too many to keep.
+pub(crate) fn check_headers<F: Read + Seek>(file: F, chunk: &ChunkClaims) -> Result<Vec<PagePlace>, String> {
+    let mut places = Vec::new();
     // Page headers are some 30 bytes and pages up to a megabyte apart: a full buffer would mostly be thrown away.
     let mut input = BufReader::with_capacity(512, file);
     input.seek(SeekFrom::Start(chunk.start)).map_err(|error| error.to_string())?;
@@ -49,17 +61,23 @@ pub(crate) fn check_headers<F: Read + Seek>(file: F, chunk: &ChunkClaims) -> Res
                 page.compressed, page.uncompressed
             ));
         }
-        if page.is_data {
+        if page.is_data() {
             values = values.saturating_add(page.values);
         } else if page.values / 8 > page.uncompressed {
             return Err(format!("a dictionary of {} values in {} bytes", page.values, page.uncompressed));
+        }
+        if places.len() < MAX_PLACES {
+            places.push(PagePlace { start: chunk.start.saturating_add(chunk.bytes - left), claims: page });
         }
         left -= page.compressed;
         let skip = i64::try_from(page.compressed).map_err(|error| error.to_string())?;
         input.seek_relative(skip).map_err(|error| error.to_string())?;
     }
+    if places.len() == MAX_PLACES {
+        places = Vec::new();
+    }
     if values == chunk.values {
-        Ok(())
+        Ok(places)
     } else {
         Err(format!("pages with {values} values, the footer says {}", chunk.values))
     }
@@ -106,7 +124,8 @@ impl<'a> PageParts<'a> {
     }
 }
 
-fn v1_levels<'a>(rest: &mut &'a [u8], encoding: Encoding) -> Result<&'a [u8], String> {
+/// Takes the levels off the front of what is left of a data page of version 1.
+pub(crate) fn v1_levels<'a>(rest: &mut &'a [u8], encoding: Encoding) -> Result<&'a [u8], String> {
     if encoding != Encoding::RLE {
         return Err(format!("levels in the encoding {encoding}"));
     }

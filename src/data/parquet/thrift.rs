@@ -103,21 +103,69 @@ impl<R: Read> CompactReader<R> {
     }
 }
 
-/// Sizes a page header claims.
+/// What a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageKind {
+    Data,
+    DataV2,
+    Dictionary,
+    /// An index page, or one that a later version of the format knows.
+    Other,
+}
+
+/// What a page header claims.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct PageClaims {
+    pub(crate) kind: PageKind,
     pub(crate) compressed: u64,
     pub(crate) uncompressed: u64,
     /// Levels of a data page, entries of a dictionary.
     pub(crate) values: u64,
-    pub(crate) is_data: bool,
+    /// The header of the page's own kind; `None` where it is missing or one of several.
+    pub(crate) own: Option<OwnHeader>,
+}
+
+/// The fields of a page header that depend on its kind, as they come: 1 to 7, and whether 7 is false.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnHeader {
+    numbers: [Option<i64>; 8],
+    stored_plain: bool,
+}
+
+impl OwnHeader {
+    /// The integer field `id`.
+    pub(crate) fn number(&self, id: usize) -> Option<i64> {
+        self.numbers.get(id).copied().flatten()
+    }
+
+    /// Whether the values of a data page of version 2 are left uncompressed.
+    pub(crate) fn stored_plain(&self) -> bool {
+        self.stored_plain
+    }
+
+    fn read<R: Read>(reader: &mut CompactReader<R>) -> Result<Self, String> {
+        let (mut id, mut header) = (0, OwnHeader::default());
+        while let Some(kind) = reader.field(&mut id)? {
+            let slot = usize::try_from(id).ok().and_then(|id| header.numbers.get_mut(id));
+            match (id, kind, slot) {
+                (1, 4..=6, Some(slot)) => *slot = Some(reader.size()? as i64),
+                (_, 4..=6, Some(slot)) => {
+                    let raw = reader.varint()?;
+                    *slot = Some((raw >> 1) as i64 ^ -((raw & 1) as i64));
+                }
+                (7, 1 | 2, _) => header.stored_plain = kind == 2,
+                (_, other, _) => reader.skip(other, MAX_DEPTH)?,
+            }
+        }
+        Ok(header)
+    }
 }
 
 impl PageClaims {
     /// Reads one page header (`PageHeader` of parquet.thrift).
     pub(crate) fn read<R: Read>(reader: &mut CompactReader<R>) -> Result<Self, String> {
-        const DATA: u64 = 0;
-        const DATA_V2: u64 = 3;
         let (mut kind, mut uncompressed, mut compressed, mut values) = (None, None, None, 0);
+        let (mut own, mut inner) = (None, 0);
         let mut id = 0;
         for _ in 0..MAX_FIELDS {
             let Some(field) = reader.field(&mut id)? else { break };
@@ -125,27 +173,30 @@ impl PageClaims {
                 (1, 4..=6) => kind = Some(reader.size()?),
                 (2, 4..=6) => uncompressed = Some(reader.size()?),
                 (3, 4..=6) => compressed = Some(reader.size()?),
-                (5 | 7 | 8, STRUCT) => values = first_number(reader)?,
+                (5 | 7 | 8, STRUCT) => {
+                    let header = OwnHeader::read(reader)?;
+                    values = header.number(1).map_or(0, |n| n as u64);
+                    (own, inner) = (if own.is_none() { Some((id, header)) } else { None }, inner + 1);
+                }
                 (_, other) => reader.skip(other, MAX_DEPTH)?,
             }
         }
         let (Some(kind), Some(uncompressed), Some(compressed)) = (kind, uncompressed, compressed) else {
             return Err("a page header without sizes".into());
         };
-        Ok(PageClaims { compressed, uncompressed, values, is_data: kind == DATA || kind == DATA_V2 })
+        let (kind, own_id) = match kind {
+            0 => (PageKind::Data, 5),
+            2 => (PageKind::Dictionary, 7),
+            3 => (PageKind::DataV2, 8),
+            _ => (PageKind::Other, 0),
+        };
+        let own = own.filter(|(id, _)| *id == own_id && inner == 1).map(|(_, header)| header);
+        Ok(PageClaims { kind, compressed, uncompressed, values, own })
     }
-}
 
-/// Field 1 of the struct that follows: `num_values` in every kind of page.
-fn first_number<R: Read>(reader: &mut CompactReader<R>) -> Result<u64, String> {
-    let (mut id, mut number) = (0, 0);
-    while let Some(kind) = reader.field(&mut id)? {
-        match (id, kind) {
-            (1, 4..=6) => number = reader.size()?,
-            (_, other) => reader.skip(other, MAX_DEPTH)?,
-        }
+    pub(crate) fn is_data(&self) -> bool {
+        matches!(self.kind, PageKind::Data | PageKind::DataV2)
     }
-    Ok(number)
 }
 
 #[cfg(test)]
@@ -160,7 +211,7 @@ mod tests {
         ];
         let mut reader = CompactReader::new(&bytes[..], bytes.len() as u64);
         let page = PageClaims::read(&mut reader).unwrap();
-        assert_eq!((page.uncompressed, page.compressed, page.values, page.is_data), (100, 50, 7, true));
+        assert_eq!((page.uncompressed, page.compressed, page.values, page.is_data()), (100, 50, 7, true));
         assert_eq!(reader.left(), 1);
     }
 
