@@ -1,7 +1,7 @@
 //! The metric L-BFGS starts from: a model of the Hessian that is inverted exactly.
 //!
-//! Two models: [`super::class_metric`], cheap and good where the rows of all classes have like second moments, as embeddings
-//! do; and where the parameters are few, [`super::newton`], the Hessian itself at the point of its renewal.
+//! Two models: `class_metric`, cheap and good where the rows of all classes have like second moments, as embeddings
+//! do; and where the parameters are few, `newton`, the Hessian itself at the point of its renewal.
 
 use super::class_metric::ClassMetric;
 use super::newton::NewtonMetric;

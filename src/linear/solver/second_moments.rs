@@ -76,11 +76,11 @@ impl Form {
 #[derive(Debug)]
 pub(super) enum SecondMoments {
     /// `D x D`, upper triangle.
-    OfFeatures(Vec<f32>),
+    Features(Vec<f32>),
     /// The chosen features, ascending; the products of each two of them, upper triangle; the variance of every feature.
-    OfSomeFeatures { chosen: Vec<usize>, products: Vec<f32>, variance: Vec<f64> },
+    SomeFeatures { chosen: Vec<usize>, products: Vec<f32>, variance: Vec<f64> },
     /// Centred rows times the root of their weight, and the products of each two.
-    OfRows { rows: Vec<f32>, packed: Box<PackedWeights>, products: Vec<f32> },
+    Rows { rows: Vec<f32>, packed: Box<PackedWeights>, products: Vec<f32> },
 }
 
 impl SecondMoments {
@@ -91,18 +91,18 @@ impl SecondMoments {
             Form::OfFeatures { features, .. } if rows.is_sparse() => {
                 let all: Vec<usize> = (0..features).collect();
                 let (products, mean) = sparse_covariance(rows, &all, positions, weights);
-                (SecondMoments::OfFeatures(products), mean)
+                (SecondMoments::Features(products), mean)
             }
             Form::OfFeatures { .. } => {
                 let (products, mean) =
                     weighted_covariance(rows, centre, positions, weights, objective.kernels());
-                (SecondMoments::OfFeatures(products), mean)
+                (SecondMoments::Features(products), mean)
             }
             Form::OfSomeFeatures { features, .. } => {
                 let variance = objective.moments().variance.clone();
                 let chosen = largest(&variance, features);
                 let (products, mean) = sparse_covariance(rows, &chosen, positions, weights);
-                (SecondMoments::OfSomeFeatures { chosen, products, variance }, mean)
+                (SecondMoments::SomeFeatures { chosen, products, variance }, mean)
             }
             Form::OfRows { .. } => SecondMoments::of_rows(objective, positions, weights),
         }
@@ -129,21 +129,21 @@ impl SecondMoments {
         kernels.pack_weights(&rows, size, features, &mut packed);
         let mut products = vec![0.0; size * size];
         multiply(&rows, features, &packed, &mut products, kernels);
-        (SecondMoments::OfRows { rows, packed, products }, mean)
+        (SecondMoments::Rows { rows, packed, products }, mean)
     }
 
     fn products(&self) -> &[f32] {
         match self {
-            SecondMoments::OfFeatures(products)
-            | SecondMoments::OfSomeFeatures { products, .. }
-            | SecondMoments::OfRows { products, .. } => products,
+            SecondMoments::Features(products)
+            | SecondMoments::SomeFeatures { products, .. }
+            | SecondMoments::Rows { products, .. } => products,
         }
     }
 
     /// Variance of a feature, on average over `features`.
     pub(super) fn mean_variance(&self, features: usize) -> f64 {
         let total = match self {
-            SecondMoments::OfSomeFeatures { variance, .. } => variance.iter().sum(),
+            SecondMoments::SomeFeatures { variance, .. } => variance.iter().sum(),
             _ => {
                 let size = self.products().len().isqrt();
                 (0..size).map(|i| f64::from(self.products()[i * size + i])).sum::<f64>()
@@ -157,8 +157,8 @@ impl SecondMoments {
         let size = self.products().len().isqrt();
         // In the row form the curvature is divided out: (k X^T X + l I) = k (X^T X + l/k I).
         let (scale, diagonal) = match self {
-            SecondMoments::OfFeatures(_) | SecondMoments::OfSomeFeatures { .. } => (curvature, ridge),
-            SecondMoments::OfRows { .. } => (1.0, ridge / curvature),
+            SecondMoments::Features(_) | SecondMoments::SomeFeatures { .. } => (curvature, ridge),
+            SecondMoments::Rows { .. } => (1.0, ridge / curvature),
         };
         let mut matrix: Vec<f32> = self.products().iter().map(|&m| (scale * f64::from(m)) as f32).collect();
         for i in 0..size {
@@ -177,8 +177,8 @@ impl SecondMoments {
         kernels: &Kernels,
     ) {
         match self {
-            SecondMoments::OfFeatures(_) => factor.solve(gradient, kernels),
-            SecondMoments::OfSomeFeatures { chosen, variance, .. } => {
+            SecondMoments::Features(_) => factor.solve(gradient, kernels),
+            SecondMoments::SomeFeatures { chosen, variance, .. } => {
                 let mut solved = Vec::new();
                 let rows = gradient.chunks_exact(variance.len());
                 rows.for_each(|row| solved.extend(chosen.iter().map(|&feature| row[feature])));
@@ -192,7 +192,7 @@ impl SecondMoments {
                     chosen.iter().zip(solved).for_each(|(&feature, &solved)| row[feature] = solved);
                 });
             }
-            SecondMoments::OfRows { rows, packed, products } => {
+            SecondMoments::Rows { rows, packed, products } => {
                 let size = products.len().isqrt();
                 let features = rows.len() / size.max(1);
                 let classes = gradient.len() / features.max(1);
