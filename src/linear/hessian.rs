@@ -19,11 +19,13 @@ const LEFT_OUT: f64 = 0.01;
 /// Rows of one task of a pass, and of one product.
 const TASK_ROWS: usize = 4096;
 const BLOCK_ROWS: usize = 256;
-/// Rows of a pair of classes that one task adds up, and tasks whose matrices are held together.
+/// Rows of a pair of classes that one task adds up, and values of the matrices that tasks hold together.
 const PAIR_ROWS: usize = 8192;
-const TASKS_HELD: usize = 64;
+const VALUES_HELD: usize = 1 << 24;
 /// Classes kept over all rows at most: 12 bytes each.
-const MOST_KEPT: u64 = 1 << 26;
+const MOST_KEPT: u64 = 1 << 24;
+/// Values of the rows drawn, features and the 1 of the bias: 128 MiB.
+const MOST_VALUES: f64 = (1 << 25) as f64;
 
 /// The classes that rows keep.
 struct Kept {
@@ -93,7 +95,7 @@ impl Objective<'_> {
             if at < features { class * features + at } else { classes * features + class }
         };
         let mut hessian = vec![0.0f32; size * size];
-        for tasks in tasks.chunks(TASKS_HELD) {
+        for tasks in tasks.chunks((VALUES_HELD / (features + 1).pow(2)).max(2)) {
             let products =
                 |(_, rows): &(usize, &[(u32, f32)])| weighted_products(x, features + 1, rows, self.kernels());
             let sums: Vec<Vec<f32>> = tasks.par_iter().map(products).collect();
@@ -225,7 +227,8 @@ impl Kept {
         };
         // So large that every row is drawn, then smaller until the work fits.
         let mut scale = importance.iter().filter(|&&i| i > 0.0).fold(0.0, |most: f64, i| most.max(total / i));
-        while expected(scale).1 > most_work {
+        let is_too_much = |(rows, work): (f64, f64)| work > most_work || rows * width > MOST_VALUES;
+        while is_too_much(expected(scale)) {
             scale *= 0.7;
         }
         if expected(scale).0 < 2.0 * width.min(self.rows.len() as f64 / 2.0) {

@@ -12,6 +12,8 @@ use crate::simd::Kernels;
 
 /// Parameters up to which the Hessian is factored: 64 MiB a matrix.
 const MOST_PARAMETERS: usize = 4096;
+/// Classes up to which the Hessian is taken: rows are listed for each pair of them.
+const MOST_CLASSES: usize = 256;
 /// Passes over all rows that the products of rows may cost.
 const PASSES: f64 = 16.0;
 
@@ -28,7 +30,8 @@ pub(super) struct NewtonMetric {
 impl NewtonMetric {
     /// Floating-point operations that a Hessian may cost, its factor included; `None` where it is not taken.
     pub(super) fn most_work(problem: &Problem<'_>) -> Option<f64> {
-        let is_taken = problem.parameters() <= MOST_PARAMETERS && problem.loss.is_convex();
+        let is_small = problem.parameters() <= MOST_PARAMETERS && problem.classes <= MOST_CLASSES;
+        let is_taken = is_small && problem.loss.is_convex();
         is_taken.then(|| factoring(problem.parameters()) + PASSES * work_of_a_pass(problem))
     }
 
