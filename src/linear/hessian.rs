@@ -219,6 +219,10 @@ impl Kept {
             work.push(width * width * if coupled { 0.5 * n * (n + 1.0) } else { n });
         }
         let total: f64 = importance.iter().sum();
+        // Lengths beyond f32, or curvatures below it: no share of such a total is a chance, and none would get smaller.
+        if !(total > 0.0 && total.is_finite()) {
+            return None;
+        }
         let expected = |scale: f64| -> (f64, f64) {
             let chances = importance.iter().map(|i| (scale * i / total).min(1.0));
             chances
@@ -412,6 +416,27 @@ mod tests {
                 assert!((found / wanted - 1.0).abs() < 0.03, "{loss:?}: {found} is not {wanted}");
             }
         }
+    }
+
+    #[test]
+    fn rows_longer_than_f32_have_no_hessian() {
+        // Squares of 1e20 are infinite; the work affords less than all rows.
+        let matrix = Matrix::from_f32((0..ROWS).map(|row| if row == 9 { 1e20 } else { 0.1 }).collect(), 1);
+        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 2).collect();
+        let weights = vec![1.0; ROWS];
+        let (rows, decay, loss) = (Rows::all(&matrix), Decay::Both, Loss::Softmax);
+        let problem = Problem {
+            rows,
+            labels: &labels,
+            weights: &weights,
+            classes: 2,
+            loss,
+            offsets: None,
+            l2: 0.1,
+            decay,
+        };
+        let objective = Objective::new(problem, Kernels::best());
+        assert!(objective.hessian(&[0.0; 4], 100.0).is_none());
     }
 
     #[test]
