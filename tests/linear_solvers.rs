@@ -50,8 +50,8 @@ impl Data {
         Data { features, labels, weights, classes }
     }
 
-    fn fit(&self, loss: Loss, l2: f64, optimizer: &Optimizer) -> Fit {
-        let problem = Problem {
+    fn problem(&self, loss: Loss, l2: f64) -> Problem<'_> {
+        Problem {
             rows: Rows::all(&self.features),
             labels: &self.labels,
             weights: &self.weights,
@@ -60,7 +60,11 @@ impl Data {
             offsets: None,
             l2,
             decay: Decay::Weights,
-        };
+        }
+    }
+
+    fn fit(&self, loss: Loss, l2: f64, optimizer: &Optimizer) -> Fit {
+        let problem = self.problem(loss, l2);
         let mut objective = Objective::new(problem, Kernels::best());
         fit(&mut objective, &mut Preconditioner::default(), &problem.start(), optimizer, None, &mut |_| {
             ControlFlow::Continue(())
@@ -123,16 +127,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
     let data = Data::new(3, 6, 400);
-    let problem = Problem {
-        rows: Rows::all(&data.features),
-        labels: &data.labels,
-        weights: &data.weights,
-        classes: 3,
-        loss: Loss::Softmax,
-        offsets: None,
-        l2: 1e-3,
-        decay: Decay::Weights,
-    };
+    let problem = data.problem(Loss::Softmax, 1e-3);
     let mut objective = Objective::new(problem, Kernels::best());
     let mut seen: Vec<Vec<f32>> = Vec::new();
     // Best at the second epoch, worse ever after.
@@ -227,16 +222,7 @@ fn batches_that_lack_a_class_use_the_weights_of_all_rows() {
 fn a_large_fit_starts_on_samples_and_ends_at_the_same_optimum() {
     let data = Data::new(3, 4, 120_000);
     assert!(data.labels.len() > 1 << 17);
-    let problem = Problem {
-        rows: Rows::all(&data.features),
-        labels: &data.labels,
-        weights: &data.weights,
-        classes: 3,
-        loss: Loss::Softmax,
-        offsets: None,
-        l2: 1e-3,
-        decay: Decay::Weights,
-    };
+    let problem = data.problem(Loss::Softmax, 1e-3);
     let run = |start: &[f32]| {
         let mut objective = Objective::new(problem, Kernels::best());
         let mut steps = Vec::new();

@@ -211,23 +211,17 @@ pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
     for &row in rows {
         let weight = row_weights.map_or(1.0, |w| w[row] / largest);
         total += weight;
-        let mut add = |col: usize, x: f32| {
-            if !x.is_nan() {
-                sums[col].0 += weight * f64::from(x);
-                sums[col].1 += weight;
-            }
-        };
         match features.row_range(row, row + 1) {
-            MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| add(col, x)),
-            MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
-            MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| add(col, x.to_f32())),
-            MatRef::Sparse(row) => {
-                let (columns, values) = row.entries();
-                for (&column, &x) in columns.iter().zip(values) {
-                    let (sum, missing) = &mut sums[column as usize];
-                    if x.is_nan() { *missing += weight } else { *sum += weight * f64::from(x) }
+            row @ MatRef::Sparse(_) => row.for_each_entry(|col, x| {
+                let (sum, missing) = &mut sums[col];
+                if x.is_nan() { *missing += weight } else { *sum += weight * f64::from(x) }
+            }),
+            row => row.for_each_entry(|col, x| {
+                if !x.is_nan() {
+                    sums[col].0 += weight * f64::from(x);
+                    sums[col].1 += weight;
                 }
-            }
+            }),
         }
     }
     if features.dtype() == Dtype::Sparse {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encode::{FeatureEncoder, InputColumn};
 use super::sparse::dense_values;
-use crate::matrix::{MatRef, Matrix, Storage};
+use crate::matrix::{Matrix, Storage};
 
 mod sparse;
 
@@ -172,7 +172,9 @@ fn means_of(
         for &row in rows {
             let weight = weight(row);
             total += weight;
-            visit_row(features, row, |col, x| sums[col] += weight * term(f64::from(x), centers[col]));
+            features
+                .row_range(row, row + 1)
+                .for_each_entry(|col, x| sums[col] += weight * term(f64::from(x), centers[col]));
         }
         (sums, total)
     };
@@ -192,22 +194,12 @@ fn is_constant_column(features: &Matrix, rows: &[usize]) -> Vec<bool> {
     let mut first = vec![0.0; features.cols()];
     let mut constant = vec![true; features.cols()];
     if let Some(&row) = rows.first() {
-        visit_row(features, row, |col, x| first[col] = x);
+        features.row_range(row, row + 1).for_each_entry(|col, x| first[col] = x);
     }
     for &row in rows {
-        visit_row(features, row, |col, x| constant[col] &= x == first[col]);
+        features.row_range(row, row + 1).for_each_entry(|col, x| constant[col] &= x == first[col]);
     }
     constant
-}
-
-fn visit_row(features: &Matrix, row: usize, mut visit: impl FnMut(usize, f32)) {
-    match features.row_range(row, row + 1) {
-        MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| visit(col, x)),
-        MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
-        MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
-        // The columns of sparse rows are summed up by their entries.
-        MatRef::Sparse(_) => {}
-    }
 }
 
 #[cfg(test)]

@@ -26,19 +26,7 @@ impl RowBuilder {
 
     /// Adds the values of a one-row view, the first of them in column `offset`.
     pub(super) fn add_row(&mut self, offset: usize, row: MatRef<'_>) {
-        match row {
-            MatRef::F32(values) => values.iter().enumerate().for_each(|(at, &x)| self.add(offset + at, x)),
-            MatRef::F16(values) => {
-                values.iter().enumerate().for_each(|(at, x)| self.add(offset + at, x.to_f32()));
-            }
-            MatRef::Bf16(values) => {
-                values.iter().enumerate().for_each(|(at, x)| self.add(offset + at, x.to_f32()));
-            }
-            MatRef::Sparse(row) => {
-                let (columns, values) = row.entries();
-                columns.iter().zip(values).for_each(|(&at, &x)| self.add(offset + at as usize, x));
-            }
-        }
+        row.for_each_entry(|col, x| self.add(offset + col, x));
     }
 
     /// Appends the row to `rows` and starts the next one.

@@ -73,7 +73,7 @@ pub fn sparse_covariance(
             let mut entries: Vec<(usize, f32)> = Vec::new();
             for (&position, &weight) in positions.iter().zip(weights) {
                 entries.clear();
-                rows.for_each_entry(position, |feature, x| {
+                rows.values(position).for_each_entry(|feature, x| {
                     mean[feature] += f64::from(weight) * f64::from(x);
                     if place[feature] != LEFT_OUT {
                         entries.push((place[feature], x));

@@ -104,11 +104,14 @@ impl Objective<'_> {
                 for (i, row) in sum.chunks_exact(features + 1).enumerate() {
                     for (j, &value) in row.iter().enumerate().skip(i) {
                         let value = (f64::from(value) / total) as f32;
-                        // The product is symmetric; its block above the diagonal of the Hessian is whole.
-                        for (i, j) in [(i, j), (j, i)].into_iter().take(if a != b && i != j { 2 } else { 1 })
-                        {
+                        let mut add = |i, j| {
                             let (i, j) = (place(a, i), place(b, j));
                             hessian[i.min(j) * size + i.max(j)] += value;
+                        };
+                        add(i, j);
+                        // The product is symmetric, and the block of two classes lies whole in the upper triangle.
+                        if a != b && i != j {
+                            add(j, i);
                         }
                     }
                 }
@@ -270,7 +273,8 @@ impl Drawn {
             let row = self.kept.row(at);
             for (first, &(a, p)) in row.iter().enumerate() {
                 pairs[a as usize * classes + a as usize].push((place, weight * p * (1.0 - p)));
-                for &(b, q) in row[first + 1..].iter().take(if coupled { usize::MAX } else { 0 }) {
+                let partners = if coupled { &row[first + 1..] } else { &[] };
+                for &(b, q) in partners {
                     pairs[a as usize * classes + b as usize].push((place, -weight * p * q));
                 }
             }

@@ -103,7 +103,7 @@ impl Partial {
             let weight = f64::from(problem.weights[row]);
             class_weight += weight;
             if problem.rows.is_sparse() {
-                problem.rows.for_each_entry(row, |feature, value| {
+                problem.rows.values(row).for_each_entry(|feature, value| {
                     let value = f64::from(value);
                     class_sum[feature] += weight * value;
                     self.square[feature] += weight * value * value;

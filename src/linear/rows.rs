@@ -114,19 +114,6 @@ impl<'a> Rows<'a> {
         buffer.range(0, buffer.rows())
     }
 
-    /// Calls `visit` with the feature and value of what is stored at `position` of this view.
-    pub fn for_each_entry(&self, position: usize, mut visit: impl FnMut(usize, f32)) {
-        match self.values(position) {
-            MatRef::F32(values) => values.iter().enumerate().for_each(|(at, &x)| visit(at, x)),
-            MatRef::F16(values) => values.iter().enumerate().for_each(|(at, x)| visit(at, x.to_f32())),
-            MatRef::Bf16(values) => values.iter().enumerate().for_each(|(at, x)| visit(at, x.to_f32())),
-            MatRef::Sparse(row) => {
-                let (columns, values) = row.entries();
-                columns.iter().zip(values).for_each(|(&at, &x)| visit(at as usize, x));
-            }
-        }
-    }
-
     /// The rows from `start` on minus `centre` (D values) into `out`, as many as it has room for.
     pub fn copy_block(&self, kernels: &Kernels, centre: Option<&[f32]>, start: usize, out: &mut [f32]) {
         for (offset, row) in out.chunks_exact_mut(self.features().max(1)).enumerate() {

@@ -64,6 +64,22 @@ pub enum MatRef<'a> {
     Sparse(SparseRef<'a>),
 }
 
+impl MatRef<'_> {
+    /// Calls `visit` with column and value of everything that is stored of a view of one row.
+    #[inline]
+    pub fn for_each_entry(self, mut visit: impl FnMut(usize, f32)) {
+        match self {
+            MatRef::F32(values) => values.iter().enumerate().for_each(|(col, &x)| visit(col, x)),
+            MatRef::F16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
+            MatRef::Bf16(values) => values.iter().enumerate().for_each(|(col, x)| visit(col, x.to_f32())),
+            MatRef::Sparse(row) => {
+                let (columns, values) = row.entries();
+                columns.iter().zip(values).for_each(|(&col, &x)| visit(col as usize, x));
+            }
+        }
+    }
+}
+
 impl Matrix {
     /// A matrix over `values` (length a multiple of `cols`; the caller guarantees it).
     pub fn from_f32(values: Vec<f32>, cols: usize) -> Self {

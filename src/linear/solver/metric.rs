@@ -122,8 +122,9 @@ impl Preconditioner {
             self.start = Some(start);
         }
         self.lifetime = self.passes_a_class_metric_costs(objective).max(LIFETIME);
-        self.newton_after =
-            NewtonMetric::most_work(objective.problem()).map(|work| passes_of(work, objective).max(LIFETIME));
+        let problem = objective.problem();
+        self.newton_after = NewtonMetric::is_taken(problem)
+            .then(|| passes_of(NewtonMetric::most_work(problem), objective).max(LIFETIME));
         match &mut self.metric {
             None => self.renew(objective, theta),
             Some(metric) => metric.set_l2(objective),
@@ -203,7 +204,7 @@ impl Metric {
 
 /// Whether the Hessian of a problem in all parameters becomes its metric.
 pub(in crate::linear) fn has_hessian(problem: &Problem<'_>) -> bool {
-    NewtonMetric::most_work(problem).is_some()
+    NewtonMetric::is_taken(problem)
 }
 
 fn passes_of(work: f64, objective: &Objective<'_>) -> usize {

@@ -194,9 +194,12 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
         } else {
             for &position in &sample {
                 let mut along = 0.0;
-                problem.rows.for_each_entry(position, |at, x| along += f64::from(x) * f64::from(vector[at]));
+                problem
+                    .rows
+                    .values(position)
+                    .for_each_entry(|at, x| along += f64::from(x) * f64::from(vector[at]));
                 let along = (along * share(position)) as f32;
-                problem.rows.for_each_entry(position, |at, x| next[at] += along * x);
+                problem.rows.values(position).for_each_entry(|at, x| next[at] += along * x);
             }
         }
         eigenvalue = kernels.dot(&next, &next).sqrt();

@@ -28,20 +28,24 @@ pub(super) struct NewtonMetric {
 }
 
 impl NewtonMetric {
-    /// Floating-point operations that a Hessian may cost, its factor included; `None` where it is not taken.
-    pub(super) fn most_work(problem: &Problem<'_>) -> Option<f64> {
+    /// Whether it is taken: of few parameters, few classes and a convex loss.
+    pub(super) fn is_taken(problem: &Problem<'_>) -> bool {
         let is_small = problem.parameters() <= MOST_PARAMETERS && problem.classes <= MOST_CLASSES;
-        let is_taken = is_small && problem.loss.is_convex();
-        is_taken.then(|| factoring(problem.parameters()) + PASSES * work_of_a_pass(problem))
+        is_small && problem.loss.is_convex()
     }
 
-    /// At `theta` (coordinates of the objective), to be made ready by [`NewtonMetric::set_l2`]. `None` for many parameters,
-    /// for a loss that is not convex, and where too few rows would be affordable.
+    /// Floating-point operations that it may cost, its factor included.
+    pub(super) fn most_work(problem: &Problem<'_>) -> f64 {
+        factoring(problem.parameters()) + PASSES * work_of_a_pass(problem)
+    }
+
+    /// At `theta` (coordinates of the objective), to be made ready by [`NewtonMetric::set_l2`]. `None` where too few rows
+    /// would be affordable.
     pub(super) fn at(objective: &Objective<'_>, theta: &[f32]) -> Option<Self> {
-        let factoring = factoring(objective.problem().parameters());
-        let Hessian { upper, work } =
-            objective.hessian(theta, NewtonMetric::most_work(objective.problem())? - factoring)?;
-        Some(NewtonMetric { hessian: upper, factor: None, work: factoring + work })
+        let problem = objective.problem();
+        let Hessian { upper, work } = objective.hessian(theta, PASSES * work_of_a_pass(problem))?;
+        let work = factoring(problem.parameters()) + work;
+        Some(NewtonMetric { hessian: upper, factor: None, work })
     }
 
     /// Floating-point operations that it cost, its factor included.
