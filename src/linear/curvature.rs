@@ -1,63 +1,83 @@
 //! Second derivatives of the loss: in the biases, and along the diagonal at a sample of rows.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::pass::Pass;
+use super::pass::{Pass, ranges};
 use super::products::BlockBuffer;
 use crate::loss::Loss;
 
 /// Rows of one block of the Hessian of the biases, and how many sums are taken side by side.
 const HESSIAN_BLOCK: usize = 256;
 const HESSIAN_PARTIALS: usize = 8;
+/// Probabilities of a row from which it couples its classes in [`LeadingHessian`]. A row has at most 32 of them.
+const LEADING: f32 = 1.0 / 32.0;
+/// Rows of a block where classes are too many for more.
+const LEADING_BLOCK: usize = 64;
+
+/// Hessian of the summed loss in the biases for many classes: `diagonal - sum_i w_i p_i p_i'` with only the largest
+/// probabilities of each row in `p_i`. Leaving out the others adds curvature, so it stays positive semidefinite.
+#[derive(Debug, Default)]
+pub(super) struct LeadingHessian {
+    pub(super) diagonal: Vec<f64>,
+    /// For each row, where its entries end.
+    ends: Vec<usize>,
+    /// Class and `sqrt(w_i) p_ic`.
+    entries: Vec<(u32, f32)>,
+}
+
+impl LeadingHessian {
+    /// `product = H v`.
+    pub(super) fn multiply(&self, v: &[f64], product: &mut [f64]) {
+        for ((product, &v), &diagonal) in product.iter_mut().zip(v).zip(&self.diagonal) {
+            *product = diagonal * v;
+        }
+        let mut start = 0;
+        for &end in &self.ends {
+            let entries = &self.entries[start..end];
+            let along: f64 = entries.iter().map(|&(class, p)| f64::from(p) * v[class as usize]).sum();
+            entries.iter().for_each(|&(class, p)| product[class as usize] -= along * f64::from(p));
+            start = end;
+        }
+    }
+
+    fn append(&mut self, part: LeadingHessian) {
+        let before = self.entries.len();
+        self.diagonal.resize(part.diagonal.len(), 0.0);
+        self.diagonal.iter_mut().zip(&part.diagonal).for_each(|(sum, part)| *sum += part);
+        self.ends.extend(part.ends.iter().map(|end| before + end));
+        self.entries.extend(part.entries);
+    }
+}
 
 impl Pass<'_> {
     /// Hessian of the summed loss in the biases, `C x C` row-major, of a convex loss.
     pub(super) fn bias_hessian(&self) -> Vec<f64> {
         let (problem, classes) = (self.problem, self.problem.classes);
         let coupled = problem.loss == Loss::Softmax;
-        let rows = problem.rows.len();
-        let partial_rows = rows.div_ceil(HESSIAN_PARTIALS).next_multiple_of(HESSIAN_BLOCK);
-        let partials: Vec<(Vec<f64>, Vec<f32>)> = (0..rows.div_ceil(partial_rows))
-            .into_par_iter()
-            .map(|partial| {
-                let first = partial * partial_rows;
-                let mut diagonal = vec![0.0f64; classes];
-                let mut products = vec![0.0f32; if coupled { classes * classes } else { 0 }];
-                let (mut x, mut p, mut weighted) = (BlockBuffer::default(), Vec::new(), Vec::new());
-                for start in (first..(first + partial_rows).min(rows)).step_by(HESSIAN_BLOCK) {
-                    let end = (start + HESSIAN_BLOCK).min(first + partial_rows).min(rows);
-                    let x = x.load(&problem.rows, self.centre, start..end, self.arithmetic);
-                    p.resize((end - start) * classes, 0.0);
-                    self.residuals(x, start, &mut p);
-                    weighted.clear();
-                    for (p, row) in p.chunks_exact_mut(classes).zip(start..end) {
-                        let weight = problem.weights[row];
-                        // The residual is weight * (p - onehot).
-                        p[problem.labels[row] as usize] += weight;
-                        weighted.extend_from_slice(p);
-                        p.iter_mut().for_each(|p| *p /= weight.max(f32::MIN_POSITIVE));
-                        for ((sum, &p), &wp) in
-                            diagonal.iter_mut().zip(p.iter()).zip(&weighted[weighted.len() - classes..])
-                        {
-                            *sum += f64::from(wp) * if coupled { 1.0 } else { 1.0 - f64::from(p) };
-                        }
-                    }
-                    if coupled {
-                        self.kernels.accumulate_gradient(
-                            &weighted,
-                            classes,
-                            classes,
-                            &p,
-                            classes,
-                            &mut products,
-                        );
+        let parts = self.partials(|range| {
+            let mut diagonal = vec![0.0f64; classes];
+            let mut products = vec![0.0f32; if coupled { classes * classes } else { 0 }];
+            let (mut x, mut weighted, mut p) = (BlockBuffer::default(), Vec::new(), Vec::new());
+            for rows in ranges(range, HESSIAN_BLOCK) {
+                self.weighted_probabilities(&mut x, rows.clone(), &mut weighted);
+                p.clear();
+                for (weighted, &weight) in weighted.chunks_exact(classes).zip(&problem.weights[rows]) {
+                    p.extend(weighted.iter().map(|&wp| wp / weight.max(f32::MIN_POSITIVE)));
+                    let p = &p[p.len() - classes..];
+                    for ((sum, &p), &wp) in diagonal.iter_mut().zip(p).zip(weighted) {
+                        *sum += f64::from(wp) * if coupled { 1.0 } else { 1.0 - f64::from(p) };
                     }
                 }
-                (diagonal, products)
-            })
-            .collect();
+                if coupled {
+                    self.kernels.accumulate_gradient(&weighted, classes, classes, &p, classes, &mut products);
+                }
+            }
+            (diagonal, products)
+        });
         let mut hessian = vec![0.0; classes * classes];
-        for (diagonal, products) in partials {
+        for (diagonal, products) in parts {
             for (sum, product) in hessian.iter_mut().zip(products) {
                 *sum -= f64::from(product);
             }
@@ -66,6 +86,55 @@ impl Pass<'_> {
             }
         }
         hessian
+    }
+
+    /// [`Pass::bias_hessian`] in memory for the diagonal and a few entries a row.
+    pub(super) fn leading_bias_hessian(&self) -> LeadingHessian {
+        let (problem, classes) = (self.problem, self.problem.classes);
+        let coupled = problem.loss == Loss::Softmax;
+        let parts = self.partials(|range| {
+            let mut part = LeadingHessian { diagonal: vec![0.0; classes], ..LeadingHessian::default() };
+            let (mut x, mut weighted) = (BlockBuffer::default(), Vec::new());
+            for rows in ranges(range, LEADING_BLOCK) {
+                self.weighted_probabilities(&mut x, rows.clone(), &mut weighted);
+                for (weighted, &weight) in weighted.chunks_exact(classes).zip(&problem.weights[rows]) {
+                    let weight = weight.max(f32::MIN_POSITIVE);
+                    let root = weight.sqrt();
+                    for ((class, &wp), sum) in (0..).zip(weighted).zip(&mut part.diagonal) {
+                        let p = wp / weight;
+                        *sum += f64::from(wp) * if coupled { 1.0 } else { 1.0 - f64::from(p) };
+                        if coupled && p >= LEADING {
+                            part.entries.push((class, root * p));
+                        }
+                    }
+                    part.ends.push(part.entries.len());
+                }
+            }
+            part
+        });
+        let mut hessian = LeadingHessian::default();
+        parts.into_iter().for_each(|part| hessian.append(part));
+        hessian
+    }
+
+    /// What `sum` gives for each of a few parts of the rows, cut by the number of rows alone.
+    fn partials<T: Send>(&self, sum: impl Fn(Range<usize>) -> T + Send + Sync) -> Vec<T> {
+        let rows = self.problem.rows.len();
+        let part = rows.div_ceil(HESSIAN_PARTIALS).next_multiple_of(HESSIAN_BLOCK);
+        let parts: Vec<Range<usize>> = ranges(0..rows, part).collect();
+        parts.into_par_iter().map(sum).collect()
+    }
+
+    /// `w_i p_ic` of a block of rows, `rows x C`.
+    fn weighted_probabilities(&self, x: &mut BlockBuffer, rows: Range<usize>, weighted: &mut Vec<f32>) {
+        let (problem, classes) = (self.problem, self.problem.classes);
+        let x = x.load(&problem.rows, self.centre, rows.clone(), self.arithmetic);
+        weighted.resize(rows.len() * classes, 0.0);
+        self.residuals(x, rows.start, weighted);
+        // The residual is weight * (p - onehot).
+        for (weighted, row) in weighted.chunks_exact_mut(classes).zip(rows) {
+            weighted[problem.labels[row] as usize] += problem.weights[row];
+        }
     }
 
     /// Diagonal curvature of the loss at the rows `positions` under `weights`: summed over classes for each row, and

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::curvature::LeadingHessian;
 use super::moments::Moments;
 use super::pass::{Pass, Sums};
 use super::problem::Problem;
@@ -158,6 +159,11 @@ impl<'a> Objective<'a> {
         let mut hessian = self.with_f32_pass(theta, |pass| pass.bias_hessian());
         hessian.iter_mut().for_each(|h| *h /= self.moments.total_weight);
         hessian
+    }
+
+    /// [`Objective::bias_hessian`] for many classes, of the summed loss.
+    pub(super) fn leading_bias_hessian(&self, theta: &[f32]) -> LeadingHessian {
+        self.with_f32_pass(theta, |pass| pass.leading_bias_hessian())
     }
 
     pub(super) fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {

@@ -1,6 +1,8 @@
 //! What a run says: text and JSON.
 
+pub mod compare;
 pub mod format;
+mod nulls;
 pub mod predictions;
 pub mod text;
 pub mod train;

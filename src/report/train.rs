@@ -1,6 +1,6 @@
 //! What a training run reports: one object, the source of the printed lines, of `--json` and of the model's record.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::labels::ClassCounts;
 use crate::linear::certificate::Certificate;
@@ -98,15 +98,19 @@ pub struct TrialSummary {
 }
 
 /// The scores a table line has room for.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BriefScores {
     /// Accuracy.
+    #[serde(deserialize_with = "super::nulls::number")]
     pub top1: f64,
     /// Mean recall over classes.
+    #[serde(deserialize_with = "super::nulls::number")]
     pub macro_recall: f64,
     /// Mean negative log probability, as trained.
+    #[serde(deserialize_with = "super::nulls::number")]
     pub log_loss: f64,
     /// Recall of the bands many, medium and few; NaN where a band is empty.
+    #[serde(deserialize_with = "super::nulls::list")]
     pub bands: Vec<f64>,
 }
 

@@ -2,28 +2,37 @@
 //!
 //! The dual point of the certificate needs predicted class shares equal to the true ones; what is missing is paid for in
 //! first order, so that an otherwise exact fit would certify a gap a thousand times its own. One step in the biases,
-//! from a Hessian of C x C, leaves only their second order.
+//! from a Hessian of C x C, leaves only their second order. Where that is too large, the Hessian is held as its diagonal
+//! and the largest probabilities of each row, and a step leaves a hundredth or so of the imbalance.
 
+use crate::linear::curvature::LeadingHessian;
 use crate::linear::objective::Objective;
 
 /// Classes up to which the Hessian of the biases is formed.
 const MOST_CLASSES: usize = 1024;
 
-/// A factored Hessian of the biases.
-pub(super) struct BiasNewton {
-    classes: usize,
-    /// Lower Cholesky factor, row-major.
-    factor: Vec<f64>,
+/// A Hessian of the biases that a gradient can be solved by.
+pub(super) enum BiasNewton {
+    /// Lower Cholesky factor, `C x C` row-major.
+    Factored(Vec<f64>),
+    /// Hessian times `total_weight`.
+    Leading { hessian: LeadingHessian, total_weight: f64 },
 }
 
 impl BiasNewton {
-    /// At `theta` (coordinates of the objective). `None` where there is nothing to gain (a decayed bias, a loss that is
-    /// not convex) or the Hessian is too large.
+    /// At `theta` (coordinates of the objective). `None` where there is nothing to gain: a decayed bias, or a loss that
+    /// is not convex.
     pub(super) fn at(objective: &Objective<'_>, theta: &[f32]) -> Option<Self> {
         let problem = objective.problem();
         let classes = problem.classes;
-        if problem.decay.on_bias() || !problem.loss.is_convex() || classes > MOST_CLASSES {
+        if problem.decay.on_bias() || !problem.loss.is_convex() {
             return None;
+        }
+        if classes > MOST_CLASSES {
+            let mut hessian = objective.leading_bias_hessian(theta);
+            let ridge = 1e-12 * hessian.diagonal.iter().sum::<f64>();
+            hessian.diagonal.iter_mut().for_each(|d| *d = *d * (1.0 + 1e-6) + ridge);
+            return Some(BiasNewton::Leading { hessian, total_weight: objective.moments().total_weight });
         }
         let mut factor = objective.bias_hessian(theta);
         // The softmax does not feel a shift of all biases: a ridge far below the curvatures makes up for it.
@@ -31,23 +40,65 @@ impl BiasNewton {
         for c in 0..classes {
             factor[c * classes + c] = factor[c * classes + c] * (1.0 + 1e-6) + 1e-12 * trace;
         }
-        cholesky(&mut factor, classes).then_some(BiasNewton { classes, factor })
+        cholesky(&mut factor, classes).then_some(BiasNewton::Factored(factor))
     }
 
     /// Steps of the biases against their `gradient`.
     pub(super) fn step(&self, gradient: &[f32]) -> Vec<f32> {
-        let (classes, factor) = (self.classes, &self.factor);
-        let mut step: Vec<f64> = gradient.iter().map(|&g| -f64::from(g)).collect();
-        for i in 0..classes {
-            let inner: f64 = (0..i).map(|k| factor[i * classes + k] * step[k]).sum();
-            step[i] = (step[i] - inner) / factor[i * classes + i];
-        }
-        for i in (0..classes).rev() {
-            let inner: f64 = (i + 1..classes).map(|k| factor[k * classes + i] * step[k]).sum();
-            step[i] = (step[i] - inner) / factor[i * classes + i];
-        }
+        let against = gradient.iter().map(|&g| -f64::from(g));
+        let step = match self {
+            BiasNewton::Factored(factor) => substitute(factor, against.collect()),
+            BiasNewton::Leading { hessian, total_weight } => {
+                conjugate_gradients(hessian, against.map(|g| g * total_weight).collect())
+            }
+        };
         step.into_iter().map(|s| s as f32).collect()
     }
+}
+
+/// Solves `L L' x = step` for the lower factor L.
+fn substitute(factor: &[f64], mut step: Vec<f64>) -> Vec<f64> {
+    let size = step.len();
+    for i in 0..size {
+        let inner: f64 = (0..i).map(|k| factor[i * size + k] * step[k]).sum();
+        step[i] = (step[i] - inner) / factor[i * size + i];
+    }
+    for i in (0..size).rev() {
+        let inner: f64 = (i + 1..size).map(|k| factor[k * size + i] * step[k]).sum();
+        step[i] = (step[i] - inner) / factor[i * size + i];
+    }
+    step
+}
+
+/// Solves `hessian x = residual` by conjugate gradients (Hestenes & Stiefel 1952), scaled by the diagonal.
+fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>) -> Vec<f64> {
+    const STEPS: usize = 200;
+    const REDUCTION: f64 = 1e-6;
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let scaled = |residual: &[f64]| -> Vec<f64> {
+        residual.iter().zip(&hessian.diagonal).map(|(r, d)| if *d > 0.0 { r / d } else { 0.0 }).collect()
+    };
+    let mut x = vec![0.0; residual.len()];
+    let mut direction = scaled(&residual);
+    let mut size = dot(&residual, &direction);
+    let enough = REDUCTION * REDUCTION * size;
+    let mut product = vec![0.0; residual.len()];
+    for _ in 0..STEPS {
+        hessian.multiply(&direction, &mut product);
+        let curvature = dot(&direction, &product);
+        if size <= enough || curvature.is_nan() || curvature <= 0.0 {
+            break;
+        }
+        let length = size / curvature;
+        for ((x, r), (d, p)) in x.iter_mut().zip(&mut residual).zip(direction.iter().zip(&product)) {
+            *x += length * d;
+            *r -= length * p;
+        }
+        let next = scaled(&residual);
+        let before = std::mem::replace(&mut size, dot(&residual, &next));
+        direction.iter_mut().zip(next).for_each(|(d, n)| *d = n + size / before * *d);
+    }
+    x
 }
 
 /// Replaces the lower triangle by its Cholesky factor; `false` where the matrix is not positive definite.
@@ -76,7 +127,7 @@ mod tests {
     fn solves_a_small_system() {
         let mut factor = vec![4.0, 2.0, 0.0, 2.0, 5.0, 1.0, 0.0, 1.0, 3.0];
         assert!(cholesky(&mut factor, 3));
-        let step = BiasNewton { classes: 3, factor }.step(&[-2.0, 3.0, -7.0]);
+        let step = BiasNewton::Factored(factor).step(&[-2.0, 3.0, -7.0]);
         // 4a + 2b = 2, 2a + 5b + c = -3, b + 3c = 7
         let product =
             [4.0 * step[0] + 2.0 * step[1], 2.0 * step[0] + 5.0 * step[1] + step[2], step[1] + 3.0 * step[2]];

@@ -165,7 +165,7 @@ impl Goal {
             self.newton = BiasNewton::at(objective, theta);
         }
         let Some(newton) = &self.newton else { return false };
-        walk.balance_bias(objective, newton);
+        walk.balance_bias(objective, newton, self.tolerance);
         let gap = walk.certificate(objective).relative_gap;
         gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
     }
@@ -256,9 +256,9 @@ impl Walk {
         raw
     }
 
-    /// Newton steps in the biases; a second one where the first did not leave them balanced.
-    fn balance_bias(&mut self, objective: &mut Objective<'_>, newton: &BiasNewton) {
-        const STEPS: usize = 2;
+    /// Newton steps in the biases as long as they help, until the certificate meets `tolerance`.
+    fn balance_bias(&mut self, objective: &mut Objective<'_>, newton: &BiasNewton, tolerance: f64) {
+        const STEPS: usize = 4;
         let bias_at = self.theta.len() - objective.problem().classes;
         let kernels = objective.kernels();
         let size = |gradient: &[f32]| dot(kernels, &gradient[bias_at..], &gradient[bias_at..]);
@@ -267,13 +267,14 @@ impl Walk {
             axpy(kernels, 1.0, &newton.step(&self.gradient[bias_at..]), &mut theta[bias_at..]);
             let mut gradient = vec![0.0; theta.len()];
             let value = objective.evaluate(&theta, &mut gradient);
-            let (before, after) = (size(&self.gradient), size(&gradient));
-            let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE) && after < before;
-            if is_better {
-                (self.theta, self.value, self.gradient) = (theta, value, gradient);
-                self.is_in_f32 = objective.is_in_f32();
+            let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE)
+                && size(&gradient) < size(&self.gradient);
+            if !is_better {
+                break;
             }
-            if !is_better || after < 1e-6 * before {
+            (self.theta, self.value, self.gradient) = (theta, value, gradient);
+            self.is_in_f32 = objective.is_in_f32();
+            if self.certificate(objective).relative_gap.is_some_and(|gap| gap <= tolerance) {
                 break;
             }
         }

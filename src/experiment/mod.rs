@@ -1,0 +1,1 @@
+//! Many fits under one budget: folds, out-of-fold predictions, paired statistics, and the comparison of weightings.
