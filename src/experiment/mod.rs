@@ -1,1 +1,3 @@
 //! Many fits under one budget: folds, out-of-fold predictions, paired statistics, and the comparison of weightings.
+
+pub mod folds;
