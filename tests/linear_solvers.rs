@@ -242,3 +242,19 @@ fn a_large_fit_starts_on_samples_and_ends_at_the_same_optimum() {
     let (a, b) = (staged.certificate.objective, direct.certificate.objective);
     assert!(staged.converged && direct.converged && (a - b).abs() < 2e-6 * a, "{a} against {b}");
 }
+
+/// Above 1,024 classes the biases are balanced without their whole Hessian.
+#[test]
+fn fits_of_many_classes_are_certified() {
+    let data = Data::new(1100, 12, 40);
+    for (loss, l2) in [(Loss::Softmax, 1e-3), (Loss::Sigmoid, 1e-2)] {
+        let optimizer = Optimizer::Lbfgs { tolerance: 1e-3, max_iterations: 500, certified: true };
+        let fit = data.fit(loss, l2, &optimizer);
+        let gap = fit.certificate.relative_gap;
+        assert!(
+            fit.converged && gap.is_some_and(|gap| gap <= 1e-3),
+            "{loss:?}: {gap:?}, {} steps",
+            fit.steps
+        );
+    }
+}

@@ -122,6 +122,12 @@ fn cholesky(matrix: &mut [f64], size: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::problem::{Decay, Problem};
+    use crate::linear::rows::Rows;
+    use crate::loss::Loss;
+    use crate::matrix::Matrix;
+    use crate::rng::CounterRng;
+    use crate::simd::Kernels;
 
     #[test]
     fn solves_a_small_system() {
@@ -135,5 +141,52 @@ mod tests {
             assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
         }
         assert!(!cholesky(&mut [1.0, 2.0, 2.0, 1.0], 2));
+    }
+
+    /// A step from the leading probabilities leaves a small part of what the exact one would take away.
+    #[test]
+    fn leading_probabilities_come_near_the_exact_step() {
+        const ROWS: usize = 900;
+        const CLASSES: usize = 40;
+        let mut rng = CounterRng::new(5, 1);
+        let mut values = |n: usize| (0..n).map(|_| (4.0 * rng.next_f64() - 2.0) as f32).collect::<Vec<f32>>();
+        let matrix = Matrix::from_f32(values(ROWS * 6), 6);
+        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row * row % CLASSES as u32).collect();
+        let weights: Vec<f32> = (0..ROWS).map(|row| 0.5 + (row % 4) as f32).collect();
+        let theta = values(CLASSES * 7);
+        for (loss, left) in [(Loss::Softmax, 0.2), (Loss::Sigmoid, 0.01)] {
+            let problem = Problem {
+                rows: Rows::all(&matrix),
+                labels: &labels,
+                weights: &weights,
+                classes: CLASSES,
+                loss,
+                offsets: None,
+                l2: 0.1,
+                decay: Decay::Weights,
+            };
+            let mut objective = Objective::new(problem, Kernels::best());
+            let exact = BiasNewton::at(&objective, &theta).unwrap();
+            let hessian = objective.leading_bias_hessian(&theta);
+            let leading = BiasNewton::Leading { hessian, total_weight: objective.moments().total_weight };
+            let mut gradient = vec![0.0; theta.len()];
+            objective.evaluate(&theta, &mut gradient);
+            let imbalance = &gradient[CLASSES * 6..];
+            // In the model of the exact Hessian: how far is H x from -g?
+            let full = objective.bias_hessian(&theta);
+            let remaining = |newton: &BiasNewton| -> f64 {
+                let step = newton.step(imbalance);
+                let rest = (0..CLASSES).map(|c| {
+                    let row = &full[c * CLASSES..][..CLASSES];
+                    let product: f64 = row.iter().zip(&step).map(|(h, &s)| h * f64::from(s)).sum();
+                    (product + f64::from(imbalance[c])).powi(2)
+                });
+                rest.sum::<f64>().sqrt()
+            };
+            let size = imbalance.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            assert!(remaining(&exact) < 1e-3 * size, "{loss:?}");
+            let found = remaining(&leading);
+            assert!(found < left * size, "{loss:?}: {found} of {size} is left");
+        }
     }
 }
