@@ -26,7 +26,7 @@ use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
 use crate::simd::Kernels;
-use crate::weighting::{Beta, Scheme, WeightSummary};
+use crate::weighting::{Beta, Scheme, WeightSummary, distinct_betas};
 
 /// Runs the command.
 ///
@@ -332,7 +332,7 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
             // The middle one, by the ratio of weights, searches l2 for all.
             betas.sort_by(|a, b| {
                 let from_middle =
-                    |beta: &Beta| (ratio(*beta, n_max, n_min).ln() - 0.5 * (n_max / n_min).ln()).abs();
+                    |beta: &Beta| (beta.weight_ratio(n_max, n_min).ln() - 0.5 * (n_max / n_min).ln()).abs();
                 from_middle(a).total_cmp(&from_middle(b))
             });
             betas.into_iter().map(Scheme::Effective).collect()
@@ -343,26 +343,6 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
 fn scheme_of_ratio(ratio: f64, counts: &ClassCounts) -> Result<Scheme> {
     let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
     Ok(Scheme::Effective(Beta::for_ratio(ratio, n_max, n_min)?))
-}
-
-fn ratio(beta: Beta, n_max: f64, n_min: f64) -> f64 {
-    beta.effective_number(n_max) / beta.effective_number(n_min)
-}
-
-/// .9, .99, ... as far as their weights differ by 5 % on these counts.
-fn distinct_betas(n_max: f64, n_min: f64) -> Result<Vec<Beta>> {
-    let mut betas: Vec<Beta> = Vec::new();
-    for digits in 1..=6 {
-        let beta = Beta::from_eps(10f64.powi(-digits))?;
-        if betas.last().is_none_or(|last| ratio(beta, n_max, n_min) > 1.05 * ratio(*last, n_max, n_min)) {
-            betas.push(beta);
-        }
-    }
-    // Where the first weighs all classes alike, it only stands for no weighting.
-    if betas.len() > 1 && ratio(betas[0], n_max, n_min) < 1.01 {
-        betas.remove(0);
-    }
-    Ok(betas)
 }
 
 /// Prints the trials of a search and keeps their summaries.

@@ -13,7 +13,7 @@ use super::solver::Fit;
 use super::solver::metric::Preconditioner;
 use crate::labels::ClassCounts;
 use crate::loss::{Loss, logit_adjustment};
-use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
+use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 use crate::weighting::{ClassWeights, Normalisation, Scheme};
@@ -147,8 +147,7 @@ impl Validation<'_> {
         let scored = self
             .probabilities(theta, weighted, recipe, &Prior::Uniform, kernels)
             .and_then(|probabilities| evaluate_quick(&probabilities, self.labels, &weighted.counts, None));
-        let loss = scored.map_or(f64::INFINITY, |scores| scores.balanced_log_loss);
-        if loss.is_nan() { f64::INFINITY } else { loss }
+        scored.map_or(f64::INFINITY, |scores| scores.balanced_log_loss)
     }
 
     fn probabilities(
@@ -166,35 +165,6 @@ impl Validation<'_> {
             .posteriors_in_place(&mut values);
         Ok(values)
     }
-
-    /// How a trial stands: the metric signed so that more is better (NaN counts as worst), the differences of it that
-    /// are noise, and the measure that decides within the noise.
-    fn standing(&self, evaluation: &Evaluation, balanced_log_loss: f64) -> Standing {
-        let value = self.metric.value(evaluation);
-        let metric = match (value.is_nan(), self.metric.higher_is_better()) {
-            (true, _) => f64::NEG_INFINITY,
-            (_, true) => value,
-            (_, false) => -value,
-        };
-        let noise = match self.metric {
-            Metric::MacroRecall => NOISE * evaluation.macro_recall_error,
-            _ => 0.0,
-        };
-        Standing { metric, noise: if noise.is_finite() { noise } else { 0.0 }, balanced_log_loss }
-    }
-}
-
-/// Standard errors of macro recall within which trials count as equal, so that the smoother measure decides.
-const NOISE: f64 = 0.5;
-
-/// How a trial stands among the others.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Standing {
-    /// The choosing metric, signed so that more is better.
-    pub metric: f64,
-    noise: f64,
-    /// Mean log-loss over classes under the uniform prior.
-    pub balanced_log_loss: f64,
 }
 
 /// The trials that may still be chosen: those within the noise of the highest metric, the best few of them.
@@ -209,12 +179,9 @@ impl Contenders {
 
     fn add(&mut self, trial: Trial) {
         self.trials.push(trial);
-        let top = self.trials.iter().map(|t| t.standing).fold(None, |top: Option<Standing>, s| match top {
-            Some(top) if top.metric >= s.metric => Some(top),
-            _ => Some(s),
-        });
-        if let Some(top) = top {
-            self.trials.retain(|t| t.standing.metric >= top.metric - top.noise);
+        let standings: Vec<Standing> = self.trials.iter().map(|trial| trial.standing).collect();
+        if let Some(top) = Standing::highest(&standings).map(|place| standings[place]) {
+            self.trials.retain(|t| t.standing.is_level_with(&top));
         }
         // Stable, so that among equals the earlier trial, with the stronger penalty, stays ahead.
         self.trials.sort_by(|a, b| a.standing.balanced_log_loss.total_cmp(&b.standing.balanced_log_loss));
@@ -411,7 +378,7 @@ impl Search<'_> {
             },
         )?;
         let valid = validation.evaluate(&fit.theta, weighted, recipe, kernels, false)?;
-        let standing = validation.standing(&valid, loss(&fit.theta));
+        let standing = Standing::of(validation.metric, &valid, loss(&fit.theta));
         Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })
     }
 }

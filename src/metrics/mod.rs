@@ -12,12 +12,14 @@ pub mod intervals;
 mod recall;
 mod rows;
 pub mod selection;
+pub mod standing;
 
 use serde::Serialize;
 
 pub use bands::Band;
 pub use confusion::{Cell, Confusion};
 pub use selection::{Gate, Metric};
+pub use standing::Standing;
 
 use crate::labels::ClassCounts;
 use crate::{Error, Result};

@@ -56,10 +56,7 @@ impl Beta {
         if !(1.0..=imbalance).contains(&ratio) {
             return bad(format!("the ratio of two weights lies between 1 and {imbalance} on these counts"));
         }
-        let reached = |eps: f64| {
-            let beta = Beta { eps };
-            beta.effective_number(n_max) / beta.effective_number(n_min)
-        };
+        let reached = |eps: f64| Beta { eps }.weight_ratio(n_max, n_min);
         // Below this the ratio equals the imbalance factor to the last bit.
         let (mut low, mut high) = (f64::EPSILON / 16.0 / n_max.max(1.0), 1.0_f64);
         if ratio <= 1.0 {
@@ -72,6 +69,11 @@ impl Beta {
             }
             if reached(middle) >= ratio { low = middle } else { high = middle }
         }
+    }
+
+    /// How many times the rarest class weighs what the commonest does.
+    pub fn weight_ratio(self, n_max: f64, n_min: f64) -> f64 {
+        self.effective_number(n_max) / self.effective_number(n_min)
     }
 
     /// `1 - beta`, the number all formulas start from.
@@ -248,6 +250,26 @@ fn parse_exponent(text: &str) -> Result<i64, Why> {
         return Err("has an exponent of more than 9 digits");
     }
     text.parse().map_err(|_| NOT_A_NUMBER)
+}
+
+/// .9, .99, ... as far as their weights differ by 5 % on counts between `n_min` and `n_max`.
+///
+/// # Errors
+/// [`Error::BadBeta`] never in practice: the values are constants.
+pub fn distinct_betas(n_max: f64, n_min: f64) -> Result<Vec<Beta>> {
+    let ratio = |beta: &Beta| beta.weight_ratio(n_max, n_min);
+    let mut betas: Vec<Beta> = Vec::new();
+    for digits in 1..=6 {
+        let beta = Beta::from_eps(10f64.powi(-digits))?;
+        if betas.last().is_none_or(|last| ratio(&beta) > 1.05 * ratio(last)) {
+            betas.push(beta);
+        }
+    }
+    // Where the first weighs all classes alike, it only stands for no weighting.
+    if betas.len() > 1 && ratio(&betas[0]) < 1.01 {
+        betas.remove(0);
+    }
+    Ok(betas)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub mod prior_shift;
 pub mod scheme;
 pub mod summary;
 
-pub use beta::Beta;
+pub use beta::{Beta, distinct_betas};
 pub use normalise::{ClassWeights, Normalisation};
 pub use prior::{Prior, PriorCorrection, training_shares};
 pub use prior_shift::{PriorEstimate, estimate_prior};
