@@ -1,6 +1,8 @@
 //! The command line: raw flags, a validated plan, one file a subcommand.
 
 pub mod args;
+pub mod compare;
+mod compare_plan;
 pub mod eval;
 pub mod inspect;
 mod interrupt;
@@ -18,6 +20,7 @@ use std::io::Write;
 
 use args::{Cli, Command, RunArgs};
 
+use crate::output::AtomicFile;
 use crate::simd::{Isa, Kernels};
 use crate::{Error, Result};
 
@@ -31,6 +34,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Predict(args)) => predict::run(args),
         Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Compare(args)) => compare::run(*args),
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
     }
@@ -80,4 +84,13 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::io("<stdout>", "write", std::io::Error::other(e)))?;
     print(&(text + "\n"))
+}
+
+/// Writes a result to a file as one JSON object, whole or not at all.
+fn write_json(path: &str, value: &impl serde::Serialize) -> Result<()> {
+    let failed = |e| Error::io(path, "write", e);
+    let text = serde_json::to_string_pretty(value).map_err(|e| failed(std::io::Error::other(e)))?;
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.commit()
 }

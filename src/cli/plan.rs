@@ -1,10 +1,10 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    DecayArg, LossArg, MissingArg, OptimizerArg, ProgressArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
+    DecayArg, LossArg, MissingArg, OptimizerArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
 };
 use super::shared::{no_effect, read_options, refuse_overwriting};
-use super::talk::{Progress, automatic_progress};
+use super::talk::{Progress, progress_of};
 use crate::data::options::{Missing, ReadOptions};
 use crate::data::scale::Scale;
 use crate::linear::fit::Optimizer;
@@ -128,9 +128,6 @@ impl TrainPlan {
             no_effect(args.no_refit, "--no-refit", "--valid", help)?;
         }
         let metric = Metric::parse(args.metric.as_deref().unwrap_or("macro_recall"))?;
-        if args.run.quiet {
-            no_effect(args.progress != ProgressArg::Auto, "--progress", "--quiet", "leave one of them out")?;
-        }
         let out = args.out.clone().unwrap_or_else(|| default_out(&args.train));
         refuse_overwriting(&out, args.train.iter().chain(&args.valid).chain(&args.test))?;
         Ok(TrainPlan {
@@ -139,11 +136,7 @@ impl TrainPlan {
                 features: args.columns.features.clone(),
                 id_col: args.columns.id_col.clone(),
                 split_col: args.split_col.clone(),
-                missing: match args.missing {
-                    MissingArg::Error => Missing::Error,
-                    MissingArg::Mean => Missing::Mean,
-                    MissingArg::Zero => Missing::Zero,
-                },
+                missing: missing_of(args.missing),
                 ..read_options(&args.file, &args.labels)?
             },
             scale: scale_of(args.scale),
@@ -152,11 +145,7 @@ impl TrainPlan {
             refit: !args.no_refit
                 && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
             seed: args.seed,
-            progress: match args.progress {
-                ProgressArg::Auto => automatic_progress(),
-                ProgressArg::Always => Progress::Moving,
-                ProgressArg::Never => Progress::Off,
-            },
+            progress: progress_of(args.progress, args.run.quiet)?,
             train: args.train,
             valid_label_file: args.valid_label_file,
             test: args.test,
@@ -172,7 +161,8 @@ impl TrainPlan {
     }
 }
 
-fn finite(flag: &str, value: f64) -> Result<f64> {
+/// A number that is one.
+pub(super) fn finite(flag: &str, value: f64) -> Result<f64> {
     if value.is_finite() {
         Ok(value)
     } else {
@@ -203,7 +193,8 @@ fn at_least_one(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
     }
 }
 
-fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
+/// The loss with its gamma.
+pub(super) fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
     if let Some(gamma) = gamma
         && !(gamma.is_finite() && gamma >= 0.0)
     {
@@ -269,16 +260,19 @@ fn decay_of(decay: DecayArg) -> Decay {
     }
 }
 
-fn l2_of(args: &TrainArgs) -> Result<Option<f64>> {
+/// A given l2; `None` for `auto`.
+pub(super) fn l2_value(text: &str) -> Result<Option<f64>> {
     let help = "give a number such as 1e-3, or auto";
-    let given = match args.l2.as_deref() {
-        None | Some("auto") => None,
-        Some(text) => match text.parse::<f64>() {
-            Ok(l2) if l2.is_finite() && l2 >= 0.0 => Some(l2),
-            Ok(_) => return Err(Error::bad_value("--l2", text, "is negative or not finite", help)),
-            Err(_) => return Err(Error::bad_value("--l2", text, "is not a number", help)),
-        },
-    };
+    match (text, text.parse::<f64>()) {
+        ("auto", _) => Ok(None),
+        (_, Ok(l2)) if l2.is_finite() && l2 >= 0.0 => Ok(Some(l2)),
+        (_, Ok(_)) => Err(Error::bad_value("--l2", text, "is negative or not finite", help)),
+        (_, Err(_)) => Err(Error::bad_value("--l2", text, "is not a number", help)),
+    }
+}
+
+fn l2_of(args: &TrainArgs) -> Result<Option<f64>> {
+    let given = args.l2.as_deref().map(l2_value).transpose()?.flatten();
     if args.decay == DecayArg::None {
         no_effect(args.l2.is_some(), "--l2", "--decay none", "leave one of them out")?;
         return Ok(Some(0.0));
@@ -321,6 +315,12 @@ fn check_without_validation(args: &TrainArgs, l2: Option<f64>, weighting: &Weigh
         );
     }
     Ok(())
+}
+
+/// L-BFGS and minibatches as training has them where no flag changes them.
+pub(super) fn default_optimizers(seed: u64) -> Result<OptimizerPlan> {
+    let args = TrainArgs { seed, ..TrainArgs::default() };
+    optimizer_of(&args, &ValidationPlan::Fraction(0.1))
 }
 
 fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<OptimizerPlan> {
@@ -394,7 +394,17 @@ fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Result<Optimiz
     })
 }
 
-fn scale_of(scale: ScaleArg) -> Option<Scale> {
+/// What to do with missing values.
+pub(super) fn missing_of(missing: MissingArg) -> Missing {
+    match missing {
+        MissingArg::Error => Missing::Error,
+        MissingArg::Mean => Missing::Mean,
+        MissingArg::Zero => Missing::Zero,
+    }
+}
+
+/// The scaling asked for; `None` decides by the kind of the features.
+pub(super) fn scale_of(scale: ScaleArg) -> Option<Scale> {
     match scale {
         ScaleArg::Auto => None,
         ScaleArg::None => Some(Scale::None),

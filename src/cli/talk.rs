@@ -3,6 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use super::args::ProgressArg;
+use super::shared::no_effect;
+use crate::Result;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// When progress is shown.
@@ -84,4 +88,19 @@ impl Talk {
 /// How progress is shown where the user did not say.
 pub fn automatic_progress() -> Progress {
     if std::io::stderr().is_terminal() { Progress::Moving } else { Progress::Plain }
+}
+
+/// How progress is shown.
+///
+/// # Errors
+/// [`crate::Error::NoEffect`] where a run that says nothing is told how.
+pub fn progress_of(asked: ProgressArg, quiet: bool) -> Result<Progress> {
+    if quiet {
+        no_effect(asked != ProgressArg::Auto, "--progress", "--quiet", "leave one of them out")?;
+    }
+    Ok(match asked {
+        ProgressArg::Auto => automatic_progress(),
+        ProgressArg::Always => Progress::Moving,
+        ProgressArg::Never => Progress::Off,
+    })
 }

@@ -191,7 +191,7 @@ fn choose(
     let validation = part.validation(plan.metric);
     let sample = data.train_sample();
     let grid = Grid { schemes, l2: plan.l2 };
-    let loose = Recipe { optimizer: search_optimizer(&recipe.optimizer), ..*recipe };
+    let loose = Recipe { optimizer: recipe.optimizer.loosened(), ..*recipe };
     watch.talk.line(&text::trial_header());
     let best = search(sample.view(), &loose, &grid, &validation, kernels, preconditioner, watch)?;
     watch.talk.clear_progress();
@@ -201,16 +201,6 @@ fn choose(
     let weighted = WeightedSample::new(sample.view(), &scheme, recipe)?;
     let evaluation = validation.evaluate(&fit.theta, &weighted, recipe, kernels, true)?;
     Ok(Best { scheme, l2, fit: Some(fit), evaluation: Some(evaluation) })
-}
-
-/// A tenth of the final precision in a fifth of the iterations is enough to tell settings apart.
-fn search_optimizer(optimizer: &Optimizer) -> Optimizer {
-    match *optimizer {
-        Optimizer::Lbfgs { tolerance, max_iterations, .. } => {
-            Optimizer::Lbfgs { tolerance, max_iterations: max_iterations.div_ceil(5), certified: false }
-        }
-        minibatch => minibatch,
-    }
 }
 
 /// The fit of the chosen setting on all its rows.

@@ -88,107 +88,156 @@ pub fn fit_folds(
     kernels: &'static Kernels,
     watch: &mut dyn FoldWatch,
 ) -> Result<Option<FoldTable>> {
-    let empty = || treatments.iter().map(|_| Vec::new()).collect();
-    let mut fits = FoldFits {
-        data,
-        repeats: folds.len(),
-        treatments,
-        settings,
-        kernels,
-        preconditioner: Preconditioner::default(),
-        watch,
-        table: FoldTable { l2: settings.l2.into_iter().collect(), readings: empty(), fits: 0 },
-    };
+    let mut walker = Walker::new(settings, kernels, watch);
+    let mut l2: Vec<f64> = settings.l2.into_iter().collect();
+    let mut readings: Vec<Vec<Vec<Readings>>> = Vec::new();
+    let repeats = folds.len();
     for (repeat, folds) in folds.iter().enumerate() {
         for fold in 0..folds.folds() {
             let (train, held) = folds.split(fold);
             if held.is_empty() {
                 continue;
             }
-            fits.watch.fold(repeat, fold);
+            walker.watch.fold(repeat, fold);
             let features = (data.features)(&train);
-            let part = Part::new(&data, &features, &train, &held);
-            let stopped = match fits.table.l2.is_empty() {
-                true => fits.find_grid(&part)?.is_break(),
-                false => false,
+            let train = Fitted::new(&data, &features, &train);
+            let part = Part {
+                train: &train,
+                held: Rows::chosen(&features, &held),
+                held_labels: &held.iter().map(|&row| data.labels[row]).collect::<Vec<u32>>(),
             };
-            if stopped || fits.fit_grid(&part, repeat)?.is_break() {
-                return Ok(None);
+            if l2.is_empty() {
+                let Some(grid) = walker.find_grid(&part, treatments)? else { return Ok(None) };
+                l2 = grid;
+            }
+            if readings.is_empty() {
+                let column = |taus| vec![Readings::new(data.labels.len(), taus); repeats];
+                readings = treatments.iter().map(|t| vec![column(settings.taus_of(t).len()); l2.len()]).collect();
+            }
+            for (treatment, readings) in treatments.iter().zip(&mut readings) {
+                let taus = settings.taus_of(treatment);
+                let flow = walker.walk(&part, treatment, &mut l2, taus, &mut |at, reader, logits| {
+                    reader.read(logits, part.held_labels, &held, &mut readings[at][repeat]);
+                    ControlFlow::Continue(())
+                })?;
+                if flow.is_break() {
+                    return Ok(None);
+                }
             }
         }
     }
-    Ok(Some(fits.table))
+    Ok(Some(FoldTable { l2, readings, fits: walker.fits }))
 }
 
-/// One fold: rows to fit and rows to read.
-struct Part<'p> {
+/// Fits `treatment` at `l2` to all rows of `data` and reads it on the rows `held`, whose labels are `held_labels`. `None`
+/// where the watch stopped it.
+///
+/// # Errors
+/// Those of the weighting and of the fit.
+pub fn fit_and_read(
+    data: FoldData<'_>,
+    held: Rows<'_>,
+    held_labels: &[u32],
+    treatment: &Treatment,
+    l2: f64,
+    settings: &FitSettings,
+    kernels: &'static Kernels,
+    watch: &mut dyn FoldWatch,
+) -> Result<Option<Readings>> {
+    let all: Vec<usize> = (0..data.labels.len()).collect();
+    let features = (data.features)(&all);
+    let train = Fitted::new(&data, &features, &all);
+    let part = Part { train: &train, held, held_labels };
+    let taus = settings.taus_of(treatment);
+    let mut readings = Readings::new(held.len(), taus.len());
+    let places: Vec<usize> = (0..held.len()).collect();
+    let mut walker = Walker::new(settings, kernels, watch);
+    let flow = walker.walk(&part, treatment, &mut vec![l2], taus, &mut |_, reader, logits| {
+        reader.read(logits, held_labels, &places, &mut readings);
+        ControlFlow::Continue(())
+    })?;
+    Ok((!flow.is_break()).then_some(readings))
+}
+
+impl FitSettings {
+    /// Strengths of the adjustment that fits of `treatment` are read with.
+    pub fn taus_of(&self, treatment: &Treatment) -> &[f64] {
+        if treatment.is_plain() { &self.taus } else { &[] }
+    }
+}
+
+/// Rows to fit, gathered.
+struct Fitted<'p> {
     features: &'p Matrix,
-    train: &'p [usize],
-    train_labels: Vec<u32>,
-    train_weights: Option<Vec<f64>>,
-    held: &'p [usize],
-    held_labels: Vec<u32>,
+    rows: &'p [usize],
+    labels: Vec<u32>,
+    weights: Option<Vec<f64>>,
     classes: usize,
 }
 
-impl<'p> Part<'p> {
-    fn new(data: &FoldData<'_>, features: &'p Matrix, train: &'p [usize], held: &'p [usize]) -> Self {
-        let labels = |rows: &[usize]| rows.iter().map(|&row| data.labels[row]).collect();
-        Part {
+impl<'p> Fitted<'p> {
+    fn new(data: &FoldData<'_>, features: &'p Matrix, rows: &'p [usize]) -> Self {
+        Fitted {
             features,
-            train,
-            train_labels: labels(train),
-            train_weights: data.row_weights.map(|w| train.iter().map(|&row| w[row]).collect()),
-            held,
-            held_labels: labels(held),
+            rows,
+            labels: rows.iter().map(|&row| data.labels[row]).collect(),
+            weights: data.row_weights.map(|w| rows.iter().map(|&row| w[row]).collect()),
             classes: data.classes,
         }
     }
 
     fn sample(&self) -> Sample<'_> {
         Sample {
-            rows: Rows::chosen(self.features, self.train),
-            labels: &self.train_labels,
-            row_weights: self.train_weights.as_deref(),
+            rows: Rows::chosen(self.features, self.rows),
+            labels: &self.labels,
+            row_weights: self.weights.as_deref(),
             classes: self.classes,
         }
     }
 }
 
-struct FoldFits<'f> {
-    data: FoldData<'f>,
-    repeats: usize,
-    treatments: &'f [Treatment],
+/// Rows to fit and rows to read.
+#[derive(Clone, Copy)]
+struct Part<'p> {
+    train: &'p Fitted<'p>,
+    held: Rows<'p>,
+    held_labels: &'p [u32],
+}
+
+/// Called with the place of the l2 on the path and the logits of the held-out rows; `Break` ends the path.
+type Seen<'s> = dyn FnMut(usize, &Reader<'_>, &[f32]) -> ControlFlow<()> + 's;
+
+struct Walker<'f> {
     settings: &'f FitSettings,
     kernels: &'static Kernels,
     /// One for all: the metric of other weights, or of most of the rows, still serves.
     preconditioner: Preconditioner,
     watch: &'f mut dyn FoldWatch,
-    table: FoldTable,
+    fits: usize,
 }
 
-/// Called with the place of the l2 on the path and the readings of the held-out rows; `Break` ends the path.
-type Seen<'s> = dyn FnMut(&mut FoldTable, usize, &Reader<'_>, &[f32]) -> ControlFlow<()> + 's;
+impl<'f> Walker<'f> {
+    fn new(settings: &'f FitSettings, kernels: &'static Kernels, watch: &'f mut dyn FoldWatch) -> Self {
+        Walker { settings, kernels, preconditioner: Preconditioner::default(), watch, fits: 0 }
+    }
 
-impl FoldFits<'_> {
-    /// Every treatment walks the automatic path from strong to weak on this fold, with patience. The grid reaches from one
-    /// value above the strongest choice to one below the weakest, so that every treatment gets the same values and none
-    /// is cut off.
-    fn find_grid(&mut self, part: &Part<'_>) -> Result<ControlFlow<()>> {
+    /// Every treatment walks the automatic path from strong to weak, with patience. The grid reaches from one value above
+    /// the strongest choice to one below the weakest, so that every treatment gets the same values and none is cut off.
+    fn find_grid(&mut self, part: &Part<'_>, treatments: &[Treatment]) -> Result<Option<Vec<f64>>> {
         let metric = self.settings.metric;
+        let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
+        let places: Vec<usize> = (0..part.held.len()).collect();
         let mut ends: Option<(usize, usize)> = None;
         let mut path = Vec::new();
-        for treatment in self.treatments {
+        for treatment in treatments {
             let mut standings: Vec<Standing> = Vec::new();
             let mut waited = 0;
-            let mut counts: Option<ClassCounts> = None;
-            let flow = self.walk(part, treatment, &mut path, &[], &mut |_, _, reader, logits| {
-                let mut readings = Readings::new(part.held.len(), 0);
-                let rows: Vec<usize> = (0..part.held.len()).collect();
-                reader.read(logits, &part.held_labels, &rows, &mut readings);
-                let counts =
-                    counts.get_or_insert_with(|| ClassCounts::of(&part.train_labels, None, part.classes));
-                let standing = readings.standing(Decision::Trained, &rows, &part.held_labels, counts, metric);
+            let flow = self.walk(part, treatment, &mut path, &[], &mut |_, reader, logits| {
+                let mut readings = Readings::new(places.len(), 0);
+                reader.read(logits, part.held_labels, &places, &mut readings);
+                let rows = places.iter().copied();
+                let standing =
+                    readings.standing(Decision::Trained, rows, part.held_labels, &train_rows, metric);
                 let highest = standings.iter().map(|s| s.metric).fold(f64::NEG_INFINITY, f64::max);
                 standings.push(standing);
                 let leads = Standing::choose(&standings) == Some(standings.len() - 1);
@@ -196,7 +245,7 @@ impl FoldFits<'_> {
                 if waited >= PATIENCE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             if flow.is_break() {
-                return Ok(flow);
+                return Ok(None);
             }
             if let Some(chosen) = Standing::choose(&standings) {
                 let (strong, weak) = ends.unwrap_or((chosen, chosen));
@@ -204,30 +253,7 @@ impl FoldFits<'_> {
             }
         }
         let (strong, weak) = ends.unwrap_or((0, 0));
-        self.table.l2 = path[strong.saturating_sub(1)..(weak + 2).min(path.len())].to_vec();
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// Every treatment is fitted at every l2 of the grid.
-    fn fit_grid(&mut self, part: &Part<'_>, repeat: usize) -> Result<ControlFlow<()>> {
-        let mut grid = self.table.l2.clone();
-        let (rows, repeats) = (self.data.labels.len(), self.repeats);
-        for (place, treatment) in self.treatments.iter().enumerate() {
-            let taus = if treatment.is_plain() { self.settings.taus.as_slice() } else { &[] };
-            if self.table.readings[place].is_empty() {
-                let column = || (0..repeats).map(|_| Readings::new(rows, taus.len())).collect();
-                self.table.readings[place] = grid.iter().map(|_| column()).collect();
-            }
-            let flow = self.walk(part, treatment, &mut grid, taus, &mut |table, at, reader, logits| {
-                let readings = &mut table.readings[place][at][repeat];
-                reader.read(logits, &part.held_labels, part.held, readings);
-                ControlFlow::Continue(())
-            })?;
-            if flow.is_break() {
-                return Ok(flow);
-            }
-        }
-        Ok(ControlFlow::Continue(()))
+        Ok(Some(path[strong.saturating_sub(1)..(weak + 2).min(path.len())].to_vec()))
     }
 
     /// Fits `treatment` along `path` (the automatic one where it is empty). `Break` only where the watch asked for it.
@@ -246,7 +272,7 @@ impl FoldFits<'_> {
             max_weight: self.settings.max_weight,
             optimizer: self.settings.optimizer,
         };
-        let weighted = WeightedSample::new(part.sample(), &treatment.scheme, &recipe)?;
+        let weighted = WeightedSample::new(part.train.sample(), &treatment.scheme, &recipe)?;
         let reader = Reader::new(&weighted, &recipe, taus)?;
         let mut objective = Objective::new(weighted.problem(&recipe, 0.0), self.kernels);
         if path.is_empty() {
@@ -275,10 +301,10 @@ impl FoldFits<'_> {
             if stopped {
                 return Ok(ControlFlow::Break(()));
             }
-            self.table.fits += 1;
-            let model = model_of(&fitted.theta, part.features.cols(), recipe.loss);
-            let logits = model.logits_of(Rows::chosen(part.features, part.held), self.kernels);
-            if seen(&mut self.table, at, &reader, &logits).is_break() {
+            self.fits += 1;
+            let model = model_of(&fitted.theta, part.held.features(), recipe.loss);
+            let logits = model.logits_of(part.held, self.kernels);
+            if seen(at, &reader, &logits).is_break() {
                 break;
             }
             if !is_minibatch {

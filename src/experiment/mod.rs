@@ -1,5 +1,13 @@
 //! Many fits under one budget: folds, out-of-fold predictions, paired statistics, and the comparison of weightings.
 
+pub mod bootstrap;
+pub mod compare;
+pub mod fold_fits;
 pub mod folds;
+pub mod outcomes;
 pub mod readings;
+mod sheet;
+pub mod stats;
+mod student;
 pub mod treatment;
+pub mod verdict;

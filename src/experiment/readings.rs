@@ -3,8 +3,10 @@
 
 use rayon::prelude::*;
 
+use super::outcomes::Outcomes;
 use crate::Result;
 use crate::linear::search::{Recipe, WeightedSample};
+use crate::metrics::{Metric, Standing, Tallied};
 use crate::weighting::{Prior, PriorCorrection, training_shares};
 
 /// Rows of one task.
@@ -32,8 +34,21 @@ pub struct Reading {
     pub natural_loss: f32,
     /// `-log p_y` under the uniform prior.
     pub uniform_loss: f32,
+    /// `sum_c (p_c - [c = y])^2` as trained.
+    pub trained_brier: f32,
+    /// The same under the natural prior.
+    pub natural_brier: f32,
     /// Largest probability under the natural prior.
     pub natural_confidence: f32,
+}
+
+/// How a class is decided for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The most probable one as trained.
+    Trained,
+    /// By the natural log posterior minus `tau log pi`, tau the one at this place. The probabilities stay natural.
+    Adjusted(usize),
 }
 
 /// Turns logits of one fit into readings.
@@ -92,13 +107,13 @@ impl<'t> Reader<'t> {
         let mut reading = Reading::default();
         self.trained.posterior(logits, p);
         reading.decided = largest(p.iter().copied());
-        reading.trained_loss = loss_of(p[label]);
+        (reading.trained_loss, reading.trained_brier) = losses(p, label);
         self.uniform.posterior(logits, p);
-        reading.uniform_loss = loss_of(p[label]);
+        reading.uniform_loss = losses(p, label).0;
         self.natural.posterior(logits, p);
         reading.natural = largest(p.iter().copied());
-        reading.natural_loss = loss_of(p[label]);
-        reading.natural_confidence = p[reading.natural as usize] as f32;
+        (reading.natural_loss, reading.natural_brier) = losses(p, label);
+        reading.natural_confidence = p.get(reading.natural as usize).map_or(0.0, |&p| p as f32);
         if !self.taus.is_empty() {
             p.iter_mut().for_each(|p| *p = p.max(f64::MIN_POSITIVE).ln());
         }
@@ -134,14 +149,64 @@ fn largest(values: impl Iterator<Item = f64>) -> u32 {
     best.0
 }
 
-/// As [`crate::metrics`] counts it: probabilities that underflow in f32 cost as much as the smallest normal one.
-fn loss_of(p: f64) -> f32 {
-    -(p.clamp(f64::from(f32::MIN_POSITIVE), 1.0).ln() as f32)
+/// `-log p_y` and the Brier score, as [`crate::metrics`] counts them: a probability that underflows in f32 costs as much as
+/// the smallest normal one. NaN for a label that is no class.
+fn losses(p: &[f64], label: usize) -> (f32, f32) {
+    let Some(&p_label) = p.get(label) else { return (f32::NAN, f32::NAN) };
+    let squares: f64 = p.iter().map(|p| p * p).sum();
+    let log_loss = -p_label.clamp(f64::from(f32::MIN_POSITIVE), 1.0).ln();
+    (log_loss as f32, (squares - 2.0 * p_label + 1.0) as f32)
 }
 
 impl Readings {
     /// Room for `rows` rows and the decisions of so many taus.
     pub fn new(rows: usize, taus: usize) -> Self {
         Readings { rows: vec![Reading::default(); rows], adjusted: vec![vec![0; rows]; taus] }
+    }
+
+    /// The class decided for.
+    pub fn predicted(&self, decision: Decision, row: usize) -> u32 {
+        match decision {
+            Decision::Trained => self.rows[row].decided,
+            Decision::Adjusted(tau) => self.adjusted[tau][row],
+        }
+    }
+
+    /// Prediction, log-loss and Brier score of a row.
+    pub fn outcome(&self, decision: Decision, row: usize) -> (u32, f64, f64) {
+        let reading = &self.rows[row];
+        let (log_loss, brier) = match decision {
+            Decision::Trained => (reading.trained_loss, reading.trained_brier),
+            Decision::Adjusted(_) => (reading.natural_loss, reading.natural_brier),
+        };
+        (self.predicted(decision, row), f64::from(log_loss), f64::from(brier))
+    }
+
+    /// What is decided about all rows.
+    pub fn outcomes(&self, decision: Decision) -> Outcomes {
+        Outcomes::of_rows((0..self.rows.len()).map(|row| self.outcome(decision, row)))
+    }
+
+    /// How the decisions about `rows` stand by `metric`; `labels` are those of all rows, `train_rows` the training rows of
+    /// each class. A metric that outcomes do not give is undefined.
+    pub fn standing(
+        &self,
+        decision: Decision,
+        rows: impl Iterator<Item = usize>,
+        labels: &[u32],
+        train_rows: &[u64],
+        metric: Metric,
+    ) -> Standing {
+        let mut scored = Tallied::new(train_rows.len());
+        let mut uniform = Tallied::new(train_rows.len());
+        for row in rows {
+            let (predicted, log_loss, brier) = self.outcome(decision, row);
+            let loss = if metric == Metric::Brier { brier } else { log_loss };
+            scored.add(labels[row], predicted, 1.0, loss);
+            uniform.add(labels[row], predicted, 1.0, f64::from(self.rows[row].uniform_loss));
+        }
+        let value = |tallied: &Tallied, metric| tallied.value(metric, train_rows).unwrap_or(f64::NAN);
+        let balanced = value(&uniform, Metric::BalancedLogLoss);
+        Standing::new(metric, value(&scored, metric), scored.macro_recall_error(), balanced)
     }
 }

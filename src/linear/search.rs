@@ -236,7 +236,7 @@ pub struct Grid {
 
 /// A path ends after this many values of l2 in a row that neither led nor reached the highest metric of the path. Ties
 /// go on: at the strong end every l2 gives the constant classifier.
-const PATIENCE: usize = 3;
+pub const PATIENCE: usize = 3;
 
 /// l2 from strong to weak: 3 and 1 times powers of ten, from a hundredth of the total variance of the features down. On
 /// embeddings and standardised tables the best value lay 3 to 6 decades below the variance; a path ends by patience.

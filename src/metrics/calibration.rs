@@ -37,17 +37,18 @@ impl EqualMassBins {
 
 /// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label.
 pub(super) fn top_label_error(scored: &Scored<'_>, scores: &[RowScore]) -> f64 {
-    let mut known: Vec<(f64, bool, f64)> = scores
-        .iter()
-        .enumerate()
-        .filter_map(|(row, score)| {
-            let right = scored.label(row)? == score.predicted as usize;
-            Some((score.confidence, right, scored.weight(row)))
-        })
-        .collect();
-    known.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.total_cmp(&a.2)));
-    let mut bins = EqualMassBins::new(known.iter().map(|row| row.2).sum());
-    for equal in known.chunk_by(|a, b| a.0 == b.0) {
+    let known = scores.iter().enumerate().filter_map(|(row, score)| {
+        let right = scored.label(row)? == score.predicted as usize;
+        Some((score.confidence, right, scored.weight(row)))
+    });
+    calibration_error(known.collect())
+}
+
+/// ECE of rows with a confidence, whether the prediction was right, and a weight.
+pub(crate) fn calibration_error(mut rows: Vec<(f64, bool, f64)>) -> f64 {
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.total_cmp(&a.2)));
+    let mut bins = EqualMassBins::new(rows.iter().map(|row| row.2).sum());
+    for equal in rows.chunk_by(|a, b| a.0 == b.0) {
         let weight = equal.iter().map(|row| row.2).sum();
         let came_true = equal.iter().filter(|row| row.1).map(|row| row.2).sum();
         bins.add(equal[0].0, weight, came_true);

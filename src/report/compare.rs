@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::format::{score, short};
 use super::train::BriefScores;
+use crate::Result;
+use crate::data::dataset::Dataset;
+use crate::experiment::bootstrap::Replicates;
+use crate::experiment::compare::{Comparison, FoldedGap, Question, Setting};
+use crate::experiment::fold_fits::FoldTable;
+use crate::experiment::readings::Decision;
+use crate::experiment::treatment::Treatment;
+use crate::experiment::verdict::{Standpoint, find};
+use crate::labels::ClassCounts;
+use crate::metrics::Metric;
+use crate::weighting::{ClassWeights, Normalisation};
 
 /// A comparison of candidates on the same folds. `schema` names the layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,4 +131,229 @@ pub struct Verdict {
     pub sentence: String,
     /// The command line that trains the recommended candidate.
     pub command: String,
+}
+
+/// A finished comparison, ready to be described.
+pub struct Described<'a> {
+    /// What was asked.
+    pub question: &'a Question<'a>,
+    /// What the folds say.
+    pub comparison: &'a Comparison,
+    /// The treatments of the candidates.
+    pub treatments: &'a [Treatment],
+    /// Their fits.
+    pub table: &'a FoldTable,
+    /// Strengths of the adjustment after training.
+    pub taus: &'a [f64],
+    /// The data.
+    pub main: &'a Dataset,
+    /// The data as the user named them.
+    pub paths: &'a [String],
+    /// Cap of the class weights.
+    pub max_weight: Option<f64>,
+    /// The candidates on test rows, where there are any.
+    pub test: Option<Replicates>,
+    /// Warnings about the data.
+    pub warnings: Vec<String>,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+impl Described<'_> {
+    /// The whole report.
+    ///
+    /// # Errors
+    /// Those of the weighting and of the scores.
+    pub fn report(self) -> Result<CompareReport> {
+        let (question, comparison) = (self.question, self.comparison);
+        let values = comparison.replicates.values();
+        let sign = if question.metric.higher_is_better() { 1.0 } else { -1.0 };
+        let mut standpoints: Vec<Standpoint> = question
+            .candidates
+            .iter()
+            .zip(values)
+            .map(|(candidate, value)| {
+                let treatment = &self.treatments[candidate.treatment];
+                Standpoint::new(self.name(candidate), candidate, treatment.is_plain(), sign * value)
+            })
+            .collect();
+        let best = crate::experiment::verdict::best(&standpoints).unwrap_or(0);
+        let from_baseline = comparison.gaps_from(question, 0);
+        let from_best = comparison.gaps_from(question, best);
+        for (at, standpoint) in standpoints.iter_mut().enumerate() {
+            standpoint.against_baseline = from_baseline[at].map(|g| g.gap);
+            standpoint.against_best = from_best[at].map(|g| g.gap);
+        }
+        let finding = find(&standpoints, question.metric.name());
+        let candidates = (0..standpoints.len())
+            .map(|at| self.candidate(at, &standpoints[at].name, from_baseline[at], from_best[at]))
+            .collect::<Result<Vec<CandidateReport>>>()?;
+        let recommended = finding.as_ref().map_or(0, |finding| finding.recommended);
+        let folds = question.folds.first();
+        Ok(CompareReport {
+            schema: "cbfit.compare/1".into(),
+            cbfit: env!("CARGO_PKG_VERSION").into(),
+            source: self.main.source.name.clone(),
+            rows: question.labels.len() as u64,
+            class_names: self.main.label_map.names.clone(),
+            class_rows: question.counts.rows.clone(),
+            unscored_classes: folds.map_or(0, |folds| folds.kept_classes().len()),
+            folds: folds.map_or(0, |folds| folds.folds()),
+            repeats: question.folds.len(),
+            metric: question.metric.name().into(),
+            higher_is_better: question.metric.higher_is_better(),
+            verdict: Verdict {
+                recommended,
+                best,
+                sentence: finding.map_or(String::new(), |finding| finding.sentence),
+                command: candidates.get(recommended).map_or(String::new(), |c| self.command(&c.flags)),
+            },
+            candidates,
+            warnings: self.warnings,
+            fits: self.table.fits,
+            seconds: self.seconds,
+        })
+    }
+
+    fn name(&self, candidate: &crate::experiment::treatment::Candidate) -> String {
+        let treatment = &self.treatments[candidate.treatment];
+        let several = self.treatments.iter().any(|other| other.loss != self.treatments[0].loss);
+        let loss = if several { format!("{} ", treatment.loss.name()) } else { String::new() };
+        let adjusted = if candidate.is_adjusted { " + adjust" } else { "" };
+        format!("{loss}{treatment}{adjusted}")
+    }
+
+    fn candidate(
+        &self,
+        at: usize,
+        name: &str,
+        from_baseline: Option<FoldedGap>,
+        from_best: Option<FoldedGap>,
+    ) -> Result<CandidateReport> {
+        let (question, comparison) = (self.question, self.comparison);
+        let compared = &comparison.candidates[at];
+        let treatment = &self.treatments[question.candidates[at].treatment];
+        let score = |metric| comparison.score(question, at, metric);
+        let weights = weights_of(treatment, question.counts, self.max_weight)?;
+        let l2 = |setting: &Setting| self.table.l2.get(setting.l2).copied().unwrap_or(f64::NAN);
+        let tau = |setting: &Setting| match setting.decision {
+            Decision::Adjusted(place) => self.taus.get(place).copied(),
+            Decision::Trained => None,
+        };
+        let mut flags = format!("{} --l2 {}", treatment.flags(), short(l2(&compared.final_setting)));
+        if let Some(tau) = tau(&compared.final_setting) {
+            flags += &format!(" --adjust {tau}");
+        }
+        Ok(CandidateReport {
+            name: name.into(),
+            loss: treatment.loss.name().into(),
+            flags,
+            weight_ratio: ratio(&weights),
+            l2: compared.settings.iter().map(l2).collect(),
+            tau: compared.settings.iter().filter_map(tau).collect(),
+            scores: BriefScores {
+                top1: score(Metric::Top1)?,
+                macro_recall: score(Metric::MacroRecall)?,
+                log_loss: score(Metric::LogLoss)?,
+                bands: vec![score(Metric::Many)?, score(Metric::Medium)?, score(Metric::Few)?],
+            },
+            natural_log_loss: compared.natural_log_loss,
+            natural_ece: compared.natural_ece,
+            value: comparison.replicates.values()[at],
+            fold_sd: compared.fold_sd,
+            against_baseline: from_baseline.map(difference),
+            against_best: from_best.map(difference),
+            class_recall: compared.class_recall.clone(),
+            test: self.test.as_ref().map(|test| TestValue {
+                value: test.values()[at],
+                standard_error: test.standard_error(at),
+            }),
+        })
+    }
+
+    fn command(&self, flags: &str) -> String {
+        format!("cbfit --train {} {flags}", self.paths.join(" "))
+    }
+}
+
+fn difference(folded: FoldedGap) -> Difference {
+    let FoldedGap { gap, p, p_folds } = folded;
+    Difference { value: gap.value, low: gap.low, high: gap.high, p, p_holm: gap.p_holm, p_folds }
+}
+
+/// The class weights of a treatment on these counts, mean row weight 1.
+///
+/// # Errors
+/// Those of [`ClassWeights::new`].
+pub fn weights_of(treatment: &Treatment, counts: &ClassCounts, cap: Option<f64>) -> Result<ClassWeights> {
+    ClassWeights::new(&treatment.scheme, counts, Normalisation::Samples, cap)
+}
+
+fn ratio(weights: &ClassWeights) -> f64 {
+    let present = || weights.alpha.iter().copied().filter(|&a| a > 0.0);
+    present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
+}
+
+/// The report as a table with its verdict, a line each.
+pub fn table_lines(report: &CompareReport) -> Vec<String> {
+    let width = report.candidates.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max(9);
+    let bands = ["many", "medium", "few"];
+    let shown: Vec<usize> =
+        (0..3).filter(|&band| report.candidates.iter().any(|c| !c.scores.bands[band].is_nan())).collect();
+    let is_extra = !["macro_recall", "top1"].contains(&report.metric.as_str());
+    let has_test = report.candidates.iter().any(|c| c.test.is_some());
+    let mut header = format!(" {:width$}  {:>7}  {:>7}", "candidate", "w ratio", "l2");
+    if is_extra {
+        header += &format!("  {:>12}", report.metric);
+    }
+    header += &format!("  {:>12} {:>6}", "macro_recall", "top1");
+    shown.iter().for_each(|&band| header += &format!(" {:>6}", bands[band]));
+    header += &format!("  {:>8} {:>6}   {}", "logloss*", "ECE*", "difference from the first (95 %)");
+    if has_test {
+        header += &format!("   test {}", report.metric);
+    }
+    let mut lines = vec![header];
+    for (at, c) in report.candidates.iter().enumerate() {
+        let mark = match at {
+            _ if at == report.verdict.recommended => '>',
+            _ if at == report.verdict.best => '*',
+            _ => ' ',
+        };
+        let l2 = middle(&c.l2).map_or("-".into(), short);
+        let mut line = format!("{mark}{:width$}  {:>7}  {:>7}", c.name, short(c.weight_ratio), l2);
+        if is_extra {
+            line += &format!("  {:>12}", score(c.value));
+        }
+        line += &format!("  {:>12} {:>6}", score(c.scores.macro_recall), score(c.scores.top1));
+        shown.iter().for_each(|&band| line += &format!(" {:>6}", score(c.scores.bands[band])));
+        line += &format!("  {:>8} {:>6}", score(c.natural_log_loss), score(c.natural_ece));
+        line += &match &c.against_baseline {
+            None => format!("   {:31}", "-"),
+            Some(d) => {
+                let p = if d.p_holm < 0.001 { "p<.001".into() } else { format!("p={:.3}", d.p_holm) };
+                format!("   {:+.3} ({:+.3} to {:+.3}) {p:7}", d.value, d.low, d.high)
+            }
+        };
+        if let Some(test) = &c.test {
+            line += &format!("   {:.3} +-{:.3}", test.value, test.standard_error);
+        }
+        lines.push(line.trim_end().into());
+    }
+    lines.push(format!(
+        " > recommended  * best   scores of rows held out by {} folds{}; settings of each fold chosen on the others; p after Holm",
+        report.folds,
+        if report.repeats > 1 { format!(" x {} repeats", report.repeats) } else { String::new() }
+    ));
+    lines.push(" * log-loss and ECE under the natural prior".into());
+    lines.extend(report.warnings.iter().map(|warning| format!(" warning: {warning}")));
+    lines.push(format!(" verdict: {}", report.verdict.sentence));
+    lines.push(format!(" next: {}", report.verdict.command));
+    lines
+}
+
+/// The middle one of sorted values.
+fn middle(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
 }
