@@ -357,7 +357,7 @@ pub struct TrainArgs {
 #[command(next_help_heading = "Prior")]
 pub struct PriorArgs {
     /// Class shares the probabilities are for: trained (as the weights tilt them), natural (training shares), uniform,
-    /// em (estimated from the data) or a FILE of lines class,share
+    /// tau=TAU (natural shares to the power 1 - TAU), em (estimated from the data) or a FILE of lines class,share
     #[arg(long, value_name = "PRIOR", default_value = "trained")]
     pub prior: String,
 }

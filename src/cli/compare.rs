@@ -16,7 +16,10 @@ use crate::data::options::{Missing, ReadOptions};
 use crate::data::roles::LabelNeed;
 use crate::data::scale::{Scale, Scaler};
 use crate::experiment::bootstrap::Replicates;
-use crate::experiment::readings::Readings;
+use crate::experiment::readings::{Decision, Readings};
+use crate::experiment::twins::find_twins;
+use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
+use crate::metrics::Metric;
 use crate::experiment::compare::{Comparison, Question, compare};
 use crate::experiment::fold_fits::{FitSettings, FoldData, FoldWatch, fit_and_read, fit_folds};
 use crate::experiment::folds::Folds;
@@ -80,7 +83,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         .map(|repeat| Folds::new(labels, main.label_map.classes(), plan.folds, plan.seed, repeat))
         .collect::<Result<Vec<Folds>>>()?;
     let settings = FitSettings {
-        l2: plan.l2,
+        l2: plan.l2.into_iter().collect(),
         taus: TAUS.to_vec(),
         optimizer: match default_optimizers(plan.seed)? {
             OptimizerPlan::Auto { lbfgs, minibatch } => {
@@ -125,6 +128,8 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
             Some(values)
         }
     };
+    let warnings = Doubts { plan, data, question: &question, comparison: &comparison, settings: &settings, kernels }
+        .warnings(&treatments, &table.l2, &mut watch)?;
     watch.talk.clear_progress();
     let described = Described {
         question: &question,
@@ -136,7 +141,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         paths: &plan.data,
         max_weight: plan.max_weight,
         test,
-        warnings: Vec::new(),
+        warnings,
         seconds: started.elapsed().as_secs_f64(),
     };
     described.report().map(Some)
@@ -209,7 +214,7 @@ impl Test<'_> {
         &self,
         question: &Question<'_>,
         comparison: &Comparison,
-        l2: &[f64],
+        l2: &[Vec<f64>],
         watch: &mut Watch<'_>,
     ) -> Result<Option<Replicates>> {
         let all: Vec<usize> = (0..question.labels.len()).collect();
@@ -233,7 +238,7 @@ impl Test<'_> {
         let mut outcomes = Vec::new();
         for (candidate, compared) in question.candidates.iter().zip(&comparison.candidates) {
             let setting = compared.final_setting;
-            let Some(readings) = self.fit(candidate, l2[setting.l2], &test.features, &labels, watch)? else {
+            let Some(readings) = self.fit(candidate, l2[setting.treatment][setting.l2], &test.features, &labels, watch)? else {
                 return Ok(None);
             };
             outcomes.push(vec![readings.outcomes(setting.decision)]);
@@ -251,5 +256,43 @@ impl Test<'_> {
     ) -> Result<Option<Readings>> {
         let treatment = &self.treatments[candidate.treatment];
         fit_and_read(self.data, Rows::all(features), labels, treatment, l2, self.settings, self.kernels, watch)
+    }
+}
+
+/// What the data make doubtful.
+struct Doubts<'d> {
+    plan: &'d ComparePlan,
+    data: FoldData<'d>,
+    question: &'d Question<'d>,
+    comparison: &'d Comparison,
+    settings: &'d FitSettings,
+    kernels: &'static Kernels,
+}
+
+impl Doubts<'_> {
+    fn warnings(&self, treatments: &[Treatment], l2: &[Vec<f64>], watch: &mut Watch<'_>) -> Result<Vec<String>> {
+        let Question { labels, counts, folds, metric, .. } = *self.question;
+        let mut warnings = about_weights(treatments, counts, self.plan.max_weight)?;
+        let values = self.comparison.replicates.values();
+        let sign = if metric.higher_is_better() { 1.0 } else { -1.0 };
+        let best = (1..values.len()).reduce(|a, b| if sign * values[b] > sign * values[a] { b } else { a });
+        if let Some(best) = best {
+            let interval = self.comparison.replicates.difference(best, 0);
+            let error = (interval.high - interval.low) / (2.0 * 1.96);
+            warnings.extend(about_power(counts, metric.name(), error));
+        }
+        let all: Vec<usize> = (0..labels.len()).collect();
+        let features = (self.data.features)(&all);
+        let plain = l2[0][self.comparison.candidates[0].final_setting.l2];
+        let rows = Rows::all(&features);
+        let fitted = fit_and_read(self.data, rows, labels, &treatments[0], plain, self.settings, self.kernels, watch)?;
+        if let Some(readings) = fitted {
+            let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
+            warnings.extend(about_separation(top1, plain));
+        }
+        let across = |a, b| folds.first().is_some_and(|folds| folds.fold_of(a) != folds.fold_of(b));
+        let twins = find_twins(&features, labels, self.plan.seed, across);
+        warnings.extend(about_twins(twins.rows, twins.conflicting, labels.len() as u64));
+        Ok(warnings)
     }
 }

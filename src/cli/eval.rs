@@ -88,6 +88,7 @@ fn prior_text(prior: &PriorPlan) -> &'static str {
         PriorPlan::Trained => "as trained",
         PriorPlan::Natural => "under the natural prior",
         PriorPlan::Uniform => "under the uniform prior",
+        PriorPlan::Tau(_) => "under the natural prior to a power",
         PriorPlan::Em => "under the prior estimated from these rows",
         PriorPlan::File(_) => "under the given prior",
     }

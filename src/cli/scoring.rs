@@ -47,6 +47,10 @@ impl Scorer {
             PriorPlan::Natural => Prior::Natural,
             PriorPlan::Uniform => Prior::Uniform,
             PriorPlan::File(path) => Prior::Given(read_prior(path, &metadata.label_map)?),
+            PriorPlan::Tau(tau) => {
+                let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
+                Prior::Given(training_shares(&metadata.counts).into_iter().map(power).collect())
+            }
             PriorPlan::Em => {
                 let mut natural = logits.to_vec();
                 metadata.prior_correction(&Prior::Natural)?.posteriors_in_place(&mut natural);

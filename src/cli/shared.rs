@@ -106,6 +106,8 @@ pub enum PriorPlan {
     Natural,
     /// The same share for every class.
     Uniform,
+    /// Natural shares to the power `1 - tau`: subtracts `tau log pi` from the natural log posterior (Menon et al. 2021).
+    Tau(f64),
     /// Estimated from the data scored.
     Em,
     /// A file of lines class,share.
@@ -123,9 +125,16 @@ pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
         "natural" => PriorPlan::Natural,
         "uniform" => PriorPlan::Uniform,
         "em" => PriorPlan::Em,
+        tau if tau.starts_with("tau=") => match tau[4..].parse::<f64>() {
+            Ok(value) if value.is_finite() => PriorPlan::Tau(value),
+            _ => {
+                let help = "tau=0 is natural, tau=1 uniform";
+                return Err(Error::bad_value("--prior", &args.prior, "has no number after tau=", help));
+            }
+        },
         _ if std::path::Path::new(&args.prior).exists() => PriorPlan::File(args.prior.clone()),
         other => {
-            let known = KEYWORDS.join(", ");
+            let known = format!("{}, tau=TAU", KEYWORDS.join(", "));
             let why = format!("is neither a file nor one of {known}");
             let help = match nearest(other, &KEYWORDS.map(String::from)) {
                 Some(name) => format!("did you mean {name}?"),

@@ -37,9 +37,11 @@ pub struct Question<'a> {
     pub seed: u64,
 }
 
-/// A setting of a candidate: places of its l2 in the grid and of its tau.
+/// A fit and how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
+    /// Place of the treatment.
+    pub treatment: usize,
     /// Place of the l2 in the grid.
     pub l2: usize,
     /// How a class is decided for.
@@ -99,7 +101,7 @@ pub fn compare(question: &Question<'_>, table: &FoldTable) -> Result<Comparison>
     let candidates: Vec<Compared> = question
         .candidates
         .par_iter()
-        .map(|candidate| Judge { question, readings: &table.readings[candidate.treatment] }.compare(candidate))
+        .map(|candidate| Judge { question, readings: &table.readings }.compare(&settings_of(candidate, question, table)))
         .collect();
     let outcomes: Vec<Vec<Outcomes>> = candidates.iter().map(|c| c.outcomes.clone()).collect();
     let replicates =
@@ -107,17 +109,28 @@ pub fn compare(question: &Question<'_>, table: &FoldTable) -> Result<Comparison>
     Ok(Comparison { candidates, scored, replicates })
 }
 
-/// Reads the fits of one treatment.
-struct Judge<'j> {
-    question: &'j Question<'j>,
-    /// `[l2][repeat]`.
-    readings: &'j [Vec<Readings>],
+/// What a candidate can choose among, strong l2 first.
+fn settings_of(candidate: &Candidate, question: &Question<'_>, table: &FoldTable) -> Vec<Setting> {
+    let decisions: Vec<Decision> = match candidate.is_adjusted {
+        true => (0..question.taus).map(Decision::Adjusted).collect(),
+        false => vec![Decision::Trained],
+    };
+    let treatment = candidate.treatment;
+    let each = |l2| decisions.iter().map(move |&decision| Setting { treatment, l2, decision });
+    (0..table.l2[treatment].len()).flat_map(each).collect()
+}
+
+/// Chooses among settings and reads what they decide.
+pub(super) struct Judge<'j> {
+    pub(super) question: &'j Question<'j>,
+    /// `[treatment][l2][repeat]`.
+    pub(super) readings: &'j [Vec<Vec<Readings>>],
 }
 
 impl Judge<'_> {
-    fn compare(&self, candidate: &Candidate) -> Compared {
+    /// The out-of-fold decisions of a choice among `settings`, made for each fold on the others.
+    pub(super) fn compare(&self, settings: &[Setting]) -> Compared {
         let Question { folds, labels, counts, .. } = self.question;
-        let settings = self.settings(candidate);
         let mut chosen = Vec::new();
         let mut outcomes = Vec::new();
         let mut fold_values = Vec::new();
@@ -125,13 +138,13 @@ impl Judge<'_> {
         let mut recall = vec![(0u64, 0u64); counts.classes()];
         for (repeat, folds) in folds.iter().enumerate() {
             let by_fold: Vec<Setting> = (0..folds.folds())
-                .map(|fold| self.choose(&settings, repeat, |row| folds.fold_of(row).is_some_and(|f| f != fold)))
+                .map(|fold| self.choose(settings, repeat, |row| folds.fold_of(row).is_some_and(|f| f != fold)))
                 .collect();
             let of_row = |row: usize| folds.fold_of(row).and_then(|fold| by_fold.get(fold)).copied();
             let rows: Vec<(usize, Setting)> =
                 (0..labels.len()).filter_map(|row| Some((row, of_row(row)?))).collect();
             outcomes.push(Outcomes::of_rows(rows.iter().map(|&(row, setting)| {
-                let readings = &self.readings[setting.l2][repeat];
+                let readings = self.readings(setting, repeat);
                 natural.add(readings, row, labels[row]);
                 let (rows, hits) = &mut recall[labels[row] as usize];
                 *rows += 1;
@@ -145,7 +158,7 @@ impl Judge<'_> {
             chosen.extend(by_fold);
         }
         Compared {
-            final_setting: self.choose_over_repeats(&settings),
+            final_setting: self.choose_over_repeats(settings),
             settings: chosen,
             outcomes,
             fold_sd: mean_sd(&fold_values).1,
@@ -156,19 +169,14 @@ impl Judge<'_> {
         }
     }
 
-    /// What a candidate can choose among, strong l2 first.
-    fn settings(&self, candidate: &Candidate) -> Vec<Setting> {
-        let decisions: Vec<Decision> = match candidate.is_adjusted {
-            true => (0..self.question.taus).map(Decision::Adjusted).collect(),
-            false => vec![Decision::Trained],
-        };
-        let each = |l2| decisions.iter().map(move |&decision| Setting { l2, decision });
-        (0..self.readings.len()).flat_map(each).collect()
+    fn readings(&self, setting: Setting, repeat: usize) -> &Readings {
+        &self.readings[setting.treatment][setting.l2][repeat]
     }
 
-    fn standing(&self, setting: Setting, repeat: usize, rows: impl Iterator<Item = usize>) -> Standing {
+    /// How a setting stands over `rows` of a repeat.
+    pub(super) fn standing(&self, setting: Setting, repeat: usize, rows: impl Iterator<Item = usize>) -> Standing {
         let Question { labels, counts, metric, .. } = self.question;
-        let readings = &self.readings[setting.l2][repeat];
+        let readings = self.readings(setting, repeat);
         readings.standing(setting.decision, rows, labels, &counts.rows, *metric)
     }
 
@@ -191,14 +199,15 @@ impl Judge<'_> {
     }
 }
 
-/// The l2 by [`Standing::choose`]; of its taus, which share their balanced log-loss, the one with the highest metric.
+/// The fit by [`Standing::choose`]; of its taus, which share their balanced log-loss, the one with the highest metric.
 fn pick(settings: &[Setting], standings: &[Standing]) -> Setting {
     let Some(chosen) = Standing::choose(standings) else {
-        return Setting { l2: 0, decision: Decision::Trained };
+        return Setting { treatment: 0, l2: 0, decision: Decision::Trained };
     };
-    let same_l2 = (0..settings.len()).filter(|&at| settings[at].l2 == settings[chosen].l2);
-    let highest =
-        same_l2.reduce(|top, at| if standings[at].metric > standings[top].metric { at } else { top });
+    let is_adjusted = |setting: &Setting| setting.decision != Decision::Trained;
+    let fit = |setting: &Setting| (setting.treatment, setting.l2, is_adjusted(setting));
+    let same_fit = (0..settings.len()).filter(|&at| fit(&settings[at]) == fit(&settings[chosen]));
+    let highest = same_fit.reduce(|top, at| if standings[at].metric > standings[top].metric { at } else { top });
     settings[highest.unwrap_or(chosen)]
 }
 

@@ -1,25 +1,26 @@
 //! Fits of several treatments over the same folds and the same values of l2, each read on the rows held out.
 //!
-//! What can be shared is: the metric of the solver goes from fit to fit, each fit of a path of l2 starts from its
-//! neighbour, and one pass over the held-out rows serves every way of reading them. Starts never cross folds: one that
-//! saw the held-out rows would carry something of them over.
+//! What can be shared is: the metric of the solver goes from fit to fit, each fit starts from its neighbour in l2 or in
+//! the treatment, and one pass over the held-out rows serves every way of reading them. Starts never cross folds: one
+//! that saw the held-out rows would carry something of them over.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::folds::Folds;
-use super::readings::{Decision, Reader, Readings};
+use super::pilot::Pilot;
+use super::readings::{Reader, Readings};
 use super::treatment::Treatment;
 use crate::Result;
-use crate::labels::ClassCounts;
 use crate::linear::fit::{Optimizer, Progress, fit};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
-use crate::linear::search::{PATIENCE, Recipe, Sample, WeightedSample, l2_path, model_of};
+use crate::linear::search::{Recipe, Sample, WeightedSample, model_of};
 use crate::linear::solver::metric::Preconditioner;
 use crate::matrix::Matrix;
-use crate::metrics::{Metric, Standing};
+use crate::loss::Loss;
+use crate::metrics::Metric;
 use crate::simd::Kernels;
 
 /// Features of all rows, scaled and filled by what the given rows know.
@@ -41,8 +42,8 @@ pub struct FoldData<'a> {
 /// What all fits have in common.
 #[derive(Debug, Clone)]
 pub struct FitSettings {
-    /// A given l2, or `None` for a grid found on the first fold.
-    pub l2: Option<f64>,
+    /// Values of l2, strong to weak; empty for a grid found on the first fold.
+    pub l2: Vec<f64>,
     /// Strengths of the adjustment after training.
     pub taus: Vec<f64>,
     /// How each fit is solved.
@@ -55,11 +56,11 @@ pub struct FitSettings {
     pub metric: Metric,
 }
 
-/// Held-out readings of every treatment at every l2.
+/// Held-out readings of every treatment at the values of l2 around its best.
 #[derive(Debug)]
 pub struct FoldTable {
-    /// The grid, strong to weak.
-    pub l2: Vec<f64>,
+    /// Values of l2 of each treatment, strong to weak.
+    pub l2: Vec<Vec<f64>>,
     /// `[treatment][l2][repeat]`.
     pub readings: Vec<Vec<Vec<Readings>>>,
     /// Fits made.
@@ -89,16 +90,15 @@ pub fn fit_folds(
     watch: &mut dyn FoldWatch,
 ) -> Result<Option<FoldTable>> {
     let mut walker = Walker::new(settings, kernels, watch);
-    let mut l2: Vec<f64> = settings.l2.into_iter().collect();
+    let mut l2: Vec<Vec<f64>> = Vec::new();
     let mut readings: Vec<Vec<Vec<Readings>>> = Vec::new();
-    let repeats = folds.len();
-    for (repeat, folds) in folds.iter().enumerate() {
-        for fold in 0..folds.folds() {
-            let (train, held) = folds.split(fold);
+    for (repeat, folds_of_repeat) in folds.iter().enumerate() {
+        for fold in 0..folds_of_repeat.folds() {
+            let (train, held) = folds_of_repeat.split(fold);
             if held.is_empty() {
                 continue;
             }
-            walker.watch.fold(repeat, fold);
+            walker.begin_fold(repeat, fold);
             let features = (data.features)(&train);
             let train = Fitted::new(&data, &features, &train);
             let part = Part {
@@ -107,18 +107,29 @@ pub fn fit_folds(
                 held_labels: &held.iter().map(|&row| data.labels[row]).collect::<Vec<u32>>(),
             };
             if l2.is_empty() {
-                let Some(grid) = walker.find_grid(&part, treatments)? else { return Ok(None) };
-                l2 = grid;
+                let Some(grids) = walker.find_grids(&part, treatments)? else { return Ok(None) };
+                l2 = grids;
+                let columns = |(treatment, grid): (&Treatment, &Vec<f64>)| {
+                    let column = Readings::new(data.labels.len(), settings.taus_of(treatment).len());
+                    vec![vec![column; folds.len()]; grid.len()]
+                };
+                readings = treatments.iter().zip(&l2).map(columns).collect();
             }
-            if readings.is_empty() {
-                let column = |taus| vec![Readings::new(data.labels.len(), taus); repeats];
-                readings = treatments.iter().map(|t| vec![column(settings.taus_of(t).len()); l2.len()]).collect();
-            }
-            for (treatment, readings) in treatments.iter().zip(&mut readings) {
+            for (place, treatment) in treatments.iter().enumerate() {
                 let taus = settings.taus_of(treatment);
-                let flow = walker.walk(&part, treatment, &mut l2, taus, &mut |at, reader, logits| {
-                    reader.read(logits, part.held_labels, &held, &mut readings[at][repeat]);
-                    ControlFlow::Continue(())
+                // There and back: each fit starts where its neighbour ended, across treatments, too.
+                let mut order: Vec<usize> = (0..l2[place].len()).collect();
+                if place % 2 == 1 {
+                    order.reverse();
+                }
+                let mut done = 0;
+                let flow = walker.walk(&part, treatment, taus, &mut |_, fitted| {
+                    if let Some((reader, logits)) = fitted {
+                        let readings = &mut readings[place][order[done]][repeat];
+                        reader.read(logits, part.held_labels, &held, readings);
+                        done += 1;
+                    }
+                    order.get(done).map(|&at| l2[place][at])
                 })?;
                 if flow.is_break() {
                     return Ok(None);
@@ -152,9 +163,12 @@ pub fn fit_and_read(
     let mut readings = Readings::new(held.len(), taus.len());
     let places: Vec<usize> = (0..held.len()).collect();
     let mut walker = Walker::new(settings, kernels, watch);
-    let flow = walker.walk(&part, treatment, &mut vec![l2], taus, &mut |_, reader, logits| {
-        reader.read(logits, held_labels, &places, &mut readings);
-        ControlFlow::Continue(())
+    let flow = walker.walk(&part, treatment, taus, &mut |_, fitted| match fitted {
+        None => Some(l2),
+        Some((reader, logits)) => {
+            reader.read(logits, held_labels, &places, &mut readings);
+            None
+        }
     })?;
     Ok((!flow.is_break()).then_some(readings))
 }
@@ -167,12 +181,12 @@ impl FitSettings {
 }
 
 /// Rows to fit, gathered.
-struct Fitted<'p> {
+pub(super) struct Fitted<'p> {
     features: &'p Matrix,
     rows: &'p [usize],
-    labels: Vec<u32>,
+    pub(super) labels: Vec<u32>,
     weights: Option<Vec<f64>>,
-    classes: usize,
+    pub(super) classes: usize,
 }
 
 impl<'p> Fitted<'p> {
@@ -198,14 +212,15 @@ impl<'p> Fitted<'p> {
 
 /// Rows to fit and rows to read.
 #[derive(Clone, Copy)]
-struct Part<'p> {
-    train: &'p Fitted<'p>,
-    held: Rows<'p>,
-    held_labels: &'p [u32],
+pub(super) struct Part<'p> {
+    pub(super) train: &'p Fitted<'p>,
+    pub(super) held: Rows<'p>,
+    pub(super) held_labels: &'p [u32],
 }
 
-/// Called with the place of the l2 on the path and the logits of the held-out rows; `Break` ends the path.
-type Seen<'s> = dyn FnMut(usize, &Reader<'_>, &[f32]) -> ControlFlow<()> + 's;
+/// Says which l2 is fitted next, `None` to end: asked with the total variance of the features and the logits that the last
+/// fit gives the held-out rows.
+type Next<'n> = dyn FnMut(f64, Option<(&Reader<'_>, &[f32])>) -> Option<f64> + 'n;
 
 struct Walker<'f> {
     settings: &'f FitSettings,
@@ -213,57 +228,47 @@ struct Walker<'f> {
     /// One for all: the metric of other weights, or of most of the rows, still serves.
     preconditioner: Preconditioner,
     watch: &'f mut dyn FoldWatch,
+    /// The last fit of this fold, and its loss.
+    last: Option<(Loss, Vec<f32>)>,
     fits: usize,
 }
 
 impl<'f> Walker<'f> {
     fn new(settings: &'f FitSettings, kernels: &'static Kernels, watch: &'f mut dyn FoldWatch) -> Self {
-        Walker { settings, kernels, preconditioner: Preconditioner::default(), watch, fits: 0 }
+        Walker { settings, kernels, preconditioner: Preconditioner::default(), watch, last: None, fits: 0 }
     }
 
-    /// Every treatment walks the automatic path from strong to weak, with patience. The grid reaches from one value above
-    /// the strongest choice to one below the weakest, so that every treatment gets the same values and none is cut off.
-    fn find_grid(&mut self, part: &Part<'_>, treatments: &[Treatment]) -> Result<Option<Vec<f64>>> {
-        let metric = self.settings.metric;
-        let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
-        let places: Vec<usize> = (0..part.held.len()).collect();
-        let mut ends: Option<(usize, usize)> = None;
-        let mut path = Vec::new();
+    fn begin_fold(&mut self, repeat: usize, fold: usize) {
+        self.watch.fold(repeat, fold);
+        self.last = None;
+    }
+
+    /// The given values for all treatments, or for each the three around its best on this fold.
+    fn find_grids(&mut self, part: &Part<'_>, treatments: &[Treatment]) -> Result<Option<Vec<Vec<f64>>>> {
+        if !self.settings.l2.is_empty() {
+            return Ok(Some(vec![self.settings.l2.clone(); treatments.len()]));
+        }
+        let mut grids = Vec::new();
+        let mut near = None;
         for treatment in treatments {
-            let mut standings: Vec<Standing> = Vec::new();
-            let mut waited = 0;
-            let flow = self.walk(part, treatment, &mut path, &[], &mut |_, reader, logits| {
-                let mut readings = Readings::new(places.len(), 0);
-                reader.read(logits, part.held_labels, &places, &mut readings);
-                let rows = places.iter().copied();
-                let standing =
-                    readings.standing(Decision::Trained, rows, part.held_labels, &train_rows, metric);
-                let highest = standings.iter().map(|s| s.metric).fold(f64::NEG_INFINITY, f64::max);
-                standings.push(standing);
-                let leads = Standing::choose(&standings) == Some(standings.len() - 1);
-                waited = if leads || standing.metric >= highest { 0 } else { waited + 1 };
-                if waited >= PATIENCE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
-            if flow.is_break() {
+            let mut pilot = Pilot::new(part, self.settings.metric, near);
+            if self.walk(part, treatment, &[], &mut |variance, fitted| pilot.next(variance, fitted))?.is_break() {
                 return Ok(None);
             }
-            if let Some(chosen) = Standing::choose(&standings) {
-                let (strong, weak) = ends.unwrap_or((chosen, chosen));
-                ends = Some((strong.min(chosen), weak.max(chosen)));
-            }
+            let best = pilot.best();
+            grids.push(pilot.around(best));
+            near = Some(best);
         }
-        let (strong, weak) = ends.unwrap_or((0, 0));
-        Ok(Some(path[strong.saturating_sub(1)..(weak + 2).min(path.len())].to_vec()))
+        Ok(Some(grids))
     }
 
-    /// Fits `treatment` along `path` (the automatic one where it is empty). `Break` only where the watch asked for it.
+    /// Fits `treatment` at one l2 after the other. `Break` only where the watch asked for it.
     fn walk(
         &mut self,
         part: &Part<'_>,
         treatment: &Treatment,
-        path: &mut Vec<f64>,
         taus: &[f64],
-        seen: &mut Seen<'_>,
+        next: &mut Next<'_>,
     ) -> Result<ControlFlow<()>> {
         let recipe = Recipe {
             loss: treatment.loss,
@@ -275,15 +280,17 @@ impl<'f> Walker<'f> {
         let weighted = WeightedSample::new(part.train.sample(), &treatment.scheme, &recipe)?;
         let reader = Reader::new(&weighted, &recipe, taus)?;
         let mut objective = Objective::new(weighted.problem(&recipe, 0.0), self.kernels);
-        if path.is_empty() {
-            *path = l2_path(objective.moments().total_variance());
-        }
+        let variance = objective.moments().total_variance();
         // Epochs of minibatches only count from a cold start.
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
-        let mut start = objective.problem().start();
-        for (at, &l2) in path.iter().enumerate() {
+        let mut wanted = next(variance, None);
+        while let Some(l2) = wanted {
             self.watch.begin(treatment, l2);
             objective.set_l2(l2);
+            let start = match self.last.take() {
+                Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
+                _ => objective.problem().start(),
+            };
             let mut stopped = false;
             let watch = &mut *self.watch;
             let fitted = fit(
@@ -304,12 +311,8 @@ impl<'f> Walker<'f> {
             self.fits += 1;
             let model = model_of(&fitted.theta, part.held.features(), recipe.loss);
             let logits = model.logits_of(part.held, self.kernels);
-            if seen(at, &reader, &logits).is_break() {
-                break;
-            }
-            if !is_minibatch {
-                start = fitted.theta;
-            }
+            wanted = next(variance, Some((&reader, &logits)));
+            self.last = Some((recipe.loss, fitted.theta));
         }
         Ok(ControlFlow::Continue(()))
     }

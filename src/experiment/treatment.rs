@@ -60,8 +60,11 @@ impl fmt::Display for Treatment {
     }
 }
 
+/// Share of the imbalance factor that a ratio of weights stays below, or it stands for inverse frequency.
+const SATURATED: f64 = 0.95;
+
 /// What is compared where the user names nothing: no weights (as trained, and adjusted after training), square root,
-/// effective number at the betas that differ on these counts, inverse frequency, and the logit-adjusted loss.
+/// effective number at the betas that differ on these counts from each other and from inverse, inverse frequency, and the logit-adjusted loss.
 ///
 /// # Errors
 /// [`crate::Error::BadBeta`] never in practice: the betas are constants.
@@ -69,7 +72,9 @@ pub fn standard_treatments(loss: Loss, counts: &ClassCounts) -> Result<Vec<Treat
     let plain = |scheme| Treatment { loss, scheme, logit_adjust: 0.0 };
     let (n_min, n_max) = counts.extremes().unwrap_or((1.0, 1.0));
     let mut treatments = vec![plain(Scheme::None), plain(Scheme::Sqrt)];
-    treatments.extend(distinct_betas(n_max, n_min)?.into_iter().map(|beta| plain(Scheme::Effective(beta))));
+    let betas = distinct_betas(n_max, n_min)?;
+    let betas = betas.into_iter().filter(|beta| beta.weight_ratio(n_max, n_min) < SATURATED * n_max / n_min);
+    treatments.extend(betas.map(|beta| plain(Scheme::Effective(beta))));
     treatments.push(plain(Scheme::Inverse));
     treatments.push(Treatment { loss, scheme: Scheme::None, logit_adjust: 1.0 });
     Ok(treatments)

@@ -62,6 +62,8 @@ pub struct CandidateReport {
     pub loss: String,
     /// Settings that reproduce it, as flags of `train`.
     pub flags: String,
+    /// What `predict` and `eval` take as `--prior` to decide as the candidate does, where that is not the default.
+    pub prior: Option<String>,
     /// Largest class weight over the smallest.
     pub weight_ratio: f64,
     /// l2 of each fold and repeat, chosen on the other folds.
@@ -206,7 +208,7 @@ impl Described<'_> {
                 recommended,
                 best,
                 sentence: finding.map_or(String::new(), |finding| finding.sentence),
-                command: candidates.get(recommended).map_or(String::new(), |c| self.command(&c.flags)),
+                command: candidates.get(recommended).map_or(String::new(), |c| self.command(c)),
             },
             candidates,
             warnings: self.warnings,
@@ -235,19 +237,17 @@ impl Described<'_> {
         let treatment = &self.treatments[question.candidates[at].treatment];
         let score = |metric| comparison.score(question, at, metric);
         let weights = weights_of(treatment, question.counts, self.max_weight)?;
-        let l2 = |setting: &Setting| self.table.l2.get(setting.l2).copied().unwrap_or(f64::NAN);
+        let l2 = |setting: &Setting| self.table.l2[setting.treatment][setting.l2];
         let tau = |setting: &Setting| match setting.decision {
             Decision::Adjusted(place) => self.taus.get(place).copied(),
             Decision::Trained => None,
         };
-        let mut flags = format!("{} --l2 {}", treatment.flags(), short(l2(&compared.final_setting)));
-        if let Some(tau) = tau(&compared.final_setting) {
-            flags += &format!(" --adjust {tau}");
-        }
+        let flags = format!("{} --l2 {}", treatment.flags(), short(l2(&compared.final_setting)));
         Ok(CandidateReport {
             name: name.into(),
             loss: treatment.loss.name().into(),
             flags,
+            prior: tau(&compared.final_setting).map(|tau| format!("tau={tau}")),
             weight_ratio: ratio(&weights),
             l2: compared.settings.iter().map(l2).collect(),
             tau: compared.settings.iter().filter_map(tau).collect(),
@@ -271,8 +271,12 @@ impl Described<'_> {
         })
     }
 
-    fn command(&self, flags: &str) -> String {
-        format!("cbfit --train {} {flags}", self.paths.join(" "))
+    fn command(&self, candidate: &CandidateReport) -> String {
+        let train = format!("cbfit --train {} {}", self.paths.join(" "), candidate.flags);
+        match &candidate.prior {
+            None => train,
+            Some(prior) => format!("{train}   then predict and eval with --prior {prior}"),
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! Where on the path of l2 a treatment does best, found on one fold.
+
+use super::fold_fits::Part;
+use super::readings::{Decision, Reader, Readings};
+use crate::labels::ClassCounts;
+use crate::linear::search::{PATIENCE, l2_path};
+use crate::metrics::{Metric, Standing};
+
+/// Walks the path of l2: the first treatment from its strong end with patience, the others from the best of the one before
+/// until the best has a worse neighbour on both sides.
+pub(super) struct Pilot<'p> {
+    part: Part<'p>,
+    metric: Metric,
+    near: Option<usize>,
+    train_rows: Vec<u64>,
+    path: Vec<f64>,
+    /// How the values tried stand, by their place on the path.
+    tried: Vec<Option<Standing>>,
+    at: Option<usize>,
+    waited: usize,
+}
+
+impl<'p> Pilot<'p> {
+    /// `near` is the place on the path where the last treatment did best.
+    pub(super) fn new(part: &Part<'p>, metric: Metric, near: Option<usize>) -> Self {
+        let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
+        let (path, tried) = (Vec::new(), Vec::new());
+        Pilot { part: *part, metric, near, train_rows, path, tried, at: None, waited: 0 }
+    }
+
+    /// The l2 to try next; `None` once the best is known.
+    pub(super) fn next(&mut self, variance: f64, fitted: Option<(&Reader<'_>, &[f32])>) -> Option<f64> {
+        if self.path.is_empty() {
+            self.path = l2_path(variance);
+            self.tried = vec![None; self.path.len()];
+        }
+        if let (Some(at), Some((reader, logits))) = (self.at, fitted) {
+            self.tried[at] = Some(self.standing(reader, logits));
+        }
+        self.at = match (self.near, self.at) {
+            (None, None) => Some(0),
+            (Some(near), None) => Some(near.min(self.path.len() - 1)),
+            (None, Some(at)) => self.after(at),
+            (Some(_), Some(_)) => self.untried_beside(self.best()),
+        };
+        self.at.map(|at| self.path[at])
+    }
+
+    /// Place of the best value tried.
+    pub(super) fn best(&self) -> usize {
+        let (places, standings): (Vec<usize>, Vec<Standing>) = self.standings().unzip();
+        Standing::choose(&standings).map_or(0, |best| places[best])
+    }
+
+    /// The value at `place` and its neighbours, strong to weak.
+    pub(super) fn around(&self, place: usize) -> Vec<f64> {
+        self.path[place.saturating_sub(1)..(place + 2).min(self.path.len())].to_vec()
+    }
+
+    fn standings(&self) -> impl Iterator<Item = (usize, Standing)> + '_ {
+        self.tried.iter().enumerate().filter_map(|(place, standing)| Some((place, (*standing)?)))
+    }
+
+    /// The next place down the path, unless patience has ended.
+    fn after(&mut self, at: usize) -> Option<usize> {
+        let highest = |upto: usize| {
+            self.standings().filter(|(place, _)| *place < upto).map(|(_, s)| s.metric).fold(f64::NEG_INFINITY, f64::max)
+        };
+        let reaches = self.tried[at].is_some_and(|standing| standing.metric >= highest(at));
+        self.waited = if reaches || self.best() == at { 0 } else { self.waited + 1 };
+        (self.waited < PATIENCE && at + 1 < self.path.len()).then_some(at + 1)
+    }
+
+    /// A neighbour of `place` that was not tried, the stronger one first.
+    fn untried_beside(&self, place: usize) -> Option<usize> {
+        let stronger = place.checked_sub(1).filter(|&place| self.tried[place].is_none());
+        let weaker = Some(place + 1).filter(|&place| place < self.path.len() && self.tried[place].is_none());
+        stronger.or(weaker)
+    }
+
+    fn standing(&self, reader: &Reader<'_>, logits: &[f32]) -> Standing {
+        let labels = self.part.held_labels;
+        let mut readings = Readings::new(labels.len(), 0);
+        let places: Vec<usize> = (0..labels.len()).collect();
+        reader.read(logits, labels, &places, &mut readings);
+        readings.standing(Decision::Trained, places.into_iter(), labels, &self.train_rows, self.metric)
+    }
+}
