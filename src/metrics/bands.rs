@@ -34,15 +34,20 @@ pub struct Band {
 
 /// Many (> 100 training rows), medium (20 to 100) and few (< 20), in this order.
 pub(super) fn bands(tallies: &[ClassTally], train_rows: &[u64], total_weight: f64) -> Vec<Band> {
-    let of = |name, holds: fn(u64) -> bool| {
-        let members = (0..tallies.len()).filter(|&c| holds(train_rows[c])).collect::<Vec<_>>();
+    let of = |(place, name)| {
+        let members = (0..tallies.len()).filter(|&c| place_of(train_rows[c]) == place).collect::<Vec<_>>();
         band(name, &members, tallies, train_rows, total_weight)
     };
-    vec![
-        of("many", |n| n > MANY_ABOVE),
-        of("medium", |n| (FEW_BELOW..=MANY_ABOVE).contains(&n)),
-        of("few", |n| n < FEW_BELOW),
-    ]
+    ["many", "medium", "few"].into_iter().enumerate().map(of).collect()
+}
+
+/// Place in [`bands`] of a class with `train_rows` training rows.
+pub(super) fn place_of(train_rows: u64) -> usize {
+    match train_rows {
+        n if n > MANY_ABOVE => 0,
+        n if n < FEW_BELOW => 2,
+        _ => 1,
+    }
 }
 
 /// The classes with training rows in three groups of equal size by training count (equal counts in class order):

@@ -12,12 +12,16 @@ pub mod intervals;
 mod recall;
 mod rows;
 pub mod selection;
+mod tallied;
 
 use serde::Serialize;
 
 pub use bands::Band;
 pub use confusion::{Cell, Confusion};
 pub use selection::{Gate, Metric};
+
+pub(crate) use rows::RowScore;
+pub(crate) use tallied::Tallied;
 
 use crate::labels::ClassCounts;
 use crate::{Error, Result};
@@ -191,6 +195,11 @@ pub fn check_probabilities(probabilities: &[f32], classes: usize) -> Result<()> 
             first_row: row as u64 + 1,
         }),
     }
+}
+
+/// What each row of `probabilities` (row-major, rows x `classes`) says about its label. Errors as of [`evaluate`].
+pub(crate) fn row_scores(probabilities: &[f32], labels: &[u32], classes: usize) -> Result<Vec<RowScore>> {
+    Ok(rows::score_rows(&Scored::new(probabilities, labels, None, classes)?).0)
 }
 
 /// Scores `probabilities` (row-major, rows x C) against `labels` (codes; those at or above C are unseen).

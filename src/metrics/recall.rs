@@ -6,6 +6,7 @@ use super::rows::RowScore;
 /// What predictions got right and wrong about one class, in sums of row weights.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct ClassTally {
+    /// Rows of this class.
     pub rows: u64,
     /// Weight of the rows of this class.
     pub truth: f64,
@@ -20,6 +21,17 @@ pub(super) struct ClassTally {
 }
 
 impl ClassTally {
+    /// Adds a row of this class.
+    pub fn add(&mut self, weight: f64, log_loss: f64, hit: bool) {
+        self.rows += 1;
+        self.truth += weight;
+        self.truth_squares += weight * weight;
+        self.log_loss += weight * log_loss;
+        if hit {
+            self.hits += weight;
+        }
+    }
+
     pub fn is_present(&self) -> bool {
         self.rows > 0
     }
@@ -54,16 +66,7 @@ pub(super) fn tally(scored: &Scored<'_>, scores: &[RowScore]) -> (Vec<ClassTally
         tallies[score.predicted as usize].predicted += weight;
         match scored.label(row) {
             None => unseen += weight,
-            Some(y) => {
-                let class = &mut tallies[y];
-                class.rows += 1;
-                class.truth += weight;
-                class.truth_squares += weight * weight;
-                class.log_loss += weight * score.log_loss;
-                if score.predicted as usize == y {
-                    class.hits += weight;
-                }
-            }
+            Some(y) => tallies[y].add(weight, score.log_loss, score.predicted as usize == y),
         }
     }
     (tallies, unseen)

@@ -9,7 +9,7 @@ const CHUNK_ROWS: usize = 1024;
 
 /// Score of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct RowScore {
+pub(crate) struct RowScore {
     /// Most probable class; of equal ones the first.
     pub predicted: u32,
     /// Probability of that class.
