@@ -10,30 +10,30 @@ use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers};
 use super::talk::Talk;
 use super::{kernels, print, print_json, with_threads, write_json};
+use crate::Result;
 use crate::data::dataset::{Dataset, read_training};
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::{Missing, ReadOptions};
 use crate::data::roles::LabelNeed;
 use crate::data::scale::{Scale, Scaler};
 use crate::experiment::bootstrap::Replicates;
-use crate::experiment::readings::{Decision, Readings};
-use crate::experiment::twins::find_twins;
-use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
-use crate::metrics::Metric;
 use crate::experiment::compare::{Comparison, Question, compare};
 use crate::experiment::fold_fits::{FitSettings, FoldData, FoldWatch, fit_and_read, fit_folds};
 use crate::experiment::folds::Folds;
+use crate::experiment::readings::{Decision, Readings};
 use crate::experiment::treatment::{Candidate, Treatment, candidates};
+use crate::experiment::twins::find_twins;
+use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
 use crate::linear::fit::{Progress, suits_lbfgs};
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
 use crate::matrix::Matrix;
+use crate::metrics::Metric;
 use crate::output::AtomicFile;
 use crate::report::compare::{CompareReport, Described, table_lines};
 use crate::report::format::{seconds, short, thousands};
 use crate::report::text;
 use crate::simd::Kernels;
-use crate::Result;
 
 /// Strengths of the adjustment after training among which the folds choose.
 const TAUS: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
@@ -49,7 +49,10 @@ pub fn run(args: CompareArgs) -> Result<u8> {
     let mut talk = Talk::new(run_args.quiet, plan.progress);
     with_threads(&run_args, || {
         let Some(report) = compared(&plan, &mut talk, &interrupt)? else {
-            talk.phase("Stopped", "interrupted before every candidate had all its folds: nothing is compared");
+            talk.phase(
+                "Stopped",
+                "interrupted before every candidate had all its folds: nothing is compared",
+            );
             return Ok(interrupt.exit_status());
         };
         if let Some(out) = &plan.out {
@@ -74,7 +77,15 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     let main = read_training(&plan.data, &plan.read)?;
     main.notes.iter().for_each(|note| talk.phase("", note));
     let counts = main.counts(None);
-    talk.phase("Read", &format!("{}   {} rows x {}", main.source.name, thousands(main.source.rows), text::columns_text(&main.features)));
+    talk.phase(
+        "Read",
+        &format!(
+            "{}   {} rows x {}",
+            main.source.name,
+            thousands(main.source.rows),
+            text::columns_text(&main.features)
+        ),
+    );
     talk.phase("Labels", &text::labels_line(&counts));
     let treatments = plan.treatments(&counts)?;
     let candidates = candidates(&treatments);
@@ -97,7 +108,8 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         max_weight: plan.max_weight,
         metric: plan.metric,
     };
-    let preparation = Preparation { main: &main, scale: plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder)) };
+    let preparation =
+        Preparation { main: &main, scale: plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder)) };
     let features = |train: &[usize]| preparation.features(train);
     let data = FoldData {
         labels,
@@ -105,8 +117,23 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         classes: main.label_map.classes(),
         features: &features,
     };
-    talk.phase("Compare", &format!("{} candidates on {} folds{}", candidates.len(), plan.folds, if plan.repeats > 1 { format!(" x {} repeats", plan.repeats) } else { String::new() }));
-    let mut watch = Watch { talk, interrupt, doing: String::new(), folds: plan.folds * plan.repeats, fold: 0, begun: started };
+    talk.phase(
+        "Compare",
+        &format!(
+            "{} candidates on {} folds{}",
+            candidates.len(),
+            plan.folds,
+            if plan.repeats > 1 { format!(" x {} repeats", plan.repeats) } else { String::new() }
+        ),
+    );
+    let mut watch = Watch {
+        talk,
+        interrupt,
+        doing: String::new(),
+        folds: plan.folds * plan.repeats,
+        fold: 0,
+        begun: started,
+    };
     let Some(table) = fit_folds(data, &folds, &treatments, &settings, kernels, &mut watch)? else {
         return Ok(None);
     };
@@ -123,13 +150,23 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     let test = match plan.test.is_empty() {
         true => None,
         false => {
-            let test = Test { plan, preparation: &preparation, data, treatments: &treatments, settings: &settings, kernels };
-            let Some(values) = test.values(&question, &comparison, &table.l2, &mut watch)? else { return Ok(None) };
+            let test = Test {
+                plan,
+                preparation: &preparation,
+                data,
+                treatments: &treatments,
+                settings: &settings,
+                kernels,
+            };
+            let Some(values) = test.values(&question, &comparison, &table.l2, &mut watch)? else {
+                return Ok(None);
+            };
             Some(values)
         }
     };
-    let warnings = Doubts { plan, data, question: &question, comparison: &comparison, settings: &settings, kernels }
-        .warnings(&treatments, &table.l2, &mut watch)?;
+    let warnings =
+        Doubts { plan, data, question: &question, comparison: &comparison, settings: &settings, kernels }
+            .warnings(&treatments, &table.l2, &mut watch)?;
     watch.talk.clear_progress();
     let described = Described {
         question: &question,
@@ -187,7 +224,11 @@ impl FoldWatch for Watch<'_> {
     }
 
     fn begin(&mut self, treatment: &Treatment, l2: f64) {
-        let where_ = if self.fold <= self.folds { format!("fold {} of {}", self.fold, self.folds) } else { "all rows".into() };
+        let where_ = if self.fold <= self.folds {
+            format!("fold {} of {}", self.fold, self.folds)
+        } else {
+            "all rows".into()
+        };
         self.doing = format!("{where_}: {treatment}  l2 {}", short(l2));
     }
 
@@ -238,7 +279,9 @@ impl Test<'_> {
         let mut outcomes = Vec::new();
         for (candidate, compared) in question.candidates.iter().zip(&comparison.candidates) {
             let setting = compared.final_setting;
-            let Some(readings) = self.fit(candidate, l2[setting.treatment][setting.l2], &test.features, &labels, watch)? else {
+            let Some(readings) =
+                self.fit(candidate, l2[setting.treatment][setting.l2], &test.features, &labels, watch)?
+            else {
                 return Ok(None);
             };
             outcomes.push(vec![readings.outcomes(setting.decision)]);
@@ -255,7 +298,16 @@ impl Test<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Option<Readings>> {
         let treatment = &self.treatments[candidate.treatment];
-        fit_and_read(self.data, Rows::all(features), labels, treatment, l2, self.settings, self.kernels, watch)
+        fit_and_read(
+            self.data,
+            Rows::all(features),
+            labels,
+            treatment,
+            l2,
+            self.settings,
+            self.kernels,
+            watch,
+        )
     }
 }
 
@@ -270,7 +322,12 @@ struct Doubts<'d> {
 }
 
 impl Doubts<'_> {
-    fn warnings(&self, treatments: &[Treatment], l2: &[Vec<f64>], watch: &mut Watch<'_>) -> Result<Vec<String>> {
+    fn warnings(
+        &self,
+        treatments: &[Treatment],
+        l2: &[Vec<f64>],
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<String>> {
         let Question { labels, counts, folds, metric, .. } = *self.question;
         let mut warnings = about_weights(treatments, counts, self.plan.max_weight)?;
         let values = self.comparison.replicates.values();
@@ -285,7 +342,8 @@ impl Doubts<'_> {
         let features = (self.data.features)(&all);
         let plain = l2[0][self.comparison.candidates[0].final_setting.l2];
         let rows = Rows::all(&features);
-        let fitted = fit_and_read(self.data, rows, labels, &treatments[0], plain, self.settings, self.kernels, watch)?;
+        let fitted =
+            fit_and_read(self.data, rows, labels, &treatments[0], plain, self.settings, self.kernels, watch)?;
         if let Some(readings) = fitted {
             let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
             warnings.extend(about_separation(top1, plain));

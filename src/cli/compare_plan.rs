@@ -6,12 +6,12 @@ use super::shared::{no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
 use crate::data::options::ReadOptions;
 use crate::data::scale::Scale;
+use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::labels::ClassCounts;
 use crate::loss::Loss;
 use crate::metrics::Metric;
 use crate::weighting::normalise::check_cap;
 use crate::weighting::{Beta, Normalisation, Scheme};
-use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::{Error, Result};
 
 /// A comparison, checked.

@@ -110,7 +110,11 @@ fn check(candidates: &[Vec<Outcomes>], labels: &[u32], metric: Metric, replicate
     }
     if u32::try_from(labels.len()).is_err() {
         let limit = u64::from(u32::MAX);
-        return Err(Error::TooLarge { what: "bootstrap of all rows".into(), need: labels.len() as u64, limit });
+        return Err(Error::TooLarge {
+            what: "bootstrap of all rows".into(),
+            need: labels.len() as u64,
+            limit,
+        });
     }
     candidates.iter().flatten().try_for_each(|outcomes| outcomes.check_rows(labels))
 }
@@ -245,7 +249,12 @@ impl Replicates {
         let degrees = self.degrees(a, b);
         let half = two_sided_quantile(0.05, degrees) * error;
         let p = if value == 0.0 { 1.0 } else { two_sided(value / error, degrees) };
-        Interval { value, low: value - half, high: value + half, p: p.max(1.0 / (self.values.len() + 1) as f64) }
+        Interval {
+            value,
+            low: value - half,
+            high: value + half,
+            p: p.max(1.0 / (self.values.len() + 1) as f64),
+        }
     }
 
     fn deviation(&self, of: impl Fn(&[f64]) -> f64) -> f64 {
@@ -297,4 +306,170 @@ impl Replicates {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::metrics::evaluate;
+
+    const ROWS: [usize; 7] = [60, 30, 12, 6, 3, 2, 1];
+    const TRAINED: [u64; 7] = [600, 300, 120, 60, 30, 8, 4];
+
+    /// Probabilities of noisy candidates, each with two repeats, and labels that leave some rows unseen.
+    fn problem(candidates: usize) -> (Vec<Vec<Vec<f32>>>, Vec<u32>) {
+        let rows = (0..).zip(ROWS).flat_map(|(class, n)| std::iter::repeat_n(class, n));
+        let labels: Vec<u32> = rows.chain([UNSEEN; 4]).collect();
+        let mut rng = CounterRng::new(8, 0);
+        let mut repeat = |strength: usize| {
+            let mut p = Vec::with_capacity(labels.len() * ROWS.len());
+            for &label in &labels {
+                let raw: Vec<f64> = (0..ROWS.len() as u32)
+                    .map(|class| rng.next_f64() + if class == label { 0.1 * strength as f64 } else { 0.0 })
+                    .collect();
+                let sum: f64 = raw.iter().sum();
+                p.extend(raw.iter().map(|v| (v / sum) as f32));
+            }
+            p
+        };
+        ((0..candidates).map(|c| vec![repeat(2 + c), repeat(2 + c)]).collect(), labels)
+    }
+
+    fn outcomes(probabilities: &[Vec<Vec<f32>>], labels: &[u32]) -> Vec<Vec<Outcomes>> {
+        let of = |p: &Vec<f32>| Outcomes::of(p, labels, ROWS.len()).unwrap();
+        probabilities.iter().map(|repeats| repeats.iter().map(of).collect()).collect()
+    }
+
+    fn tallied_metrics() -> impl Iterator<Item = Metric> {
+        Metric::names().map(|name| Metric::parse(name).unwrap()).filter(|metric| metric.is_tallied())
+    }
+
+    #[test]
+    fn points_are_the_mean_evaluation_of_the_repeats() {
+        let (p, labels) = problem(3);
+        let counts = ClassCounts::from_rows(TRAINED.to_vec());
+        for metric in tallied_metrics() {
+            let seen = bootstrap(&outcomes(&p, &labels), &labels, &counts, metric, 100, 1).unwrap();
+            for (repeats, found) in p.iter().zip(seen.values()) {
+                let whole = |p: &Vec<f32>| metric.value(&evaluate(p, &labels, &counts, None).unwrap());
+                let wanted = repeats.iter().map(whole).sum::<f64>() / 2.0;
+                assert!((found - wanted).abs() < 1e-12, "{metric}: {found} against {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_and_the_order_of_candidates_change_no_bit() {
+        let (p, labels) = problem(3);
+        let counts = ClassCounts::from_rows(TRAINED.to_vec());
+        let candidates = outcomes(&p, &labels);
+        let turned = vec![candidates[2].clone(), candidates[0].clone(), candidates[1].clone()];
+        for metric in [Metric::MacroF1, Metric::MacroRecall, Metric::BalancedLogLoss] {
+            let with = |threads: usize, candidates: &[Vec<Outcomes>]| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| bootstrap(candidates, &labels, &counts, metric, 150, 5).unwrap())
+            };
+            let (one, three, other) = (with(1, &candidates), with(3, &candidates), with(2, &turned));
+            assert_eq!(one.values, three.values);
+            for (a, b, turned_a, turned_b) in [(0, 1, 1, 2), (2, 0, 0, 1)] {
+                assert_eq!(one.difference(a, b), other.difference(turned_a, turned_b), "{metric}");
+                assert_eq!(one.standard_error(a), other.standard_error(turned_a));
+                let (forth, back) = (one.difference(a, b), one.difference(b, a));
+                assert_eq!((forth.value, forth.low, forth.p), (-back.value, -back.high, back.p));
+            }
+            assert_ne!(one.values, bootstrap(&candidates, &labels, &counts, metric, 150, 6).unwrap().values);
+        }
+    }
+
+    /// Outcomes of classes of `rows` rows with the first `hits` of them right.
+    fn hits(rows: &[usize], hits: &[usize]) -> (Outcomes, Vec<u32>) {
+        let (mut predicted, mut labels) = (Vec::new(), Vec::new());
+        for (class, (&n, &right)) in (0..).zip(rows.iter().zip(hits)) {
+            labels.extend(std::iter::repeat_n(class, n));
+            predicted.extend((0..n).map(|row| if row < right { class } else { class ^ 1 }));
+        }
+        (Outcomes::of_predictions(predicted), labels)
+    }
+
+    #[test]
+    fn the_error_of_large_classes_is_the_binomial_one() {
+        let (outcomes, labels) = hits(&[4_000, 900], &[3_000, 300]);
+        let counts = ClassCounts::from_rows(vec![4_000, 900]);
+        let error = |metric| {
+            bootstrap(&[vec![outcomes.clone()]], &labels, &counts, metric, 4_000, 2)
+                .unwrap()
+                .standard_error(0)
+        };
+        let variance = |r: f64, n: f64| r * (1.0 - r) / n;
+        let (first, second) = (variance(0.75, 4_000.0), variance(1.0 / 3.0, 900.0));
+        let macro_recall = 0.5 * (first + second).sqrt();
+        let top1 = (first * 4_000.0 * 4_000.0 + second * 900.0 * 900.0).sqrt() / 4_900.0;
+        // The deviation of 4,000 draws is known to 1.1 %: four of that.
+        assert!((error(Metric::MacroRecall) / macro_recall - 1.0).abs() < 0.045);
+        assert!((error(Metric::Top1) / top1 - 1.0).abs() < 0.045);
+    }
+
+    #[test]
+    fn classes_of_one_row_have_an_error_and_equal_candidates_no_difference() {
+        let (first, labels) = hits(&[1; 12], &[1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let second = hits(&[1; 12], &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).0;
+        let counts = ClassCounts::from_rows(vec![1; 12]);
+        let candidates = [vec![first.clone()], vec![second], vec![first.clone(), first]];
+        let seen = bootstrap(&candidates, &labels, &counts, Metric::MacroRecall, 2_000, 2).unwrap();
+        // Hits of a third of twelve classes, each of them a draw.
+        assert!((seen.standard_error(0) / (2.0 / 9.0 / 12.0_f64).sqrt() - 1.0).abs() < 0.07);
+        let difference = seen.difference(0, 1);
+        assert!((difference.value - 2.0 / 12.0).abs() < 1e-12 && difference.low < 0.0 && difference.p > 0.05);
+        assert_eq!(seen.difference(0, 2), Interval { value: 0.0, low: 0.0, high: 0.0, p: 1.0 });
+    }
+
+    #[test]
+    fn lower_losses_are_better_and_p_is_never_zero() {
+        let labels: Vec<u32> = (0..600).map(|row| row % 2).collect();
+        let sure = |p: f32| -> Vec<f32> {
+            labels.iter().flat_map(|&y| [[p, 1.0 - p], [1.0 - p, p]][y as usize]).collect()
+        };
+        let of = |p| vec![Outcomes::of(&sure(p), &labels, 2).unwrap()];
+        let counts = ClassCounts::from_rows(vec![300, 300]);
+        let seen = bootstrap(&[of(0.9), of(0.6)], &labels, &counts, Metric::LogLoss, 199, 2).unwrap();
+        let difference = seen.difference(0, 1);
+        assert!((difference.value - 1.5_f64.ln()).abs() < 1e-6 && difference.low > 0.0);
+        assert_eq!(difference.p, 1.0 / 200.0);
+    }
+
+    #[test]
+    fn p_and_interval_agree_on_what_is_significant() {
+        let (p, labels) = problem(6);
+        let counts = ClassCounts::from_rows(TRAINED.to_vec());
+        let mut significant = 0;
+        for metric in tallied_metrics().filter(|&metric| metric != Metric::GMean) {
+            let seen = bootstrap(&outcomes(&p, &labels), &labels, &counts, metric, 300, 1).unwrap();
+            for (a, b) in [(5, 0), (1, 0), (0, 3), (4, 3)] {
+                let Interval { value, low, high, p } = seen.difference(a, b);
+                assert!(low <= value && value <= high && p > 0.0 && p <= 1.0, "{metric}");
+                assert_eq!(p < 0.05, low > 0.0 || high < 0.0, "{metric}: {p} {low} {high}");
+                significant += usize::from(p < 0.05);
+            }
+        }
+        assert!((5..40).contains(&significant), "{significant}");
+    }
+
+    #[test]
+    fn what_is_undefined_is_nan_and_bad_input_is_refused() {
+        let (outcomes, labels) = hits(&[5, 4], &[3, 2]);
+        let counts = ClassCounts::from_rows(vec![500, 400]);
+        let both = [vec![outcomes.clone()], vec![outcomes]];
+        for metric in [Metric::Few, Metric::Brier] {
+            let seen = bootstrap(&both, &labels, &counts, metric, 100, 1).unwrap();
+            assert!(seen.values()[0].is_nan() && seen.standard_error(0).is_nan());
+            assert!(seen.difference(0, 1).value.is_nan() && seen.difference(0, 1).p.is_nan());
+        }
+        let seen = bootstrap(&both, &labels, &counts, Metric::Top1, 100, 1).unwrap();
+        assert!(seen.difference(0, 7).p.is_nan() && seen.standard_error(7).is_nan());
+        let code = |candidates: &[Vec<Outcomes>], labels: &[u32], metric, replicates| {
+            bootstrap(candidates, labels, &counts, metric, replicates, 1).unwrap_err().code()
+        };
+        assert_eq!(code(&both, &labels, Metric::Ece, 100), "E0208");
+        assert_eq!(code(&both, &labels, Metric::Top1, 99), "E0208");
+        assert_eq!(code(&both, &labels[1..], Metric::Top1, 100), "E0315");
+        assert_eq!(code(&[vec![]], &labels, Metric::Top1, 100), "E0301");
+        assert_eq!(code(&[], &[], Metric::Top1, 100), "E0301");
+    }
+}

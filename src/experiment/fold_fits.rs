@@ -18,8 +18,8 @@ use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Recipe, Sample, WeightedSample, model_of};
 use crate::linear::solver::metric::Preconditioner;
-use crate::matrix::Matrix;
 use crate::loss::Loss;
+use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::simd::Kernels;
 
@@ -252,7 +252,10 @@ impl<'f> Walker<'f> {
         let mut near = None;
         for treatment in treatments {
             let mut pilot = Pilot::new(part, self.settings.metric, near);
-            if self.walk(part, treatment, &[], &mut |variance, fitted| pilot.next(variance, fitted))?.is_break() {
+            if self
+                .walk(part, treatment, &[], &mut |variance, fitted| pilot.next(variance, fitted))?
+                .is_break()
+            {
                 return Ok(None);
             }
             let best = pilot.best();

@@ -64,7 +64,10 @@ impl<'p> Pilot<'p> {
     /// The next place down the path, unless patience has ended.
     fn after(&mut self, at: usize) -> Option<usize> {
         let highest = |upto: usize| {
-            self.standings().filter(|(place, _)| *place < upto).map(|(_, s)| s.metric).fold(f64::NEG_INFINITY, f64::max)
+            self.standings()
+                .filter(|(place, _)| *place < upto)
+                .map(|(_, s)| s.metric)
+                .fold(f64::NEG_INFINITY, f64::max)
         };
         let reaches = self.tried[at].is_some_and(|standing| standing.metric >= highest(at));
         self.waited = if reaches || self.best() == at { 0 } else { self.waited + 1 };

@@ -81,19 +81,14 @@ impl Sheet {
             self.kind_of.push(self.rows_of_kind.len() as u32);
             self.rows_of_kind.push(1);
             for (column, repeats) in self.columns.iter_mut().zip(candidates) {
-                let loss = |outcomes: &Outcomes| outcomes.losses(metric).map_or(f64::NAN, |losses| losses[row]);
+                let loss =
+                    |outcomes: &Outcomes| outcomes.losses(metric).map_or(f64::NAN, |losses| losses[row]);
                 column.losses.push(repeats.iter().map(loss).sum::<f64>() / repeats.len() as f64);
             }
         }
     }
 
-    fn take_predictions(
-        &mut self,
-        candidates: &[Vec<Outcomes>],
-        label: u32,
-        rows: &[usize],
-        metric: Metric,
-    ) {
+    fn take_predictions(&mut self, candidates: &[Vec<Outcomes>], label: u32, rows: &[usize], metric: Metric) {
         let which_wrong = matches!(metric, Metric::MacroF1 | Metric::Mcc);
         let mut seen: HashMap<Vec<u32>, u32> = HashMap::new();
         let mut key = Vec::with_capacity(self.columns.len());
@@ -194,7 +189,11 @@ mod tests {
             sheet.add(&mut lent, 0, kind, [0, 1], 1.0);
             own.add(1, predicted, 1.0, f64::NAN);
             for metric in [Metric::MacroF1, Metric::Mcc, Metric::Top1] {
-                assert_eq!(lent.value(metric, &train_rows), own.value(metric, &train_rows), "{kind} {metric}");
+                assert_eq!(
+                    lent.value(metric, &train_rows),
+                    own.value(metric, &train_rows),
+                    "{kind} {metric}"
+                );
             }
         }
     }

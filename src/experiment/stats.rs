@@ -37,8 +37,8 @@ pub fn corrected_t(differences: &[f64], train_rows: f64, test_rows: f64) -> TTes
     TTest { mean, standard_error, t, degrees, p, low: mean - half, high: mean + half }
 }
 
-/// Holm's adjusted p-values (Holm 1979) in the order of `p`: not above .05 where the family-wise error stays below
-/// it. NaN stays NaN and is no member of the family.
+/// Holm's adjusted p-values (Holm 1979) in the order of `p`: rejecting those below alpha keeps the chance of any false
+/// rejection below alpha. NaN stays NaN and is no member of the family.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).filter(|&i| !p[i].is_nan()).collect();
     order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));

@@ -10,13 +10,15 @@ pub fn two_sided(t: f64, degrees: f64) -> f64 {
     if t.is_nan() || degrees.is_nan() || degrees <= 0.0 {
         return f64::NAN;
     }
+    if t.is_infinite() {
+        return 0.0;
+    }
     let square = t * t / degrees;
     let (a, b) = (degrees / 2.0, 0.5);
     // I_x(a, b) at x = 1 / (1 + square), without the rounding of x near 1. DLMF 8.17.22 converges fast on its side of
     // the mean of the beta distribution, and 8.17.4 turns to that side.
-    let log_front = -a * square.ln_1p() + b * (square / (1.0 + square)).ln() - ln_beta_half(a);
-    let front = log_front.exp();
-    let (x, rest) = (1.0 / (1.0 + square), square / (1.0 + square));
+    let (x, rest) = (1.0 / (1.0 + square), 1.0 / (1.0 + 1.0 / square));
+    let front = (-a * square.ln_1p() + b * rest.ln() - ln_beta_half(a)).exp();
     if square == 0.0 {
         1.0
     } else if rest > (b + 1.0) / (a + b + 2.0) {

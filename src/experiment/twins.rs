@@ -153,12 +153,16 @@ mod tests {
                 values[(560 + twin) * cols + col] = values[twin * cols + col] + moved;
             }
         }
-        let labels: Vec<u32> = (0..rows as u32).map(|row| if row >= 560 && row % 4 == 0 { 1 } else { 0 }).collect();
+        let labels: Vec<u32> =
+            (0..rows as u32).map(|row| if row >= 560 && row % 4 == 0 { 1 } else { 0 }).collect();
         let features = Matrix::from_f32(values, cols);
         let twins = find_twins(&features, &labels, 0, |_, _| true);
         assert_eq!(twins, Twins { rows: 80, conflicting: 20 });
         // Pairs that do not count are left out.
-        assert_eq!(find_twins(&features, &labels, 0, |a, b| a.min(b) >= 20), Twins { rows: 40, conflicting: 10 });
+        assert_eq!(
+            find_twins(&features, &labels, 0, |a, b| a.min(b) >= 20),
+            Twins { rows: 40, conflicting: 10 }
+        );
         let alone = Matrix::from_f32(random(500, cols), cols);
         assert_eq!(find_twins(&alone, &vec![0; 500], 0, |_, _| true), Twins::default());
     }

@@ -58,7 +58,8 @@ impl Gap {
 pub fn find(standpoints: &[Standpoint], metric: &str) -> Option<Finding> {
     let best = best(standpoints)?;
     let simplicity = |s: &Standpoint| (!s.is_plain, !s.is_adjusted);
-    let level = (0..standpoints.len()).filter(|&at| !standpoints[at].against_best.is_some_and(|g| g.is_loss()));
+    let level =
+        (0..standpoints.len()).filter(|&at| !standpoints[at].against_best.is_some_and(|g| g.is_loss()));
     let recommended = level.min_by(|&a, &b| {
         let order = simplicity(&standpoints[a]).cmp(&simplicity(&standpoints[b]));
         order.then(standpoints[b].value.total_cmp(&standpoints[a].value))
@@ -69,14 +70,17 @@ pub fn find(standpoints: &[Standpoint], metric: &str) -> Option<Finding> {
 
 /// Place of the highest value, the first of equal ones.
 pub fn best(standpoints: &[Standpoint]) -> Option<usize> {
-    (0..standpoints.len()).reduce(|best, at| if standpoints[at].value > standpoints[best].value { at } else { best })
+    (0..standpoints.len())
+        .reduce(|best, at| if standpoints[at].value > standpoints[best].value { at } else { best })
 }
 
 fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric: &str) -> String {
     let (chosen, top) = (&standpoints[recommended], &standpoints[best]);
     if chosen.is_plain {
         return match &top.against_baseline {
-            None => format!("weighting does not help here: no candidate has a higher {metric} than {}", top.name),
+            None => {
+                format!("weighting does not help here: no candidate has a higher {metric} than {}", top.name)
+            }
             Some(gap) => format!(
                 "weighting does not help here: the highest {metric}, that of {}, is {} than without weights, which chance explains",
                 top.name,
@@ -84,9 +88,9 @@ fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric:
             ),
         };
     }
-    let gain = chosen
-        .against_baseline
-        .map_or(String::new(), |gap| format!("is {} than without weights", gap_text(&gap, "higher", "lower")));
+    let gain = chosen.against_baseline.map_or(String::new(), |gap| {
+        format!("is {} than without weights", gap_text(&gap, "higher", "lower"))
+    });
     if chosen.is_adjusted {
         let weighted = (0..standpoints.len())
             .filter(|&at| !standpoints[at].is_plain && !standpoints[at].is_adjusted)
@@ -102,16 +106,17 @@ fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric:
             "weighting is not needed here: {metric} of the unweighted model, adjusted after training, {gain}{rest}"
         );
     }
-    let rest = match standpoints.iter().find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_loss())) {
-        Some(adjusted) => match adjusted.against_best {
-            Some(gap) if recommended == best => {
-                let more = Gap { value: -gap.value, low: -gap.high, high: -gap.low, ..gap };
-                format!(" and {} than that of {}", gap_text(&more, "higher", "lower"), adjusted.name)
-            }
-            _ => format!(", more than {} reaches", adjusted.name),
-        },
-        None => String::new(),
-    };
+    let rest =
+        match standpoints.iter().find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_loss())) {
+            Some(adjusted) => match adjusted.against_best {
+                Some(gap) if recommended == best => {
+                    let more = Gap { value: -gap.value, low: -gap.high, high: -gap.low, ..gap };
+                    format!(" and {} than that of {}", gap_text(&more, "higher", "lower"), adjusted.name)
+                }
+                _ => format!(", more than {} reaches", adjusted.name),
+            },
+            None => String::new(),
+        };
     format!("{} helps here: its {metric} {gain}{rest}", chosen.name)
 }
 

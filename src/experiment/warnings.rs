@@ -29,7 +29,9 @@ pub fn about_weights(
         let ratio = summary.max_min_ratio;
         if let Scheme::Effective(_) = treatment.scheme {
             if summary.does_nothing {
-                warnings.push(format!("{treatment} does nothing: its weights differ by {ratio:.3} times at most"));
+                warnings.push(format!(
+                    "{treatment} does nothing: its weights differ by {ratio:.3} times at most"
+                ));
             } else if summary.saturated {
                 warnings.push(format!("{treatment} is saturated: within 5 % of inverse for every class"));
             }

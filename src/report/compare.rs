@@ -264,10 +264,10 @@ impl Described<'_> {
             against_baseline: from_baseline.map(difference),
             against_best: from_best.map(difference),
             class_recall: compared.class_recall.clone(),
-            test: self.test.as_ref().map(|test| TestValue {
-                value: test.values()[at],
-                standard_error: test.standard_error(at),
-            }),
+            test: self
+                .test
+                .as_ref()
+                .map(|test| TestValue { value: test.values()[at], standard_error: test.standard_error(at) }),
         })
     }
 
