@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod eval;
+pub mod influence;
 pub mod inspect;
 mod interrupt;
 pub mod plan;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Predict(args)) => predict::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Weights(args)) => weights::run(args),
+        Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
     }
 }
