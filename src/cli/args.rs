@@ -40,6 +40,8 @@ pub enum Command {
     Compare(Box<CompareArgs>),
     /// Print class weights, for use in any training
     Weights(WeightsArgs),
+    /// Find the training rows that help or hurt a model on validation rows
+    Influence(Box<InfluenceArgs>),
     /// Describe a data file or a model
     Inspect(InspectArgs),
 }
@@ -483,6 +485,49 @@ pub struct WeightsArgs {
     /// Where labels are.
     #[command(flatten)]
     pub labels: LabelArgs,
+}
+
+/// Flags of `influence`.
+#[derive(Debug, Args)]
+pub struct InfluenceArgs {
+    /// Model file, of loss softmax or sigmoid
+    pub model: String,
+    /// The files the model was fitted on
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true, help_heading = "Data")]
+    pub train: Vec<String>,
+    /// Files of validation rows, better with labels that were checked
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true, help_heading = "Data")]
+    pub valid: Vec<String>,
+    /// Labels of --valid in a file of their own
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub valid_label_file: Option<String>,
+    /// Ask about the validation loss of these classes, each weighing the same [the mean of all rows]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub class: Vec<String>,
+    /// Let all classes of the validation rows weigh the same
+    #[arg(long, conflicts_with = "class")]
+    pub balanced: bool,
+    /// Rows printed of each end: harmful (influence above 0) and helpful
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Also by how much each row's own loss would rise without it
+    #[arg(long = "self")]
+    pub self_influence: bool,
+    /// Write all rows: .csv or .parquet
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<String>,
+    /// Column that names the rows [id, image_id, uuid, file_name or key]
+    #[arg(long, value_name = "COLUMN", help_heading = "Data")]
+    pub id_col: Option<String>,
+    /// How files are read.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Flags of `inspect`.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod compare;
 mod compare_plan;
 pub mod eval;
+pub mod influence;
 pub mod inspect;
 mod interrupt;
 pub mod plan;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Compare(args)) => compare::run(*args),
         Some(Command::Weights(args)) => weights::run(args),
+        Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
     }
 }

@@ -118,7 +118,7 @@ impl Pass<'_> {
     }
 
     /// What `sum` gives for each of a few parts of the rows, cut by the number of rows alone.
-    fn partials<T: Send>(&self, sum: impl Fn(Range<usize>) -> T + Send + Sync) -> Vec<T> {
+    pub(super) fn partials<T: Send>(&self, sum: impl Fn(Range<usize>) -> T + Send + Sync) -> Vec<T> {
         let rows = self.problem.rows.len();
         let part = rows.div_ceil(HESSIAN_PARTIALS).next_multiple_of(HESSIAN_BLOCK);
         let parts: Vec<Range<usize>> = ranges(0..rows, part).collect();

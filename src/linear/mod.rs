@@ -51,10 +51,12 @@
 //! ```
 
 pub mod certificate;
+mod conjugate;
 mod curvature;
 pub mod fit;
 pub mod gram;
 mod hessian;
+pub mod influence;
 pub mod merge;
 pub mod model;
 pub mod moments;

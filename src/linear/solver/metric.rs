@@ -107,6 +107,17 @@ enum Metric {
 }
 
 impl Preconditioner {
+    /// The best metric at a fit's end `theta` (coordinates of the objective): the Hessian where the parameters are few.
+    pub(in crate::linear) fn at_optimum(objective: &Objective<'_>, theta: &[f32]) -> Self {
+        let mut preconditioner = Preconditioner::default();
+        preconditioner.prepare(objective, theta);
+        if let Some(passes) = preconditioner.newton_after {
+            preconditioner.passes_without_newton = passes;
+            preconditioner.renew(objective, theta);
+        }
+        preconditioner
+    }
+
     /// Makes the metric ready for the objective and its l2, the first time from the curvature at `theta` (coordinates of
     /// the objective).
     pub fn prepare(&mut self, objective: &Objective<'_>, theta: &[f32]) {
