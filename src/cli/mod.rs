@@ -4,6 +4,7 @@ pub mod args;
 pub mod compare;
 mod compare_plan;
 pub mod eval;
+mod fold_plan;
 pub mod influence;
 pub mod inspect;
 mod interrupt;
@@ -15,6 +16,7 @@ pub mod talk;
 pub mod train;
 mod train_data;
 mod train_save;
+pub mod tune;
 pub mod weights;
 
 use std::io::Write;
@@ -36,6 +38,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Predict(args)) => predict::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Compare(args)) => compare::run(*args),
+        Some(Command::Tune(args)) => tune::run(*args),
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),

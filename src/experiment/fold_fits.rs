@@ -44,6 +44,8 @@ pub struct FoldData<'a> {
 pub struct FitSettings {
     /// Values of l2, strong to weak; empty for a grid found on the first fold.
     pub l2: Vec<f64>,
+    /// An l2 that did well, to look for the best one from there.
+    pub near: Option<f64>,
     /// Strengths of the adjustment after training.
     pub taus: Vec<f64>,
     /// How each fit is solved.
@@ -249,7 +251,7 @@ impl<'f> Walker<'f> {
             return Ok(Some(vec![self.settings.l2.clone(); treatments.len()]));
         }
         let mut grids = Vec::new();
-        let mut near = None;
+        let mut near = self.settings.near;
         for treatment in treatments {
             let mut pilot = Pilot::new(part, self.settings.metric, near);
             if self
@@ -258,8 +260,8 @@ impl<'f> Walker<'f> {
             {
                 return Ok(None);
             }
-            let best = pilot.best();
-            grids.push(pilot.around(best));
+            let (best, around) = pilot.found();
+            grids.push(around);
             near = Some(best);
         }
         Ok(Some(grids))

@@ -11,6 +11,7 @@ mod sheet;
 pub mod stats;
 mod student;
 pub mod treatment;
+pub mod tune;
 pub mod twins;
 pub mod verdict;
 pub mod warnings;

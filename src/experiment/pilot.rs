@@ -11,7 +11,7 @@ use crate::metrics::{Metric, Standing};
 pub(super) struct Pilot<'p> {
     part: Part<'p>,
     metric: Metric,
-    near: Option<usize>,
+    near: Option<f64>,
     train_rows: Vec<u64>,
     path: Vec<f64>,
     /// How the values tried stand, by their place on the path.
@@ -21,8 +21,8 @@ pub(super) struct Pilot<'p> {
 }
 
 impl<'p> Pilot<'p> {
-    /// `near` is the place on the path where the last treatment did best.
-    pub(super) fn new(part: &Part<'p>, metric: Metric, near: Option<usize>) -> Self {
+    /// `near` is the l2 at which another treatment did best.
+    pub(super) fn new(part: &Part<'p>, metric: Metric, near: Option<f64>) -> Self {
         let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
         let (path, tried) = (Vec::new(), Vec::new());
         Pilot { part: *part, metric, near, train_rows, path, tried, at: None, waited: 0 }
@@ -39,22 +39,29 @@ impl<'p> Pilot<'p> {
         }
         self.at = match (self.near, self.at) {
             (None, None) => Some(0),
-            (Some(near), None) => Some(near.min(self.path.len() - 1)),
+            (Some(near), None) => Some(self.place_of(near)),
             (None, Some(at)) => self.after(at),
             (Some(_), Some(_)) => self.untried_beside(self.best()),
         };
         self.at.map(|at| self.path[at])
     }
 
+    /// The best value tried, and it with its neighbours, strong to weak.
+    pub(super) fn found(&self) -> (f64, Vec<f64>) {
+        let best = self.best();
+        let around = &self.path[best.saturating_sub(1)..(best + 2).min(self.path.len())];
+        (self.path[best], around.to_vec())
+    }
+
     /// Place of the best value tried.
-    pub(super) fn best(&self) -> usize {
+    fn best(&self) -> usize {
         let (places, standings): (Vec<usize>, Vec<Standing>) = self.standings().unzip();
         Standing::choose(&standings).map_or(0, |best| places[best])
     }
 
-    /// The value at `place` and its neighbours, strong to weak.
-    pub(super) fn around(&self, place: usize) -> Vec<f64> {
-        self.path[place.saturating_sub(1)..(place + 2).min(self.path.len())].to_vec()
+    /// Place of the weakest value that is no weaker than `l2`.
+    fn place_of(&self, l2: f64) -> usize {
+        self.path.iter().rposition(|&value| value >= l2).unwrap_or(0)
     }
 
     fn standings(&self) -> impl Iterator<Item = (usize, Standing)> + '_ {

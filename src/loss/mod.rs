@@ -116,7 +116,8 @@ impl Loss {
         one_vs_rest::largest_curvature(self.gamma()) / one_vs_rest::largest_curvature(0.0)
     }
 
-    fn gamma(&self) -> f64 {
+    /// Focusing exponent; 0 for the losses without one.
+    pub fn gamma(&self) -> f64 {
         match *self {
             Loss::Softmax | Loss::Sigmoid => 0.0,
             Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } => gamma,

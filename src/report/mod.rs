@@ -7,3 +7,4 @@ mod nulls;
 pub mod predictions;
 pub mod text;
 pub mod train;
+pub mod tune;

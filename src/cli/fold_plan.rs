@@ -1,0 +1,261 @@
+//! What the commands that fit over folds have in common: flags checked, rows read, features prepared, progress shown.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::args::{FoldArgs, LossArg};
+use super::interrupt::Interrupt;
+use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
+use super::shared::{no_effect, read_options};
+use super::talk::{Progress, Talk, progress_of};
+use crate::data::dataset::{Dataset, read_training};
+use crate::data::options::{Missing, ReadOptions};
+use crate::data::scale::{Scale, Scaler};
+use crate::experiment::fold_fits::{FitSettings, FoldData, FoldWatch};
+use crate::experiment::folds::Folds;
+use crate::experiment::treatment::Treatment;
+use crate::labels::ClassCounts;
+use crate::linear::fit;
+use crate::linear::problem::Decay;
+use crate::loss::Loss;
+use crate::matrix::Matrix;
+use crate::metrics::Metric;
+use crate::report::format::{seconds, short, thousands};
+use crate::report::text;
+use crate::weighting::Normalisation;
+use crate::weighting::normalise::check_cap;
+use crate::{Error, Result};
+
+/// Strengths of the adjustment after training among which the folds choose.
+pub const TAUS: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
+
+const MOST_REPEATS: usize = 1000;
+
+/// Data and folds, checked.
+#[derive(Debug)]
+pub struct FoldPlan {
+    /// Files to fit on.
+    pub data: Vec<String>,
+    /// How files are read.
+    pub read: ReadOptions,
+    scale: Option<Scale>,
+    /// Cap of the class weights.
+    pub max_weight: Option<f64>,
+    /// Losses, each with every treatment.
+    pub losses: Vec<Loss>,
+    l2: Option<f64>,
+    /// The metric that decides.
+    pub metric: Metric,
+    /// Folds of a repeat.
+    pub folds: usize,
+    /// Repeats.
+    pub repeats: usize,
+    /// Key of random choices.
+    pub seed: u64,
+    /// How progress is shown.
+    pub progress: Progress,
+}
+
+impl FoldPlan {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// [`Error::NoEffect`] for a flag that cannot act, [`Error::BadValue`] for values.
+    pub fn new(args: FoldArgs) -> Result<Self> {
+        args.max_weight.map_or(Ok(()), |cap| check_cap(cap, Normalisation::Samples))?;
+        if !(1..=MOST_REPEATS).contains(&args.repeats) {
+            let why = format!("is not within 1 and {MOST_REPEATS}");
+            return Err(Error::bad_value("--repeats", args.repeats.to_string(), why, "leave it out for one"));
+        }
+        Ok(FoldPlan {
+            losses: losses_of(&args)?,
+            max_weight: args.max_weight,
+            l2: args.l2.as_deref().map(l2_value).transpose()?.flatten(),
+            metric: Metric::parse(&args.metric)?,
+            folds: args.folds,
+            repeats: args.repeats,
+            read: ReadOptions {
+                features: args.columns.features.clone(),
+                id_col: args.columns.id_col.clone(),
+                missing: missing_of(args.missing),
+                ..read_options(&args.file, &args.labels)?
+            },
+            scale: scale_of(args.scale),
+            progress: progress_of(args.progress, args.run.quiet)?,
+            seed: args.seed,
+            data: args.data,
+        })
+    }
+
+    /// Reads the rows and says what they are.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read(&self, talk: &Talk) -> Result<FoldRows> {
+        let main = read_training(&self.data, &self.read)?;
+        let (name, rows) = (&main.source.name, thousands(main.source.rows));
+        talk.phase("Read", &format!("{name}   {rows} rows x {}", text::columns_text(&main.features)));
+        main.notes.iter().for_each(|note| talk.phase("", note));
+        let counts = main.counts(None);
+        talk.phase("Labels", &text::labels_line(&counts));
+        let labels = main.labels.as_deref().unwrap_or_default();
+        let folds = (0..self.repeats as u64)
+            .map(|repeat| Folds::new(labels, main.label_map.classes(), self.folds, self.seed, repeat))
+            .collect::<Result<Vec<Folds>>>()?;
+        let scale = self.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
+        Ok(FoldRows { main, counts, folds, scale })
+    }
+
+    /// How fits of these rows are made.
+    ///
+    /// # Errors
+    /// None in practice: the defaults of training are in range.
+    pub fn settings(&self, rows: &FoldRows) -> Result<FitSettings> {
+        let (main, classes) = (&rows.main, rows.main.label_map.classes());
+        let optimizer = match default_optimizers(self.seed)? {
+            OptimizerPlan::Auto { lbfgs, .. } if fit::suits_lbfgs(&main.features, main.rows(), classes) => {
+                lbfgs
+            }
+            OptimizerPlan::Auto { minibatch, .. } => minibatch,
+            OptimizerPlan::Given(given) => given,
+        };
+        Ok(FitSettings {
+            l2: self.l2.into_iter().collect(),
+            near: None,
+            taus: TAUS.to_vec(),
+            optimizer: optimizer.loosened(),
+            decay: Decay::Weights,
+            max_weight: self.max_weight,
+            metric: self.metric,
+        })
+    }
+
+    /// `5 folds x 2 repeats`.
+    pub fn folds_text(&self) -> String {
+        match self.repeats {
+            1 => format!("{} folds", self.folds),
+            repeats => format!("{} folds x {repeats} repeats", self.folds),
+        }
+    }
+}
+
+/// Each loss, the focal ones once for each gamma.
+fn losses_of(args: &FoldArgs) -> Result<Vec<Loss>> {
+    let is_focal = |loss: &LossArg| matches!(loss, LossArg::Focal | LossArg::SoftmaxFocal);
+    if !args.losses.iter().any(is_focal) {
+        let help = "add --losses focal, or leave --gamma out";
+        no_effect(!args.gamma.is_empty(), "--gamma", "losses without focusing", help)?;
+    }
+    let gammas: Vec<Option<f64>> =
+        if args.gamma.is_empty() { vec![None] } else { args.gamma.iter().copied().map(Some).collect() };
+    let mut losses = Vec::new();
+    for loss in &args.losses {
+        let gammas = if is_focal(loss) { gammas.as_slice() } else { &[None] };
+        for &gamma in gammas {
+            let loss = loss_of(*loss, gamma)?;
+            if !losses.contains(&loss) {
+                losses.push(loss);
+            }
+        }
+    }
+    Ok(losses)
+}
+
+/// The rows of a run over folds.
+pub struct FoldRows {
+    /// The data.
+    pub main: Dataset,
+    /// Rows of each class.
+    pub counts: ClassCounts,
+    /// One a repeat.
+    pub folds: Vec<Folds>,
+    scale: Scale,
+}
+
+impl FoldRows {
+    /// Labels of all rows.
+    pub fn labels(&self) -> &[u32] {
+        self.main.labels.as_deref().unwrap_or_default()
+    }
+
+    /// What the fits take.
+    pub fn data<'a>(&'a self, features: &'a crate::experiment::fold_fits::Features<'a>) -> FoldData<'a> {
+        FoldData {
+            labels: self.labels(),
+            row_weights: self.main.row_weights.as_deref(),
+            classes: self.main.label_map.classes(),
+            features,
+        }
+    }
+
+    /// Features of all rows as the rows `train` would have prepared them.
+    pub fn features(&self, train: &[usize]) -> Cow<'_, Matrix> {
+        if self.scale == Scale::None && self.main.encoder.missing != Missing::Mean {
+            return Cow::Borrowed(&self.main.features);
+        }
+        Cow::Owned(self.prepared(train).0.features)
+    }
+
+    /// The data filled and scaled by what the rows `train` know, and the scaling.
+    pub fn prepared(&self, train: &[usize]) -> (Dataset, Scaler) {
+        let mut filled = self.main.clone();
+        filled.fill_missing(train);
+        let weights = self.main.row_weights.as_deref();
+        let (scaler, _) = Scaler::fit(self.scale, &filled.features, train, weights);
+        scaler.apply(&mut filled.features);
+        (filled, scaler)
+    }
+}
+
+/// Shows where the fits stand, and listens for an interrupt.
+pub struct Watch<'w> {
+    talk: &'w mut Talk,
+    interrupt: &'w Interrupt,
+    begun: Instant,
+    place: String,
+    doing: String,
+    of_folds: usize,
+}
+
+impl<'w> Watch<'w> {
+    /// For fits over the folds of `plan`.
+    pub fn new(talk: &'w mut Talk, interrupt: &'w Interrupt, plan: &FoldPlan) -> Self {
+        let of_folds = plan.folds;
+        Watch {
+            talk,
+            interrupt,
+            begun: Instant::now(),
+            place: "all rows".into(),
+            doing: String::new(),
+            of_folds,
+        }
+    }
+
+    /// The voice of the run.
+    pub fn talk(&mut self) -> &mut Talk {
+        self.talk
+    }
+
+    /// From now on fits are of all rows.
+    pub fn all_rows(&mut self) {
+        self.place = "all rows".into();
+    }
+}
+
+impl FoldWatch for Watch<'_> {
+    fn fold(&mut self, repeat: usize, fold: usize) {
+        let repeat = if repeat > 0 { format!("repeat {}, ", repeat + 1) } else { String::new() };
+        self.place = format!("{repeat}fold {} of {}", fold + 1, self.of_folds);
+    }
+
+    fn begin(&mut self, treatment: &Treatment, l2: f64) {
+        self.doing = format!("{}: {} {treatment}  l2 {}", self.place, treatment.loss.name(), short(l2));
+    }
+
+    fn progress(&mut self, progress: &fit::Progress) -> ControlFlow<()> {
+        let took = seconds(self.begun.elapsed().as_secs_f64());
+        self.talk.progress(&format!("{}, step {}, {took}", self.doing, progress.step));
+        if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
