@@ -5,6 +5,7 @@ pub mod eval;
 pub mod inspect;
 mod interrupt;
 pub mod plan;
+pub mod plan_head;
 pub mod predict;
 mod scoring;
 mod shared;
