@@ -34,6 +34,8 @@ fn problem<'a>(
         classes,
         loss,
         offsets: None,
+        margins: None,
+        l2_factors: None,
         l2: 1e-2,
         decay: Decay::Weights,
     }
@@ -53,11 +55,13 @@ fn random_theta(len: usize, seed: u64) -> Vec<f32> {
 fn gradient_is_the_derivative_of_the_objective() {
     let (features, labels) = common::long_tail(4, 6, 300, 1);
     let weights = uneven_weights(&labels);
-    let offsets = [0.3, -0.2, 0.0, -1.0];
+    let offsets = Some(&[0.3, -0.2, 0.0, -1.0][..]);
+    let margins = Some(&[0.0, 0.3, 0.7, 1.5][..]);
+    let l2_factors = Some(&[1.0, 3.0, 0.5, 20.0][..]);
     for loss in LOSSES {
         for decay in [Decay::Weights, Decay::Both, Decay::Bias, Decay::None] {
-            let problem =
-                Problem { decay, offsets: Some(&offsets), ..problem(&features, &labels, &weights, 4, loss) };
+            let plain = problem(&features, &labels, &weights, 4, loss);
+            let problem = Problem { decay, offsets, margins, l2_factors, ..plain };
             let mut objective = Objective::new(problem, Kernels::best());
             let theta = random_theta(problem.parameters(), 3);
             let mut gradient = vec![0.0; theta.len()];
@@ -155,12 +159,19 @@ fn the_certified_gap_is_never_below_the_true_one() {
     let (features, labels) = common::long_tail(5, 8, 400, 7);
     let weights = uneven_weights(&labels);
     let offsets = [0.1, -0.4, -0.9, -1.2, -1.5];
+    let margins = [0.5, 0.7, 0.9, 1.5, 2.0];
+    let l2_factors = [1.0, 2.0, 4.0, 0.5, 30.0];
     for loss in [Loss::Softmax, Loss::Sigmoid] {
-        for (decay, offsets) in
-            [(Decay::Weights, None), (Decay::Weights, Some(&offsets[..])), (Decay::Both, None)]
-        {
-            let problem =
-                Problem { decay, offsets, l2: 1e-3, ..problem(&features, &labels, &weights, 5, loss) };
+        let plain = Problem { l2: 1e-3, ..problem(&features, &labels, &weights, 5, loss) };
+        let problems = [
+            plain,
+            Problem { offsets: Some(&offsets), ..plain },
+            Problem { decay: Decay::Both, ..plain },
+            Problem { margins: Some(&margins), ..plain },
+            Problem { l2_factors: Some(&l2_factors), ..plain },
+            Problem { decay: Decay::Both, margins: Some(&margins), l2_factors: Some(&l2_factors), ..plain },
+        ];
+        for (case, problem) in problems.into_iter().enumerate() {
             let mut objective = Objective::new(problem, Kernels::best());
             let start = problem.start();
             let exact = LbfgsOptions { tolerance: 1e-7, max_iterations: 3000, certified: true };
@@ -169,7 +180,7 @@ fn the_certified_gap_is_never_below_the_true_one() {
             })
             .unwrap();
             let optimum = best.certificate.objective;
-            assert!(best.certificate.relative_gap.unwrap() < 1e-5, "{loss:?} {decay:?}: {best:?}");
+            assert!(best.certificate.relative_gap.unwrap() < 1e-5, "{loss:?} case {case}: {best:?}");
             let mut bounds = Vec::new();
             for iterations in [0, 1, 3, 10, 30] {
                 let options = LbfgsOptions { tolerance: 0.0, max_iterations: iterations, certified: true };
@@ -180,7 +191,7 @@ fn the_certified_gap_is_never_below_the_true_one() {
                     .unwrap();
                 let truth = (fit.certificate.objective - optimum) / fit.certificate.objective;
                 let bound = fit.certificate.relative_gap.unwrap();
-                assert!(bound >= truth - 1e-6, "{loss:?} {decay:?} after {iterations}: {bound} < {truth}");
+                assert!(bound >= truth - 1e-6, "{loss:?} case {case} after {iterations}: {bound} < {truth}");
                 bounds.push(bound);
             }
             assert!(bounds[4] < 0.1 * bounds[0], "the bound does not tighten: {bounds:?}");

@@ -107,6 +107,8 @@ fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings(
             classes,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: case["l2"].as_f64().unwrap(),
             decay: Decay::Weights,
         };

@@ -58,6 +58,8 @@ impl Data {
             classes: self.classes,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2,
             decay: Decay::Weights,
         }
@@ -163,6 +165,8 @@ fn a_batch_pulls_in_proportion_to_its_weights() {
         classes: 2,
         loss: Loss::Softmax,
         offsets: None,
+        margins: None,
+        l2_factors: None,
         l2: 0.0,
         decay: Decay::Weights,
     };

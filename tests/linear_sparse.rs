@@ -68,6 +68,8 @@ impl Data {
             classes: self.classes,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: 1e-3,
             decay: Decay::Weights,
         }

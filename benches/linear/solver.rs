@@ -39,6 +39,8 @@ impl Case<'_> {
             classes: self.data.classes,
             loss: self.loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: self.l2,
             decay: Decay::Weights,
         }
@@ -158,6 +160,9 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
     let recipe = Recipe {
         loss,
         logit_adjust: 0.0,
+        vs_gamma: 0.0,
+        ldam: 0.0,
+        resampling: None,
         decay: Decay::Weights,
         max_weight: None,
         optimizer: search_lbfgs(),
@@ -184,8 +189,9 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
                 let mut go_on = |_: &Progress| ControlFlow::Continue(());
                 let optimizer = &recipe.optimizer;
                 let fit = fit(&mut objective, &mut preconditioner, &theta, optimizer, None, &mut go_on)?;
-                let recall =
-                    validation.evaluate(&fit.theta, &weighted, &recipe, kernels, false)?.macro_recall;
+                let recall = validation
+                    .evaluate(&weighted.classifier(&fit.theta, &recipe), kernels, false)?
+                    .macro_recall;
                 tell_trial(l2, &fit, recall);
                 theta = fit.theta;
                 if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {

@@ -159,6 +159,17 @@ pub enum LossArg {
     SoftmaxFocal,
 }
 
+/// Resampling of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ResampleArg {
+    /// As many draws as rows, classes in turn
+    Balanced,
+    /// Every class up to the rows of the largest
+    Over,
+    /// Every class down to the rows of the smallest
+    Under,
+}
+
 /// Optimizers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum OptimizerArg {
@@ -297,7 +308,26 @@ pub struct TrainArgs {
     /// Add TAU log(share of the class) to the logits in the loss
     #[arg(long, allow_negative_numbers = true, value_name = "TAU", help_heading = "Imbalance")]
     pub logit_adjust: Option<f64>,
+    /// Multiply the logit of a class by (its rows / those of the largest)^G in the loss: vector scaling
+    #[arg(long, allow_negative_numbers = true, value_name = "G", help_heading = "Imbalance")]
+    pub vs_gamma: Option<f64>,
+    /// Take a margin from the logit of the true class in the loss, MARGIN for the smallest class, less for larger ones
+    #[arg(long, allow_negative_numbers = true, value_name = "MARGIN", help_heading = "Imbalance")]
+    pub ldam: Option<f64>,
+    /// Fit on rows drawn again instead of weighted ones; a row drawn k times counts k times
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        help_heading = "Imbalance",
+        conflicts_with_all = ["weighting", "beta", "ratio", "weights", "max_weight"]
+    )]
+    pub resample: Option<ResampleArg>,
 
+    /// linear, tau-norm, lws, ncm (nearest class mean) or lda (discriminant analysis), with its setting as in lda:0.3
+    /// [linear; a setting is chosen on the validation rows]
+    #[arg(long, value_name = "HEAD[:SETTING]", help_heading = "Learner")]
+    pub head: Option<String>,
     /// Loss
     #[arg(long, value_name = "LOSS", value_enum, default_value_t, help_heading = "Learner")]
     pub loss: LossArg,
@@ -616,8 +646,9 @@ pub struct CompareArgs {
     /// Data and folds.
     #[command(flatten)]
     pub folds: FoldArgs,
-    /// Treatments: none, sqrt, inverse, effective:BETA, ratio:R, logit-adjust:TAU [all of them, effective at each beta
-    /// that makes a difference]; none comes in any case, and once more adjusted after training
+    /// Treatments: none, sqrt, inverse, effective:BETA, ratio:R, logit-adjust:TAU [these, effective at each beta that
+    /// makes a difference], vs:GAMMA, ldam:MARGIN, balanced-sampling, over-sampling, under-sampling, tau-norm, lws, ncm,
+    /// lda; none comes in any case, and once more adjusted after training
     #[arg(long, value_name = "SCHEME,..", value_delimiter = ',', help_heading = "Imbalance")]
     pub schemes: Vec<String>,
     /// Score every candidate, fitted on all rows, on these files as well; they decide nothing

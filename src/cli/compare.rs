@@ -15,7 +15,7 @@ use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
 use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, Question, compare};
-use crate::experiment::fold_fits::{FitSettings, FoldData, fit_and_read, fit_folds};
+use crate::experiment::fold_fits::{FitSettings, FoldData, Level, fit_and_read, fit_folds};
 use crate::experiment::readings::Decision;
 use crate::experiment::treatment::{Treatment, candidates};
 use crate::experiment::twins::find_twins;
@@ -105,7 +105,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         question: &question,
         comparison: &comparison,
         treatments: &treatments,
-        l2: &table.l2,
+        levels: &table.levels,
         settings: &settings,
         kernels,
     };
@@ -141,7 +141,7 @@ struct Whole<'w> {
     question: &'w Question<'w>,
     comparison: &'w Comparison,
     treatments: &'w [Treatment],
-    l2: &'w [Vec<f64>],
+    levels: &'w [Vec<Level>],
     settings: &'w FitSettings,
     kernels: &'static Kernels,
 }
@@ -165,10 +165,10 @@ impl Whole<'_> {
         for compared in &self.comparison.candidates {
             let setting = compared.final_setting;
             let treatment = &self.treatments[setting.treatment];
-            let l2 = self.l2[setting.treatment][setting.l2];
+            let level = self.levels[setting.treatment][setting.level];
             let rows = Rows::all(&test.features);
             let read =
-                fit_and_read(self.data, rows, &labels, treatment, l2, self.settings, self.kernels, watch)?;
+                fit_and_read(self.data, rows, &labels, treatment, level, self.settings, self.kernels, watch)?;
             let Some(readings) = read else { return Ok(None) };
             outcomes.push(vec![readings.outcomes(setting.decision)]);
         }
@@ -189,12 +189,12 @@ impl Whole<'_> {
         }
         let all: Vec<usize> = (0..labels.len()).collect();
         let features = (self.data.features)(&all);
-        let l2 = self.l2[0][self.comparison.candidates[0].final_setting.l2];
+        let level = self.levels[0][self.comparison.candidates[0].final_setting.level];
         let (rows, plain) = (Rows::all(&features), &self.treatments[0]);
-        let read = fit_and_read(self.data, rows, labels, plain, l2, self.settings, self.kernels, watch)?;
+        let read = fit_and_read(self.data, rows, labels, plain, level, self.settings, self.kernels, watch)?;
         if let Some(readings) = read {
             let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
-            warnings.extend(about_separation(top1, l2));
+            warnings.extend(about_separation(top1, level.l2.unwrap_or(0.0)));
         }
         let across = |a, b| folds.first().is_some_and(|folds| folds.fold_of(a) != folds.fold_of(b));
         let twins = find_twins(&features, labels, seed, across);

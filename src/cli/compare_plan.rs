@@ -3,8 +3,9 @@
 use super::plan::finite;
 use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::labels::ClassCounts;
+use crate::linear::heads::Head;
 use crate::loss::Loss;
-use crate::weighting::{Beta, Scheme};
+use crate::weighting::{Beta, Resampling, Scheme};
 use crate::{Error, Result};
 
 /// A treatment as it was named, before the counts are known.
@@ -16,10 +17,18 @@ pub enum SchemePlan {
     Ratio(f64),
     /// tau of the logit-adjusted loss.
     LogitAdjust(f64),
+    /// gamma of vector scaling.
+    VectorScaling(f64),
+    /// Largest margin of LDAM.
+    Ldam(f64),
+    /// Resampled rows.
+    Resampled(Resampling),
+    /// A head.
+    Head(Head),
 }
 
 impl SchemePlan {
-    /// Reads `inverse`, `effective:0.999`, `ratio:50` or `logit-adjust:1`.
+    /// Reads `inverse`, `effective:0.999`, `ratio:50`, `vs:0.2`, `over-sampling`, `lda`, ...
     ///
     /// # Errors
     /// [`Error::BadValue`] and [`Error::BadBeta`].
@@ -27,8 +36,18 @@ impl SchemePlan {
         let (name, value) = text.split_once(':').map_or((text, None), |(name, value)| (name, Some(value)));
         let number = |value: &str| {
             let help = "write it as ratio:50 or logit-adjust:1";
-            value.trim().parse().map_err(|_| Error::bad_value("--schemes", text, "has no number", help))
+            let parsed: f64 = value
+                .trim()
+                .parse()
+                .map_err(|_| Error::bad_value("--schemes", text, "has no number", help))?;
+            finite("--schemes", parsed)
         };
+        let resampled = |name: &str| {
+            let kinds = [Resampling::Balanced, Resampling::Over, Resampling::Under];
+            kinds.into_iter().find(|kind| name.strip_suffix("-sampling") == Some(kind.name()))
+        };
+        let head =
+            |name: &str| Head::ALL.into_iter().find(|head| *head != Head::Linear && head.name() == name);
         Ok(match (name.trim(), value) {
             ("none", None) => SchemePlan::Scheme(Scheme::None),
             ("sqrt", None) => SchemePlan::Scheme(Scheme::Sqrt),
@@ -36,25 +55,36 @@ impl SchemePlan {
             ("effective", Some(beta)) => SchemePlan::Scheme(Scheme::Effective(Beta::parse(beta)?)),
             ("ratio", Some(value)) => SchemePlan::Ratio(number(value)?),
             ("logit-adjust", None) => SchemePlan::LogitAdjust(1.0),
-            ("logit-adjust", Some(value)) => {
-                SchemePlan::LogitAdjust(finite("--schemes logit-adjust", number(value)?)?)
+            ("logit-adjust", Some(value)) => SchemePlan::LogitAdjust(number(value)?),
+            ("vs", Some(value)) => SchemePlan::VectorScaling(number(value)?),
+            ("ldam", Some(value)) => SchemePlan::Ldam(number(value)?),
+            (name, None) if resampled(name).is_some() => {
+                SchemePlan::Resampled(resampled(name).unwrap_or(Resampling::Balanced))
             }
+            (name, None) if head(name).is_some() => SchemePlan::Head(head(name).unwrap_or(Head::Lda)),
             _ => {
-                let help = "treatments are none, sqrt, inverse, effective:BETA, ratio:R and logit-adjust:TAU";
+                let help = "treatments are none, sqrt, inverse, effective:BETA, ratio:R, logit-adjust:TAU, vs:GAMMA, \
+                            ldam:MARGIN, balanced-sampling, over-sampling, under-sampling, tau-norm, lws, ncm and lda";
                 return Err(Error::bad_value("--schemes", text, "is no treatment", help));
             }
         })
     }
 
     fn treatment(&self, loss: Loss, counts: &ClassCounts) -> Result<Treatment> {
-        let weighted = |scheme| Treatment { loss, scheme, logit_adjust: 0.0 };
+        let plain = Treatment::plain(loss);
         Ok(match self {
-            SchemePlan::Scheme(scheme) => weighted(scheme.clone()),
+            SchemePlan::Scheme(scheme) => Treatment::weighted(loss, scheme.clone()),
             SchemePlan::Ratio(ratio) => {
                 let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
-                weighted(Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?))
+                Treatment::weighted(loss, Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?))
             }
-            SchemePlan::LogitAdjust(tau) => Treatment { loss, scheme: Scheme::None, logit_adjust: *tau },
+            SchemePlan::LogitAdjust(tau) => Treatment { logit_adjust: *tau, ..plain },
+            SchemePlan::VectorScaling(gamma) => Treatment { vs_gamma: *gamma, ..plain },
+            SchemePlan::Ldam(margin) => Treatment { ldam: *margin, ..plain },
+            SchemePlan::Resampled(resampling) => Treatment { resampling: Some(*resampling), ..plain },
+            // Discriminant analysis decides by equal priors.
+            SchemePlan::Head(Head::Lda) => Treatment { head: Head::Lda, scheme: Scheme::Inverse, ..plain },
+            SchemePlan::Head(head) => Treatment { head: *head, ..plain },
         })
     }
 }
@@ -72,7 +102,7 @@ pub fn treatments(schemes: &[SchemePlan], losses: &[Loss], counts: &ClassCounts)
             continue;
         }
         let start = treatments.len();
-        treatments.push(Treatment { loss, scheme: Scheme::None, logit_adjust: 0.0 });
+        treatments.push(Treatment::plain(loss));
         for scheme in schemes {
             let treatment = scheme.treatment(loss, counts)?;
             if !treatments[start..].contains(&treatment) {

@@ -128,6 +128,7 @@ impl FoldPlan {
             decay: Decay::Weights,
             max_weight: self.max_weight,
             metric: self.metric,
+            seed: self.seed,
         })
     }
 

@@ -64,7 +64,9 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
             classes: saved.model.classes(),
             loss: saved.metadata.loss,
             offsets: offsets.as_deref(),
+            margins: None,
             l2: penalty.l2,
+            l2_factors: None,
             decay: penalty.decay,
         };
         if problem.total_weight() <= 0.0 {
@@ -128,6 +130,12 @@ struct Penalty {
 
 impl Penalty {
     fn of(path: &str, metadata: &ModelMetadata) -> Result<Self> {
+        let set = |name: &str| metadata.config.get(name).is_some_and(|value| !value.is_null());
+        if !metadata.logit_link.is_identity() || set("resample") || set("head_setting") {
+            let why = "is no minimum of a plain loss over its training rows";
+            let help = "influence is for models without --head, --resample, --vs-gamma and --ldam";
+            return Err(Error::bad_value("MODEL", path, why, help));
+        }
         let missing = |what: &str| {
             let why = format!("does not record the {what} it was fitted with");
             Error::bad_value("MODEL", path, why, "fit the model with this cbfit")

@@ -84,7 +84,10 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         ),
         format!("Columns   {}", columns_text(metadata)),
         format!("Config    {}", metadata.config),
-        format!("Fitted    {}", metadata.certificate),
+        match &metadata.certificate {
+            serde_json::Value::Null => "Fitted    in closed form".to_owned(),
+            certificate => format!("Fitted    {certificate}"),
+        },
         format!("Data      {}", metadata.data_fingerprint),
     ];
     for part in ["valid", "test"] {

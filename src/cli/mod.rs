@@ -9,6 +9,7 @@ pub mod influence;
 pub mod inspect;
 mod interrupt;
 pub mod plan;
+pub mod plan_head;
 pub mod predict;
 mod scoring;
 mod shared;

@@ -1,20 +1,22 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    DecayArg, LossArg, MissingArg, OptimizerArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
+    DecayArg, LossArg, MissingArg, OptimizerArg, ResampleArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
 };
+use super::plan_head::{HeadPlan, check_closed_form, head_of, ldam_of, vs_gamma_of};
 use super::shared::{no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
 use crate::data::options::{Missing, ReadOptions};
 use crate::data::scale::Scale;
 use crate::linear::fit::Optimizer;
+use crate::linear::heads::Head;
 use crate::linear::problem::Decay;
 use crate::linear::solver::minibatch::Rule;
 use crate::linear::solver::schedule::Schedule;
 use crate::loss::Loss;
 use crate::metrics::Metric;
 use crate::weighting::normalise::check_cap;
-use crate::weighting::{Beta, Normalisation, Scheme};
+use crate::weighting::{Beta, Normalisation, Resampling, Scheme};
 use crate::{Error, Result};
 
 /// A training run, checked.
@@ -40,6 +42,14 @@ pub struct TrainPlan {
     pub max_weight: Option<f64>,
     /// tau of the logit adjustment.
     pub logit_adjust: f64,
+    /// gamma of vector scaling.
+    pub vs_gamma: f64,
+    /// Largest margin of LDAM.
+    pub ldam: f64,
+    /// How rows are resampled.
+    pub resampling: Option<Resampling>,
+    /// How the linear functions come about, and what it leaves open, if given.
+    pub head: HeadPlan,
     /// Loss.
     pub loss: Loss,
     /// A given l2, or `None` to choose it.
@@ -107,7 +117,11 @@ impl TrainPlan {
     /// [`Error::NoEffect`] for a flag that cannot act, [`Error::BadValue`] and [`Error::BadBeta`] for values.
     pub fn new(args: TrainArgs) -> Result<Self> {
         let loss = loss_of(args.loss, args.gamma)?;
-        let weighting = weighting_of(&args)?;
+        let head = head_of(args.head.as_deref())?;
+        if !head.head.is_fitted() {
+            check_closed_form(&args, head.head)?;
+        }
+        let weighting = weighting_of(&args, head.head)?;
         if matches!(weighting, WeightingPlan::Scheme(Scheme::None)) {
             no_effect(args.max_weight.is_some(), "--max-weight", "--weighting none", "leave it out")?;
         }
@@ -116,11 +130,13 @@ impl TrainPlan {
         let l2 = l2_of(&args)?;
         let validation = validation_of(&args)?;
         let optimizer = optimizer_of(&args, &validation)?;
-        let choosing = l2.is_none() || weighting == WeightingPlan::ChooseBeta;
+        let choosing = (l2.is_none() && head.head.is_fitted())
+            || head.is_open()
+            || weighting == WeightingPlan::ChooseBeta;
         if validation == ValidationPlan::None {
-            check_without_validation(&args, l2, &weighting)?;
+            check_without_validation(&args, l2, &weighting, head)?;
         } else if !choosing {
-            let with = "a given l2 and weighting";
+            let with = "settings that are all given";
             no_effect(args.metric.is_some(), "--metric", with, "nothing is left to choose: leave it out")?;
         }
         if matches!(validation, ValidationPlan::Files(_)) {
@@ -141,6 +157,14 @@ impl TrainPlan {
             },
             scale: scale_of(args.scale),
             max_weight: args.max_weight,
+            vs_gamma: vs_gamma_of(args.vs_gamma)?,
+            ldam: ldam_of(args.ldam, loss)?,
+            resampling: args.resample.map(|how| match how {
+                ResampleArg::Balanced => Resampling::Balanced,
+                ResampleArg::Over => Resampling::Over,
+                ResampleArg::Under => Resampling::Under,
+            }),
+            head,
             logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
             refit: !args.no_refit
                 && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
@@ -170,7 +194,7 @@ pub(super) fn finite(flag: &str, value: f64) -> Result<f64> {
     }
 }
 
-fn out_of_range(flag: &str, value: impl ToString, why: &str, help: &str) -> Error {
+pub(super) fn out_of_range(flag: &str, value: impl ToString, why: &str, help: &str) -> Error {
     Error::bad_value(flag, value.to_string(), why, help)
 }
 
@@ -227,7 +251,17 @@ pub(super) fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
     })
 }
 
-fn weighting_of(args: &TrainArgs) -> Result<WeightingPlan> {
+fn weighting_of(args: &TrainArgs, head: Head) -> Result<WeightingPlan> {
+    if args.weighting.is_none() && args.weights.is_none() && args.beta.is_none() && args.ratio.is_none() {
+        match head {
+            // The first stage of decoupling is unweighted, and resampled rows are balanced already.
+            Head::TauNorm | Head::Lws => return Ok(WeightingPlan::Scheme(Scheme::None)),
+            Head::Linear if args.resample.is_some() => return Ok(WeightingPlan::Scheme(Scheme::None)),
+            // Equal priors.
+            Head::Ncm | Head::Lda => return Ok(WeightingPlan::Scheme(Scheme::Inverse)),
+            Head::Linear => {}
+        }
+    }
     if let Some(path) = &args.weights {
         return Ok(WeightingPlan::File(path.clone()));
     }
@@ -297,7 +331,12 @@ fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
     Ok(if fraction == 0.0 { ValidationPlan::None } else { ValidationPlan::Fraction(fraction) })
 }
 
-fn check_without_validation(args: &TrainArgs, l2: Option<f64>, weighting: &WeightingPlan) -> Result<()> {
+fn check_without_validation(
+    args: &TrainArgs,
+    l2: Option<f64>,
+    weighting: &WeightingPlan,
+    head: HeadPlan,
+) -> Result<()> {
     let with = "--valid-fraction 0";
     no_effect(args.metric.is_some(), "--metric", with, "nothing is chosen without validation: leave it out")?;
     no_effect(args.no_refit, "--no-refit", with, "all rows are fitted anyway: leave it out")?;
@@ -305,8 +344,12 @@ fn check_without_validation(args: &TrainArgs, l2: Option<f64>, weighting: &Weigh
     let needs = |flag: &str, help: &str| {
         Err(Error::bad_value("--valid-fraction", "0", format!("leaves no rows to choose {flag} on"), help))
     };
-    if l2.is_none() {
+    if l2.is_none() && head.head.is_fitted() {
         return needs("l2", "give --l2, or keep some rows for validation");
+    }
+    if let (true, Some(first)) = (head.is_open(), head.head.settings().last()) {
+        let name = head.head.name();
+        return needs("the head", &format!("give its setting, such as --head {name}:{first}"));
     }
     if *weighting == WeightingPlan::ChooseBeta {
         return needs(

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::args::TrainArgs;
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
+use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_data::TrainData;
 use super::train_save::{saved_model, scores_record, test_scores};
@@ -14,9 +15,10 @@ use crate::Result;
 use crate::data::counts::read_class_weights;
 use crate::labels::ClassCounts;
 use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
+use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
 use crate::linear::route::Route;
-use crate::linear::search::{Grid, Recipe, SearchWatch, Trial, WeightedSample, search};
+use crate::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
 use crate::linear::solver::Fit;
 use crate::linear::solver::metric::Preconditioner;
 use crate::metrics::Evaluation;
@@ -26,7 +28,7 @@ use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
 use crate::simd::Kernels;
-use crate::weighting::{Beta, Scheme, WeightSummary, distinct_betas};
+use crate::weighting::{Beta, Resampling, Scheme, WeightSummary, distinct_betas};
 
 /// Runs the command.
 ///
@@ -67,19 +69,27 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let schemes = schemes(plan, &data, &counts)?;
     let several_schemes = schemes.len() > 1;
     let recipe = recipe(plan, &data);
-    talk.phase("Solver", &solver_text(&recipe.optimizer));
+    let is_fitted = plan.head.head.is_fitted();
+    if is_fitted {
+        talk.phase("Solver", &solver_text(&recipe.optimizer));
+    }
     let searched = data.train_sample();
     if let Some(scheme) = schemes.first() {
         let weighted = WeightedSample::new(searched.view(), scheme, &recipe)?;
-        if matches!(recipe.optimizer, Optimizer::Lbfgs { .. }) {
+        if is_fitted && matches!(recipe.optimizer, Optimizer::Lbfgs { .. }) {
             let problem = weighted.problem(&recipe, 0.0);
-            talk.phase("", &text::route_line(&Route::of(&problem, kernels), searched.labels.len()));
+            talk.phase("", &text::route_line(&Route::of(&problem, kernels), weighted.rows()));
+        }
+        if let Some(resampling) = plan.resampling {
+            talk.phase("Resample", &resample_text(resampling, &weighted, searched.labels.len()));
         }
         if !several_schemes {
             say_weights(talk, &searched.weight_summary(&weighted), searched.labels.len());
         }
     }
-    if plan.logit_adjust != 0.0 && plan.weighting != WeightingPlan::Scheme(Scheme::None) {
+    if plan.logit_adjust != 0.0
+        && (plan.weighting != WeightingPlan::Scheme(Scheme::None) || plan.resampling.is_some())
+    {
         talk.phase("Note", "class weights and --logit-adjust both correct for the imbalance here");
     }
 
@@ -96,7 +106,12 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &recipe)?;
     let mut summary = sample.weight_summary(&weighted);
     if trials.len() > 1 {
-        talk.phase("Chosen", &format!("{}  l2 {}  by {}", best.scheme, short(best.l2), plan.metric.name()));
+        let l2 = short(best.l2.unwrap_or(0.0));
+        talk.phase("Chosen", &format!("{}  l2 {l2}  by {}", best.scheme, plan.metric.name()));
+    }
+    if let Some(setting) = best.head {
+        let how = if plan.head.is_open() { format!("  by {}", plan.metric.name()) } else { String::new() };
+        talk.phase("Head", &format!("{}:{setting}{how}", plan.head.head.name()));
     }
     if several_schemes {
         // A milder beta was among those tried.
@@ -109,22 +124,27 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         say_scores(talk, "Valid", valid, labels, &prior);
     }
 
-    let finished = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels }.run(
-        &mut preconditioner,
-        talk,
-        interrupt,
-    )?;
-    let fit = FitSummary::of(&finished, sample.labels.len(), refit);
-    talk.phase("Fitted", &fitted_text(&fit, &recipe.optimizer));
+    let last = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels };
+    let finished = is_fitted.then(|| last.run(&mut preconditioner, talk, interrupt)).transpose()?;
+    let fit = finished.as_ref().map(|finished| FitSummary::of(finished, weighted.rows(), refit));
+    match &fit {
+        Some(fit) => talk.phase("Fitted", &fitted_text(fit, &recipe.optimizer)),
+        None => talk.phase("Fitted", &closed_form_text(sample.labels.len(), refit)),
+    }
+    let base = finished.as_ref().map(|finished| weighted.classifier(&finished.theta, &recipe));
+    let builder = Builder::new(&weighted, base.as_ref(), kernels);
+    let classifier = best.head.map_or_else(|| builder.base().cloned(), |setting| builder.build(setting))?;
+    let is_tilted = classifier.is_tilted();
 
-    let mut saved = saved_model(plan, &data, &weighted, &recipe, &best, &finished, &trials);
+    let mut saved =
+        saved_model(plan, &data, classifier, &weighted, &recipe, &best, finished.as_ref(), &trials);
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
         say_scores(talk, "Test", &test.trained, labels, "as trained");
         let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
         talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
     }
-    if !summary.does_nothing || plan.logit_adjust != 0.0 {
+    if is_tilted {
         let tilted = "probabilities are tilted towards the rare classes";
         talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
     }
@@ -147,7 +167,9 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let chosen = Chosen {
         scheme: best.scheme.to_string(),
         l2: best.l2,
-        metric: (trials.len() > 1).then(|| plan.metric.name()),
+        head: plan.head.head.name(),
+        head_setting: best.head.map(|setting| setting.to_string()),
+        metric: (trials.len() > 1 || plan.head.is_open()).then(|| plan.metric.name()),
     };
     Ok(TrainReport {
         schema: "cbfit.train/1",
@@ -169,8 +191,11 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
 /// The settings to fit in the end, and where to start.
 pub(super) struct Best {
     pub scheme: Scheme,
-    pub l2: f64,
+    /// `None` for a closed form.
+    pub l2: Option<f64>,
     pub fit: Option<Fit>,
+    /// The setting of the head, where it has one.
+    pub head: Option<Setting>,
     pub evaluation: Option<Evaluation>,
 }
 
@@ -186,21 +211,63 @@ fn choose(
     let Some(part) = data.valid_part() else {
         // The plan has seen to it that scheme and l2 are given where nothing validates.
         let scheme = schemes.into_iter().next().unwrap_or(Scheme::None);
-        return Ok(Best { scheme, l2: plan.l2.unwrap_or(0.0), fit: None, evaluation: None });
+        let l2 = plan.head.head.is_fitted().then(|| plan.l2.unwrap_or(0.0));
+        return Ok(Best { scheme, l2, fit: None, head: plan.head.setting, evaluation: None });
     };
     let validation = part.validation(plan.metric);
     let sample = data.train_sample();
+    if !plan.head.head.is_fitted() {
+        return choose_closed_form(plan, sample.view(), schemes, recipe, &validation, kernels);
+    }
     let grid = Grid { schemes, l2: plan.l2 };
     let loose = Recipe { optimizer: recipe.optimizer.loosened(), ..*recipe };
     watch.talk.line(&text::trial_header());
     let best = search(sample.view(), &loose, &grid, &validation, kernels, preconditioner, watch)?;
     watch.talk.clear_progress();
     let Some(Trial { scheme, l2, fit, .. }) = best else {
-        return Ok(Best { scheme: Scheme::None, l2: 0.0, fit: None, evaluation: None });
+        let head = head_settings(plan).and_then(|settings| settings.first().copied());
+        return Ok(Best { scheme: Scheme::None, l2: None, fit: None, head, evaluation: None });
     };
     let weighted = WeightedSample::new(sample.view(), &scheme, recipe)?;
-    let evaluation = validation.evaluate(&fit.theta, &weighted, recipe, kernels, true)?;
-    Ok(Best { scheme, l2, fit: Some(fit), evaluation: Some(evaluation) })
+    let base = weighted.classifier(&fit.theta, recipe);
+    let (head, evaluation) = match head_settings(plan) {
+        Some(settings) => {
+            let chosen = Builder::new(&weighted, Some(&base), kernels).choose(&settings, &validation)?;
+            (Some(chosen.setting), chosen.evaluation)
+        }
+        None => (None, validation.evaluate(&base, kernels, true)?),
+    };
+    Ok(Best { scheme, l2: Some(l2), fit: Some(fit), head, evaluation: Some(evaluation) })
+}
+
+/// The settings to choose the head from; `None` where it has none.
+fn head_settings(plan: &TrainPlan) -> Option<Vec<Setting>> {
+    let HeadPlan { head, setting } = plan.head;
+    let settings = setting.map_or_else(|| head.settings(), |setting| vec![setting]);
+    (!settings.is_empty()).then_some(settings)
+}
+
+/// The best setting of a head without a loss, over all schemes.
+fn choose_closed_form(
+    plan: &TrainPlan,
+    sample: Sample<'_>,
+    schemes: Vec<Scheme>,
+    recipe: &Recipe,
+    validation: &Validation<'_>,
+    kernels: &'static Kernels,
+) -> Result<Best> {
+    let settings = head_settings(plan).unwrap_or_default();
+    let mut best = Best { scheme: Scheme::None, l2: None, fit: None, head: None, evaluation: None };
+    let signed = |evaluation: &Evaluation| validation.standing(evaluation, 0.0).metric;
+    for scheme in schemes {
+        let weighted = WeightedSample::new(sample, &scheme, recipe)?;
+        let chosen = Builder::new(&weighted, None, kernels).choose(&settings, validation)?;
+        if best.evaluation.as_ref().is_none_or(|so_far| signed(&chosen.evaluation) > signed(so_far)) {
+            (best.scheme, best.head, best.evaluation) =
+                (scheme, Some(chosen.setting), Some(chosen.evaluation));
+        }
+    }
+    Ok(best)
 }
 
 /// The fit of the chosen setting on all its rows.
@@ -228,7 +295,8 @@ impl FinalFit<'_> {
             // Minibatches have kept their best epoch: fitting on would undo the early stop.
             return Ok(found.clone());
         }
-        let mut objective = Objective::new(self.weighted.problem(self.recipe, self.best.l2), self.kernels);
+        let l2 = self.best.l2.unwrap_or(0.0);
+        let mut objective = Objective::new(self.weighted.problem(self.recipe, l2), self.kernels);
         let start = match &self.best.fit {
             Some(found) if !is_minibatch => found.theta.clone(),
             _ => objective.problem().start(),
@@ -245,6 +313,16 @@ impl FinalFit<'_> {
         talk.clear_progress();
         fitted
     }
+}
+
+fn resample_text(resampling: Resampling, weighted: &WeightedSample<'_>, rows: usize) -> String {
+    let (drawn, rows) = (thousands(weighted.rows() as u64), thousands(rows as u64));
+    format!("{}   {drawn} of {rows} rows drawn, each weighs as often as it was", resampling.name())
+}
+
+fn closed_form_text(rows: usize, refitted: bool) -> String {
+    let which = if refitted { "training and validation rows together: " } else { "" };
+    format!("{which}{} rows, in closed form", thousands(rows as u64))
 }
 
 fn fitted_text(fit: &FitSummary, optimizer: &Optimizer) -> String {
@@ -286,6 +364,9 @@ fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
     Recipe {
         loss: plan.loss,
         logit_adjust: plan.logit_adjust,
+        vs_gamma: plan.vs_gamma,
+        ldam: plan.ldam,
+        resampling: plan.resampling.map(|resampling| (resampling, plan.seed)),
         decay: plan.decay,
         max_weight: plan.max_weight,
         optimizer,

@@ -6,7 +6,9 @@ use super::plan::TrainPlan;
 use super::train::Best;
 use super::train_data::TrainData;
 use crate::Result;
-use crate::linear::search::{Recipe, WeightedSample, model_of};
+use crate::linear::classifier::Classifier;
+use crate::linear::heads::Head;
+use crate::linear::search::{Recipe, WeightedSample};
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate};
 use crate::model_file::{FORMAT_VERSION, ModelMetadata, SavedModel, WeightingRecord};
@@ -15,51 +17,61 @@ use crate::simd::Kernels;
 use crate::weighting::Scheme;
 use crate::weighting::prior::Prior;
 
-/// The model of `fit` with everything its file records. Nothing of it depends on time, threads or paths, so that the
+/// `classifier`, made of `fit` where it is no closed form, with everything its file records. Nothing of it depends on time, threads or paths, so that the
 /// same data and flags give the same bytes.
 pub fn saved_model(
     plan: &TrainPlan,
     data: &TrainData,
+    classifier: Classifier,
     weighted: &WeightedSample<'_>,
     recipe: &Recipe,
     best: &Best,
-    fit: &Fit,
+    fit: Option<&Fit>,
     trials: &[TrialSummary],
 ) -> SavedModel {
-    let beta = match &best.scheme {
+    // Scales are fitted under balanced classes, whatever the fit below them.
+    let scheme = if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme };
+    let beta = match scheme {
         Scheme::Effective(beta) => Some(beta.to_string()),
         _ => None,
     };
+    let loss = classifier.model.loss;
     SavedModel {
-        model: model_of(&fit.theta, data.main.features.cols(), recipe.loss),
+        model: classifier.model,
         scaler: data.scaler.clone(),
         metadata: ModelMetadata {
             format_version: FORMAT_VERSION,
             cbfit_version: env!("CARGO_PKG_VERSION").into(),
-            loss: recipe.loss,
+            loss,
             label_map: data.main.label_map.clone(),
-            counts: weighted.counts.clone(),
-            class_weights: weighted.class_weights.alpha.clone(),
+            counts: classifier.counts,
+            class_weights: classifier.alpha,
             weighting: WeightingRecord {
-                scheme: best.scheme.name().into(),
+                scheme: scheme.name().into(),
                 beta,
                 normalisation: weighted.class_weights.normalisation.name().into(),
             },
-            logit_adjust: recipe.logit_adjust,
+            logit_adjust: classifier.logit_adjust,
+            logit_link: classifier.link,
             encoder: data.main.encoder.clone(),
             scale: data.scaler.scale,
             config: json!({
+                "head": plan.head.head,
+                "head_setting": best.head.map(|setting| setting.to_string()),
                 "l2": best.l2,
-                "decay": recipe.decay,
+                "decay": fit.map(|_| recipe.decay),
                 "max_weight": recipe.max_weight,
-                "optimizer": recipe.optimizer,
+                "vs_gamma": recipe.vs_gamma,
+                "ldam": recipe.ldam,
+                "resample": plan.resampling,
+                "optimizer": fit.map(|_| recipe.optimizer),
                 "metric": plan.metric.name(),
                 "refit": plan.refit,
                 "seed": plan.seed,
             }),
             data_fingerprint: data.main.source.fingerprint.clone(),
             metrics: Value::Null,
-            certificate: json!(fit.certificate),
+            certificate: json!(fit.map(|fit| fit.certificate)),
             history: json!(trials),
         },
     }

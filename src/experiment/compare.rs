@@ -45,8 +45,8 @@ pub struct Question<'a> {
 pub struct Setting {
     /// Place of the treatment.
     pub treatment: usize,
-    /// Place of the l2 in the grid.
-    pub l2: usize,
+    /// Place of its level.
+    pub level: usize,
     /// How a class is decided for.
     pub decision: Decision,
 }
@@ -121,14 +121,14 @@ fn settings_of(candidate: &Candidate, question: &Question<'_>, table: &FoldTable
         false => vec![Decision::Trained],
     };
     let treatment = candidate.treatment;
-    let each = |l2| decisions.iter().map(move |&decision| Setting { treatment, l2, decision });
-    (0..table.l2[treatment].len()).flat_map(each).collect()
+    let each = |level| decisions.iter().map(move |&decision| Setting { treatment, level, decision });
+    (0..table.levels[treatment].len()).flat_map(each).collect()
 }
 
 /// Chooses among settings and reads what they decide.
 pub(super) struct Judge<'j> {
     pub(super) question: &'j Question<'j>,
-    /// `[treatment][l2][repeat]`.
+    /// `[treatment][level][repeat]`.
     pub(super) readings: &'j [Vec<Vec<Readings>>],
 }
 
@@ -177,7 +177,7 @@ impl Judge<'_> {
     }
 
     fn readings(&self, setting: Setting, repeat: usize) -> &Readings {
-        &self.readings[setting.treatment][setting.l2][repeat]
+        &self.readings[setting.treatment][setting.level][repeat]
     }
 
     /// How a setting stands over `rows` of a repeat.
@@ -214,10 +214,10 @@ impl Judge<'_> {
 /// The fit by [`Standing::choose`]; of its taus, which share their balanced log-loss, the one with the highest metric.
 fn pick(settings: &[Setting], standings: &[Standing]) -> Setting {
     let Some(chosen) = Standing::choose(standings) else {
-        return Setting { treatment: 0, l2: 0, decision: Decision::Trained };
+        return Setting { treatment: 0, level: 0, decision: Decision::Trained };
     };
     let is_adjusted = |setting: &Setting| setting.decision != Decision::Trained;
-    let fit = |setting: &Setting| (setting.treatment, setting.l2, is_adjusted(setting));
+    let fit = |setting: &Setting| (setting.treatment, setting.level, is_adjusted(setting));
     let same_fit = (0..settings.len()).filter(|&at| fit(&settings[at]) == fit(&settings[chosen]));
     let highest =
         same_fit.reduce(|top, at| if standings[at].metric > standings[top].metric { at } else { top });

@@ -11,17 +11,19 @@ use super::folds::Folds;
 use super::pilot::Pilot;
 use super::readings::{Reader, Readings};
 use super::treatment::Treatment;
-use crate::Result;
+use crate::linear::classifier::Classifier;
 use crate::linear::fit::{Optimizer, Progress, fit};
+use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
-use crate::linear::search::{Recipe, Sample, WeightedSample, model_of};
 use crate::linear::solver::metric::Preconditioner;
+use crate::linear::weighted::{Recipe, Sample, WeightedSample};
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::simd::Kernels;
+use crate::{Error, Result};
 
 /// Features of all rows, scaled and filled by what the given rows know.
 pub type Features<'a> = dyn Fn(&[usize]) -> Cow<'a, Matrix> + 'a;
@@ -56,14 +58,25 @@ pub struct FitSettings {
     pub max_weight: Option<f64>,
     /// The metric that finds the grid of l2.
     pub metric: Metric,
+    /// Key of resampling.
+    pub seed: u64,
+}
+
+/// What a treatment leaves open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// Strength of the penalty; `None` for closed forms.
+    pub l2: Option<f64>,
+    /// What the head leaves open.
+    pub head: Option<Setting>,
 }
 
 /// Held-out readings of every treatment at the values of l2 around its best.
 #[derive(Debug)]
 pub struct FoldTable {
-    /// Values of l2 of each treatment, strong to weak.
-    pub l2: Vec<Vec<f64>>,
-    /// `[treatment][l2][repeat]`.
+    /// Levels of each treatment, strong l2 first.
+    pub levels: Vec<Vec<Level>>,
+    /// `[treatment][level][repeat]`.
     pub readings: Vec<Vec<Vec<Readings>>>,
     /// Fits made.
     pub fits: usize,
@@ -92,8 +105,9 @@ pub fn fit_folds(
     watch: &mut dyn FoldWatch,
 ) -> Result<Option<FoldTable>> {
     let mut walker = Walker::new(settings, kernels, watch);
-    let mut l2: Vec<Vec<f64>> = Vec::new();
+    let mut l2: Vec<Vec<Option<f64>>> = Vec::new();
     let mut readings: Vec<Vec<Vec<Readings>>> = Vec::new();
+    let settings_of: Vec<Vec<Option<Setting>>> = treatments.iter().map(head_settings).collect();
     for (repeat, folds_of_repeat) in folds.iter().enumerate() {
         for fold in 0..folds_of_repeat.folds() {
             let (train, held) = folds_of_repeat.split(fold);
@@ -111,26 +125,25 @@ pub fn fit_folds(
             if l2.is_empty() {
                 let Some(grids) = walker.find_grids(&part, treatments)? else { return Ok(None) };
                 l2 = grids;
-                let columns = |(treatment, grid): (&Treatment, &Vec<f64>)| {
+                for ((treatment, grid), heads) in treatments.iter().zip(&l2).zip(&settings_of) {
                     let column = Readings::new(data.labels.len(), settings.taus_of(treatment).len());
-                    vec![vec![column; folds.len()]; grid.len()]
-                };
-                readings = treatments.iter().zip(&l2).map(columns).collect();
+                    readings.push(vec![vec![column; folds.len()]; grid.len() * heads.len()]);
+                }
             }
             for (place, treatment) in treatments.iter().enumerate() {
-                let taus = settings.taus_of(treatment);
+                let heads = &settings_of[place];
                 // There and back: each fit starts where its neighbour ended, across treatments, too.
                 let mut order: Vec<usize> = (0..l2[place].len()).collect();
                 if place % 2 == 1 {
                     order.reverse();
                 }
                 let mut done = 0;
-                let flow = walker.walk(&part, treatment, taus, &mut |_, fitted| {
-                    if let Some((reader, logits)) = fitted {
-                        let readings = &mut readings[place][order[done]][repeat];
-                        reader.read(logits, part.held_labels, &held, readings);
-                        done += 1;
+                let flow = walker.walk(&part, treatment, heads, &mut |_, fitted| {
+                    for (variant, (reader, logits)) in fitted.iter().enumerate() {
+                        let level = order[done] * heads.len() + variant;
+                        reader.read(logits, part.held_labels, &held, &mut readings[place][level][repeat]);
                     }
+                    done += usize::from(!fitted.is_empty());
                     order.get(done).map(|&at| l2[place][at])
                 })?;
                 if flow.is_break() {
@@ -139,10 +152,19 @@ pub fn fit_folds(
             }
         }
     }
-    Ok(Some(FoldTable { l2, readings, fits: walker.fits }))
+    let levels = l2.iter().zip(&settings_of).map(|(grid, heads)| {
+        grid.iter().flat_map(|&l2| heads.iter().map(move |&head| Level { l2, head })).collect()
+    });
+    Ok(Some(FoldTable { levels: levels.collect(), readings, fits: walker.fits }))
 }
 
-/// Fits `treatment` at `l2` to all rows of `data` and reads it on the rows `held`, whose labels are `held_labels`. `None`
+/// What the head of a treatment may be set to; one `None` where it leaves nothing open.
+fn head_settings(treatment: &Treatment) -> Vec<Option<Setting>> {
+    let settings = treatment.head.settings();
+    if settings.is_empty() { vec![None] } else { settings.into_iter().map(Some).collect() }
+}
+
+/// Fits `treatment` at `level` to all rows of `data` and reads it on the rows `held`, whose labels are `held_labels`. `None`
 /// where the watch stopped it.
 ///
 /// # Errors
@@ -152,7 +174,7 @@ pub fn fit_and_read(
     held: Rows<'_>,
     held_labels: &[u32],
     treatment: &Treatment,
-    l2: f64,
+    level: Level,
     settings: &FitSettings,
     kernels: &'static Kernels,
     watch: &mut dyn FoldWatch,
@@ -165,9 +187,9 @@ pub fn fit_and_read(
     let mut readings = Readings::new(held.len(), taus.len());
     let places: Vec<usize> = (0..held.len()).collect();
     let mut walker = Walker::new(settings, kernels, watch);
-    let flow = walker.walk(&part, treatment, taus, &mut |_, fitted| match fitted {
-        None => Some(l2),
-        Some((reader, logits)) => {
+    let flow = walker.walk(&part, treatment, &[level.head], &mut |_, fitted| match fitted {
+        [] => Some(level.l2),
+        [(reader, logits), ..] => {
             reader.read(logits, held_labels, &places, &mut readings);
             None
         }
@@ -220,9 +242,9 @@ pub(super) struct Part<'p> {
     pub(super) held_labels: &'p [u32],
 }
 
-/// Says which l2 is fitted next, `None` to end: asked with the total variance of the features and the logits that the last
-/// fit gives the held-out rows.
-type Next<'n> = dyn FnMut(f64, Option<(&Reader<'_>, &[f32])>) -> Option<f64> + 'n;
+/// Says which l2 is fitted next, `None` to end: asked with the total variance of the features and, for each setting of the
+/// head, the logits that the last fit gives the held-out rows; with none of them before the first fit.
+type Next<'n> = dyn FnMut(f64, &[(Reader<'_>, Vec<f32>)]) -> Option<Option<f64>> + 'n;
 
 struct Walker<'f> {
     settings: &'f FitSettings,
@@ -246,50 +268,71 @@ impl<'f> Walker<'f> {
     }
 
     /// The given values for all treatments, or for each the three around its best on this fold.
-    fn find_grids(&mut self, part: &Part<'_>, treatments: &[Treatment]) -> Result<Option<Vec<Vec<f64>>>> {
-        if !self.settings.l2.is_empty() {
-            return Ok(Some(vec![self.settings.l2.clone(); treatments.len()]));
-        }
+    fn find_grids(
+        &mut self,
+        part: &Part<'_>,
+        treatments: &[Treatment],
+    ) -> Result<Option<Vec<Vec<Option<f64>>>>> {
+        let given: Vec<Option<f64>> = self.settings.l2.iter().copied().map(Some).collect();
         let mut grids = Vec::new();
         let mut near = self.settings.near;
         for treatment in treatments {
+            if !treatment.head.is_fitted() {
+                grids.push(vec![None]);
+                continue;
+            }
+            if !given.is_empty() {
+                grids.push(given.clone());
+                continue;
+            }
             let mut pilot = Pilot::new(part, self.settings.metric, near);
-            if self
-                .walk(part, treatment, &[], &mut |variance, fitted| pilot.next(variance, fitted))?
-                .is_break()
-            {
+            let heads = &head_settings(treatment)[..1];
+            let flow = self.walk(part, treatment, heads, &mut |variance, fitted| {
+                pilot.next(variance, fitted.first().map(|(reader, logits)| (reader, &logits[..]))).map(Some)
+            })?;
+            if flow.is_break() {
                 return Ok(None);
             }
             let (best, around) = pilot.found();
-            grids.push(around);
+            grids.push(around.into_iter().map(Some).collect());
             near = Some(best);
         }
         Ok(Some(grids))
     }
 
-    /// Fits `treatment` at one l2 after the other. `Break` only where the watch asked for it.
+    /// Fits `treatment` at one l2 after the other, and reads each fit with every one of `heads`. `Break` only where the
+    /// watch asked for it.
     fn walk(
         &mut self,
         part: &Part<'_>,
         treatment: &Treatment,
-        taus: &[f64],
+        heads: &[Option<Setting>],
         next: &mut Next<'_>,
     ) -> Result<ControlFlow<()>> {
         let recipe = Recipe {
             loss: treatment.loss,
             logit_adjust: treatment.logit_adjust,
+            vs_gamma: treatment.vs_gamma,
+            ldam: treatment.ldam,
+            resampling: treatment.resampling.map(|resampling| (resampling, self.settings.seed)),
             decay: self.settings.decay,
             max_weight: self.settings.max_weight,
             optimizer: self.settings.optimizer,
         };
         let weighted = WeightedSample::new(part.train.sample(), &treatment.scheme, &recipe)?;
-        let reader = Reader::new(&weighted, &recipe, taus)?;
+        let taus = self.settings.taus_of(treatment);
+        if !treatment.head.is_fitted() {
+            self.fits += 1;
+            let read = self.read(part, &weighted, None, heads, taus)?;
+            next(0.0, &read);
+            return Ok(ControlFlow::Continue(()));
+        }
         let mut objective = Objective::new(weighted.problem(&recipe, 0.0), self.kernels);
         let variance = objective.moments().total_variance();
         // Epochs of minibatches only count from a cold start.
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
-        let mut wanted = next(variance, None);
-        while let Some(l2) = wanted {
+        let mut wanted = next(variance, &[]);
+        while let Some(Some(l2)) = wanted {
             self.watch.begin(treatment, l2);
             objective.set_l2(l2);
             let start = match self.last.take() {
@@ -314,11 +357,34 @@ impl<'f> Walker<'f> {
                 return Ok(ControlFlow::Break(()));
             }
             self.fits += 1;
-            let model = model_of(&fitted.theta, part.held.features(), recipe.loss);
-            let logits = model.logits_of(part.held, self.kernels);
-            wanted = next(variance, Some((&reader, &logits)));
+            let base = weighted.classifier(&fitted.theta, &recipe);
+            let read = self.read(part, &weighted, Some(&base), heads, taus)?;
+            wanted = next(variance, &read);
             self.last = Some((recipe.loss, fitted.theta));
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Readers and logits of the held-out rows for each setting of the head.
+    fn read<'t>(
+        &self,
+        part: &Part<'_>,
+        weighted: &WeightedSample<'_>,
+        base: Option<&Classifier>,
+        heads: &[Option<Setting>],
+        taus: &'t [f64],
+    ) -> Result<Vec<(Reader<'t>, Vec<f32>)>> {
+        let builder = Builder::new(weighted, base, self.kernels);
+        let classifier = |head: &Option<Setting>| match (head, base) {
+            (Some(setting), _) => builder.build(*setting).map(Cow::Owned),
+            (None, Some(base)) => Ok(Cow::Borrowed(base)),
+            (None, None) => Err(Error::bad_value("--head", "", "leaves nothing to fit", "name another head")),
+        };
+        let read = |head: &Option<Setting>| {
+            let classifier = classifier(head)?;
+            let logits = classifier.model.logits_of(part.held, self.kernels);
+            Ok((Reader::new(&classifier, taus)?, logits))
+        };
+        heads.iter().map(read).collect()
     }
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::outcomes::Outcomes;
 use crate::Result;
-use crate::linear::search::{Recipe, WeightedSample};
+use crate::linear::classifier::Classifier;
 use crate::metrics::{Metric, Standing, Tallied};
 use crate::weighting::{Prior, PriorCorrection, training_shares};
 
@@ -61,19 +61,16 @@ pub struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// For the fits of `weighted`; `taus` are the strengths of adjustment to decide by.
+    /// For the logits of `classifier`; `taus` are the strengths of adjustment to decide by.
     ///
     /// # Errors
-    /// Those of [`PriorCorrection::new`].
-    pub fn new(weighted: &WeightedSample<'_>, recipe: &Recipe, taus: &'t [f64]) -> Result<Self> {
-        let shares = training_shares(&weighted.counts);
-        let alpha = &weighted.class_weights.alpha;
-        let under =
-            |prior: &Prior| PriorCorrection::new(recipe.loss, alpha, &shares, recipe.logit_adjust, prior);
+    /// Those of [`Classifier::correction`].
+    pub fn new(classifier: &Classifier, taus: &'t [f64]) -> Result<Self> {
+        let shares = training_shares(&classifier.counts);
         Ok(Reader {
-            trained: under(&Prior::AsTrained)?,
-            natural: under(&Prior::Natural)?,
-            uniform: under(&Prior::Uniform)?,
+            trained: classifier.correction(&Prior::AsTrained)?,
+            natural: classifier.correction(&Prior::Natural)?,
+            uniform: classifier.correction(&Prior::Uniform)?,
             log_shares: shares.iter().map(|share| share.ln()).collect(),
             taus,
         })

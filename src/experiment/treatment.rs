@@ -4,10 +4,11 @@ use std::fmt;
 
 use crate::Result;
 use crate::labels::ClassCounts;
+use crate::linear::heads::{Head, Setting};
 use crate::loss::Loss;
-use crate::weighting::{Scheme, distinct_betas};
+use crate::weighting::{Resampling, Scheme, distinct_betas};
 
-/// What a fit minimises, apart from l2.
+/// What is fitted, apart from l2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Treatment {
     /// Pointwise loss.
@@ -16,6 +17,14 @@ pub struct Treatment {
     pub scheme: Scheme,
     /// tau of the logit adjustment inside the loss; 0 for none.
     pub logit_adjust: f64,
+    /// gamma of vector scaling inside the loss; 0 for none.
+    pub vs_gamma: f64,
+    /// Largest margin inside the loss (LDAM), in logits; 0 for none.
+    pub ldam: f64,
+    /// How the rows are resampled.
+    pub resampling: Option<Resampling>,
+    /// How the linear functions come about.
+    pub head: Head,
 }
 
 /// A treatment and how its fits are read: what a comparison has one line for.
@@ -28,23 +37,49 @@ pub struct Candidate {
 }
 
 impl Treatment {
-    /// Neither weights nor an adjusted loss.
-    pub fn is_plain(&self) -> bool {
-        self.scheme == Scheme::None && self.logit_adjust == 0.0
+    /// The minimum of `loss` without weights.
+    pub fn plain(loss: Loss) -> Self {
+        let (scheme, resampling, head) = (Scheme::None, None, Head::Linear);
+        Treatment { loss, scheme, logit_adjust: 0.0, vs_gamma: 0.0, ldam: 0.0, resampling, head }
     }
 
-    /// The flags of `train` that fit it, l2 apart.
-    pub fn flags(&self) -> String {
+    /// The minimum of `loss` with class weights.
+    pub fn weighted(loss: Loss, scheme: Scheme) -> Self {
+        Treatment { scheme, ..Treatment::plain(loss) }
+    }
+
+    /// Whether it is [`Treatment::plain`].
+    pub fn is_plain(&self) -> bool {
+        *self == Treatment::plain(self.loss)
+    }
+
+    /// Whether only its class weights set it apart from [`Treatment::plain`].
+    pub fn is_weighting(&self) -> bool {
+        *self == Treatment::weighted(self.loss, self.scheme.clone())
+    }
+
+    /// The flags of `train` that fit it, l2 apart; `setting` is what its head leaves open.
+    pub fn flags(&self, setting: Option<Setting>) -> String {
         let mut flags = format!("--loss {}", self.loss.name());
         if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss {
             flags += &format!(" --gamma {gamma}");
+        }
+        if self.head != Head::Linear {
+            let setting = setting.map_or(String::new(), |setting| format!(":{setting}"));
+            flags = if self.head.is_fitted() { flags + " " } else { String::new() };
+            flags += &format!("--head {}{setting}", self.head.name());
         }
         flags += &match &self.scheme {
             Scheme::Effective(beta) => format!(" --beta {beta}"),
             scheme => format!(" --weighting {}", scheme.name()),
         };
-        if self.logit_adjust != 0.0 {
-            flags += &format!(" --logit-adjust {}", self.logit_adjust);
+        let numbers =
+            [("--logit-adjust", self.logit_adjust), ("--vs-gamma", self.vs_gamma), ("--ldam", self.ldam)];
+        for (flag, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
+            flags += &format!(" {flag} {value}");
+        }
+        if let Some(resampling) = self.resampling {
+            flags += &format!(" --resample {}", resampling.name());
         }
         flags
     }
@@ -52,11 +87,21 @@ impl Treatment {
 
 impl fmt::Display for Treatment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.logit_adjust, &self.scheme) {
-            (0.0, scheme) => scheme.fmt(f),
-            (tau, Scheme::None) => write!(f, "adjusted loss {tau}"),
-            (tau, scheme) => write!(f, "{scheme}, adjusted loss {tau}"),
+        let mut parts = Vec::new();
+        if self.head != Head::Linear {
+            parts.push(self.head.name().to_owned());
         }
+        if let Some(resampling) = self.resampling {
+            parts.push(format!("{} sampling", resampling.name()));
+        }
+        if self.scheme != Scheme::None {
+            parts.push(self.scheme.to_string());
+        }
+        let numbers =
+            [("adjusted loss", self.logit_adjust), ("vector scaling", self.vs_gamma), ("ldam", self.ldam)];
+        parts
+            .extend(numbers.iter().filter(|(_, v)| *v != 0.0).map(|(name, value)| format!("{name} {value}")));
+        f.write_str(&if parts.is_empty() { "none".into() } else { parts.join(", ") })
     }
 }
 
@@ -69,14 +114,14 @@ const SATURATED: f64 = 0.95;
 /// # Errors
 /// [`crate::Error::BadBeta`] never in practice: the betas are constants.
 pub fn standard_treatments(loss: Loss, counts: &ClassCounts) -> Result<Vec<Treatment>> {
-    let plain = |scheme| Treatment { loss, scheme, logit_adjust: 0.0 };
+    let plain = |scheme| Treatment::weighted(loss, scheme);
     let (n_min, n_max) = counts.extremes().unwrap_or((1.0, 1.0));
     let mut treatments = vec![plain(Scheme::None), plain(Scheme::Sqrt)];
     let betas = distinct_betas(n_max, n_min)?;
     let betas = betas.into_iter().filter(|beta| beta.weight_ratio(n_max, n_min) < SATURATED * n_max / n_min);
     treatments.extend(betas.map(|beta| plain(Scheme::Effective(beta))));
     treatments.push(plain(Scheme::Inverse));
-    treatments.push(Treatment { loss, scheme: Scheme::None, logit_adjust: 1.0 });
+    treatments.push(Treatment { logit_adjust: 1.0, ..Treatment::plain(loss) });
     Ok(treatments)
 }
 

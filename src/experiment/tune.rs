@@ -153,9 +153,10 @@ impl Search<'_> {
         let question = self.question();
         let judge = Judge { question: &question, readings: &done.readings };
         let held = &self.folds[0];
-        for (at, &l2) in table.l2[0].iter().enumerate() {
+        for (at, level) in table.levels[0].iter().enumerate() {
+            let l2 = level.l2.unwrap_or(f64::NAN);
             for &(decision, tau) in &decisions {
-                let setting = Setting { treatment: place, l2: at, decision };
+                let setting = Setting { treatment: place, level: at, decision };
                 let rows = (0..self.data.labels.len()).filter(|&row| held.fold_of(row).is_some());
                 let standing = judge.standing(setting, 0, rows);
                 done.scored.push(Scored { setting, l2, tau, standing });
@@ -170,7 +171,7 @@ impl Search<'_> {
         let standings: Vec<Standing> = done.scored.iter().map(|scored| scored.standing).collect();
         let Some(best) = Standing::choose(&standings) else { return Ok(Vec::new()) };
         let best = &done.treatments[done.scored[best].setting.treatment];
-        let (Some((n_min, n_max)), 0.0) = (self.counts.extremes(), best.logit_adjust) else {
+        let Some((n_min, n_max)) = self.counts.extremes().filter(|_| best.is_weighting()) else {
             return Ok(Vec::new());
         };
         let ratio_of = |scheme: &Scheme| match scheme {
@@ -183,7 +184,7 @@ impl Search<'_> {
         let mut ratios: Vec<f64> = done
             .treatments
             .iter()
-            .filter(|other| other.loss == best.loss && other.logit_adjust == 0.0)
+            .filter(|other| other.loss == best.loss && other.is_weighting())
             .filter_map(|other| ratio_of(&other.scheme))
             .collect();
         ratios.sort_by(f64::total_cmp);

@@ -62,17 +62,20 @@ fn dual_value(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: 
 
     if on_bias > 0.0 {
         // Every parameter is penalised: the dual has no constraint and the gap is the gradient's.
-        let norm = objective.kernels().dot(gradient, gradient);
-        return Some(value.objective() - norm / (2.0 * on_weights));
+        let features = problem.rows.features();
+        let norm = |values: &[f32]| objective.kernels().dot(values, values);
+        let by_class = (0..classes).map(|class| {
+            let own =
+                norm(&weight_gradient[class * features..][..features]) + norm(&bias_gradient[class..=class]);
+            own / problem.l2_factor(class)
+        });
+        return Some(value.objective() - by_class.sum::<f64>() / (2.0 * on_weights));
     }
 
     let moments = objective.moments();
     let mixture = Mixture::new(problem.loss, &moments.class_share, bias_gradient);
     // <W, G> with G the gradient of the mean loss alone, and the linear term of the biases and offsets.
     let mut linear = 0.0;
-    for (&w, &g) in weight.iter().zip(weight_gradient) {
-        linear += f64::from(w) * (f64::from(g) - on_weights * f64::from(w));
-    }
     for (class, (&b, &g)) in bias.iter().zip(bias_gradient).enumerate() {
         let offset = problem.offsets.map_or(0.0, |offsets| f64::from(offsets[class]));
         linear += (f64::from(b) + offset) * f64::from(g);
@@ -82,13 +85,21 @@ fn dual_value(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: 
     let mut dual_norm = 0.0;
     for class in 0..classes {
         let at = class * features;
+        let factor = problem.l2_factor(class);
         for j in 0..features {
-            let loss_gradient = f64::from(weight_gradient[at + j]) - on_weights * f64::from(weight[at + j]);
+            let w = f64::from(weight[at + j]);
+            let loss_gradient = f64::from(weight_gradient[at + j]) - on_weights * factor * w;
+            linear += w * loss_gradient;
             let shift = mixture.point[class] * moments.mean[j] - f64::from(moments.class_sums[at + j]);
-            dual_norm += (keep * loss_gradient + mixture.share * shift).powi(2);
+            dual_norm += (keep * loss_gradient + mixture.share * shift).powi(2) / factor;
         }
     }
-    Some(keep * (value.loss - linear) - dual_norm / (2.0 * on_weights))
+    // Margins add `<alpha', -m_y onehot(y)>`. Its part of q cancels against the same part in the conjugate of the loss.
+    let margin = |class: usize| problem.margins.map_or(0.0, |margins| f64::from(margins[class]));
+    let margins: f64 = (0..classes)
+        .map(|class| moments.class_share[class] * margin(class) * (1.0 - mixture.point[class]))
+        .sum();
+    Some(keep * (value.loss - linear) + mixture.share * margins - dual_norm / (2.0 * on_weights))
 }
 
 /// `share` and `point` of the mixture `(1 - share) q_i + share point` that balances the bias gradient.

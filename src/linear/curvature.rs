@@ -154,8 +154,9 @@ impl Pass<'_> {
                 let (mut gradient, mut hessian) = (vec![0.0; classes], vec![0.0; classes]);
                 let mut by_row = Vec::with_capacity(positions.len());
                 for ((z, &position), &weight) in z.chunks_exact(classes).zip(positions).zip(weights) {
-                    let z: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
+                    let mut z: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
                     let label = problem.labels[position] as usize;
+                    z[label] -= problem.margins.map_or(0.0, |margins| f64::from(margins[label]));
                     problem.loss.row_f64(&z, label, &mut gradient, &mut hessian);
                     let mut total = 0.0;
                     for (sum, &curvature) in by_class.iter_mut().zip(&hessian) {

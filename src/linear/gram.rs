@@ -21,6 +21,23 @@ pub fn weighted_covariance(
     kernels: &'static Kernels,
 ) -> (Vec<f32>, Vec<f32>) {
     let features = rows.features();
+    let load = |positions: &[usize], x: &mut [f32]| rows.gather_into(kernels, centre, positions, x);
+    let (mut gram, mean) = weighted_products(features, positions, weights, kernels, load);
+    gram.par_chunks_exact_mut(features.max(1))
+        .zip(mean.par_iter())
+        .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
+    (gram, mean)
+}
+
+/// `sum_r weights[r] x_r x_r'` (`features x features`, upper triangle) and `sum_r weights[r] x_r` over rows that `load`
+/// writes for some of the `positions`, `features` values each. Sums in f32.
+pub(super) fn weighted_products(
+    features: usize,
+    positions: &[usize],
+    weights: &[f32],
+    kernels: &'static Kernels,
+    load: impl Fn(&[usize], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
     let area = features * features;
     let partial_rows = positions.len().div_ceil(partials(positions.len(), area)).max(1);
     let sums: Vec<(Vec<f32>, Vec<f32>)> = positions
@@ -32,7 +49,7 @@ pub fn weighted_covariance(
             let mut product = GramProduct::new(kernels, features);
             for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
                 let x = &mut x[..positions.len() * features];
-                rows.gather_into(kernels, centre, positions, x);
+                load(positions, x);
                 kernels.accumulate_gradient(weights, 1, 1, x, features, &mut mean);
                 product.accumulate(x, features, weights, &mut sum);
             }
@@ -47,9 +64,6 @@ pub fn weighted_covariance(
             .for_each(|(gram, sum)| kernels.axpy(1.0, sum, gram));
         kernels.axpy(1.0, &part, &mut mean);
     }
-    gram.par_chunks_exact_mut(features.max(1))
-        .zip(mean.par_iter())
-        .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
     (gram, mean)
 }
 

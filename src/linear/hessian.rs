@@ -386,6 +386,8 @@ mod tests {
             classes: CLASSES,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2,
             decay,
         };
@@ -436,6 +438,8 @@ mod tests {
             classes: 2,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: 0.1,
             decay,
         };

@@ -193,9 +193,27 @@ impl<'a> Influence<'a> {
     }
 
     fn solved(&self, b: &[f64]) -> Solution {
-        let product = |v: &[f32]| hessian_product(&self.objective, &self.theta, v);
+        let product = |v: &[f32]| self.in_range(hessian_product(&self.objective, &self.theta, v));
         let kernels = self.objective.kernels();
-        solve(b, TOLERANCE, MOST_PRODUCTS, product, |v| self.preconditioner.solve(v, kernels))
+        let precondition = |v: &mut [f32]| {
+            self.preconditioner.solve(v, kernels);
+            let sound = self.in_range(v.iter().map(|&v| f64::from(v)).collect());
+            v.iter_mut().zip(sound).for_each(|(v, sound)| *v = sound as f32);
+        };
+        solve(&self.in_range(b.to_vec()), TOLERANCE, MOST_PRODUCTS, product, precondition)
+    }
+
+    /// The softmax does not feel a shift of all undecayed biases, so the Hessian is singular along it: rounding must not
+    /// bring that direction in.
+    fn in_range(&self, mut v: Vec<f64>) -> Vec<f64> {
+        let problem = self.objective.problem();
+        if problem.loss == Loss::Softmax && !problem.decay.on_bias() {
+            let bias_at = v.len() - problem.classes;
+            let bias = &mut v[bias_at..];
+            let mean = bias.iter().sum::<f64>() / bias.len() as f64;
+            bias.iter_mut().for_each(|b| *b -= mean);
+        }
+        v
     }
 }
 

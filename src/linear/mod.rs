@@ -39,6 +39,8 @@
 //!     classes: 2,
 //!     loss: Loss::Softmax,
 //!     offsets: None,
+//!     margins: None,
+//!     l2_factors: None,
 //!     l2: 1e-2,
 //!     decay: Decay::Weights,
 //! };
@@ -51,10 +53,12 @@
 //! ```
 
 pub mod certificate;
+pub mod classifier;
 mod conjugate;
 mod curvature;
 pub mod fit;
 pub mod gram;
+pub mod heads;
 mod hessian;
 pub mod influence;
 pub mod merge;
@@ -70,3 +74,4 @@ pub mod search;
 mod slab;
 pub mod solver;
 mod stages;
+pub mod weighted;

@@ -30,6 +30,11 @@ impl LinearModel {
         self.bias.len()
     }
 
+    /// The D weights of a class.
+    pub fn weights_of(&self, class: usize) -> &[f32] {
+        &self.weight[class * self.features..][..self.features]
+    }
+
     /// Logits of all rows of `features` (N x D): `N x C`, row-major. The caller has checked that D is
     /// [`LinearModel::features`].
     pub fn logits(&self, features: &Matrix, kernels: &'static Kernels) -> Vec<f32> {

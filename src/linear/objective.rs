@@ -194,6 +194,7 @@ impl<'a> Objective<'a> {
         let rows = weight_gradient.par_chunks_mut(features).zip(weight.par_chunks(features));
         rows.enumerate().for_each(|(class, (gradient, weight))| {
             let chunks = gradient.par_chunks_mut(CHUNK).zip(weight.par_chunks(CHUNK));
+            let on_weights = on_weights * self.problem.l2_factor(class);
             chunks.enumerate().for_each(|(chunk, (gradient, weight))| {
                 for ((out, &w), feature) in gradient.iter_mut().zip(weight).zip(chunk * CHUNK..) {
                     *out = (sums.weight(class, feature) / total + on_weights * f64::from(w)) as f32;
@@ -201,11 +202,12 @@ impl<'a> Objective<'a> {
             });
         });
         for ((class, out), &b) in bias_gradient.iter_mut().enumerate().zip(bias) {
+            let on_bias = on_bias * self.problem.l2_factor(class);
             *out = (sums.bias(class) / total + on_bias * f64::from(b)) as f32;
         }
     }
 
-    /// l2 as it acts on weights and on biases.
+    /// l2 as it acts on weights and on biases, before the factors of the classes.
     pub fn decays(&self) -> (f64, f64) {
         let l2 = self.problem.l2;
         let decay = self.problem.decay;
@@ -213,10 +215,24 @@ impl<'a> Objective<'a> {
     }
 
     fn penalty(&self, theta: &[f32]) -> f64 {
-        let (weight, bias) = theta.split_at(theta.len() - self.problem.classes);
-        let (on_weights, on_bias) = self.decays();
-        0.5 * (on_weights * self.kernels.dot(weight, weight) + on_bias * self.kernels.dot(bias, bias))
+        penalty(&self.problem, self.kernels, self.decays(), theta)
     }
+}
+
+/// `l2/2` times the squared norm of the decayed parameters of all classes.
+pub(super) fn penalty(
+    problem: &Problem<'_>,
+    kernels: &Kernels,
+    (on_weights, on_bias): (f64, f64),
+    theta: &[f32],
+) -> f64 {
+    let (weight, bias) = theta.split_at(theta.len() - problem.classes);
+    let rows = weight.chunks(problem.rows.features().max(1)).chain(std::iter::repeat(&[][..]));
+    let squares = rows.zip(bias).enumerate().map(|(class, (row, &b))| {
+        let squared = on_weights * kernels.dot(row, row) + on_bias * f64::from(b) * f64::from(b);
+        problem.l2_factor(class) * squared
+    });
+    0.5 * squares.sum::<f64>()
 }
 
 fn pass<'p>(

@@ -200,6 +200,6 @@ impl Pass<'_> {
         let end = start + z.len() / classes;
         x.logits(self.weights, self.bias, z);
         let (labels, weights) = (&problem.labels[start..end], &problem.weights[start..end]);
-        problem.loss.residuals(self.kernels, z, classes, classes, labels, weights)
+        problem.residuals(self.kernels, z, labels, weights)
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Rows;
 use crate::loss::Loss;
+use crate::simd::Kernels;
 
 /// Which parameters the l2 penalty falls on. The paper leaves the bias undecayed (Cui et al. 2019, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ impl Decay {
 ///
 /// `J(W, b) = sum_i w_i loss(W x_i + b + offsets, y_i) / sum_i w_i + l2/2 ||decayed parameters||^2`
 ///
-/// Dividing by the total weight keeps the meaning of `l2` under every weighting scheme and normalisation.
+/// Inside the loss a margin may be taken from the logit of `y_i`, and the penalty may weigh classes differently. Dividing by the total weight keeps the meaning of `l2` under every weighting scheme and normalisation.
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a> {
     /// N rows of D features.
@@ -50,8 +51,12 @@ pub struct Problem<'a> {
     pub loss: Loss,
     /// Added to the logits inside the loss only (logit adjustment), one value a class.
     pub offsets: Option<&'a [f32]>,
+    /// Taken from the logit of the true class inside the loss only (LDAM), one value of at least 0 a class.
+    pub margins: Option<&'a [f32]>,
     /// Strength of the penalty.
     pub l2: f64,
+    /// Factor of l2 for the parameters of each class, positive; `None`: all 1.
+    pub l2_factors: Option<&'a [f64]>,
     /// What the penalty falls on.
     pub decay: Decay,
 }
@@ -68,6 +73,23 @@ impl Problem<'_> {
         let bias_at = self.classes * self.rows.features();
         theta[bias_at..].fill(self.loss.bias_start(self.classes));
         theta
+    }
+
+    /// l2 relative to its strength, for the parameters of a class.
+    pub fn l2_factor(&self, class: usize) -> f64 {
+        self.l2_factors.map_or(1.0, |factors| factors[class])
+    }
+
+    /// Sum of `weight * loss` of some rows with `labels` and `weights`; their logits `z` (rows x C, offsets included)
+    /// become the residuals `weight * dloss/dz`.
+    pub fn residuals(&self, kernels: &Kernels, z: &mut [f32], labels: &[u32], weights: &[f32]) -> f64 {
+        let classes = self.classes;
+        if let Some(margins) = self.margins {
+            for (z, &label) in z.chunks_exact_mut(classes).zip(labels) {
+                z[label as usize] -= margins[label as usize];
+            }
+        }
+        self.loss.residuals(kernels, z, classes, classes, labels, weights)
     }
 
     /// Sum of the row weights, the divisor of J.

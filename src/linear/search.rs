@@ -1,106 +1,19 @@
 //! Choosing l2 and the class weighting on validation rows, along warm-started paths.
 
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
 
+use super::classifier::Classifier;
 use super::fit::{Optimizer, Progress, fit};
-use super::merge::{Merged, equal_rows};
-use super::model::LinearModel;
 use super::objective::Objective;
-use super::problem::{Decay, Problem};
 use super::rows::Rows;
 use super::solver::Fit;
 use super::solver::metric::Preconditioner;
-use crate::labels::ClassCounts;
-use crate::loss::{Loss, logit_adjustment};
+pub use super::weighted::{Recipe, Sample, WeightedSample, model_of};
 use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::simd::Kernels;
-use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
-use crate::weighting::{ClassWeights, Normalisation, Scheme};
+use crate::weighting::Scheme;
+use crate::weighting::prior::Prior;
 use crate::{Error, Result};
-
-/// Rows to fit on, with their labels and weights in the order of the rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
-    /// N rows of D features.
-    pub rows: Rows<'a>,
-    /// Class code of each row, below `classes`.
-    pub labels: &'a [u32],
-    /// Weight of each row; `None`: all 1.
-    pub row_weights: Option<&'a [f64]>,
-    /// Number of classes C, each with at least one row.
-    pub classes: usize,
-}
-
-/// What is fitted, apart from the weighting scheme and l2.
-#[derive(Debug, Clone, Copy)]
-pub struct Recipe {
-    /// Pointwise loss.
-    pub loss: Loss,
-    /// tau of the logit adjustment inside the loss; 0 for none.
-    pub logit_adjust: f64,
-    /// What the penalty falls on.
-    pub decay: Decay,
-    /// Largest class weight where the mean over rows is 1.
-    pub max_weight: Option<f64>,
-    /// How each fit is solved.
-    pub optimizer: Optimizer,
-}
-
-/// A sample under one weighting scheme: counts, class weights, row weights and logit offsets of exactly these rows.
-#[derive(Debug, Clone)]
-pub struct WeightedSample<'a> {
-    /// The rows.
-    pub sample: Sample<'a>,
-    /// Rows of each class.
-    pub counts: ClassCounts,
-    /// Class weights with mean row weight 1.
-    pub class_weights: ClassWeights,
-    row_weights: Vec<f32>,
-    offsets: Option<Vec<f32>>,
-    /// Found when a full-batch fit first asks for the problem.
-    merged: OnceLock<Option<Merged>>,
-}
-
-impl<'a> WeightedSample<'a> {
-    /// Counts the rows and weighs them by `scheme`.
-    ///
-    /// # Errors
-    /// Those of [`ClassWeights::new`].
-    pub fn new(sample: Sample<'a>, scheme: &Scheme, recipe: &Recipe) -> Result<Self> {
-        let counts = ClassCounts::of(sample.labels, sample.row_weights, sample.classes);
-        let class_weights = ClassWeights::new(scheme, &counts, Normalisation::Samples, recipe.max_weight)?;
-        let row_weights = class_weights.row_weights(sample.labels, sample.row_weights);
-        let offsets = (recipe.logit_adjust != 0.0).then(|| logit_adjustment(&counts, recipe.logit_adjust));
-        Ok(WeightedSample { sample, counts, class_weights, row_weights, offsets, merged: OnceLock::new() })
-    }
-
-    /// The objective of these rows; for a full-batch fit equal rows are merged, which leaves it the same.
-    pub fn problem(&self, recipe: &Recipe, l2: f64) -> Problem<'_> {
-        let Sample { rows, labels, classes, .. } = self.sample;
-        // Minibatches draw rows one by one: merged, their weights and the length of an epoch would be others.
-        let merged = match recipe.optimizer {
-            Optimizer::Lbfgs { .. } => {
-                self.merged.get_or_init(|| equal_rows(&rows, labels, &self.row_weights)).as_ref()
-            }
-            Optimizer::Minibatch { .. } => None,
-        };
-        let (rows, labels, weights) = match merged {
-            Some(merged) => (Rows::chosen(rows.matrix(), &merged.index), &merged.labels[..], &merged.weights),
-            None => (rows, labels, &self.row_weights),
-        };
-        Problem {
-            rows,
-            labels,
-            weights,
-            classes,
-            loss: recipe.loss,
-            offsets: self.offsets.as_deref(),
-            l2,
-            decay: recipe.decay,
-        }
-    }
-}
 
 /// Validation rows and the metric that chooses.
 #[derive(Debug, Clone, Copy)]
@@ -114,56 +27,37 @@ pub struct Validation<'a> {
 }
 
 impl Validation<'_> {
-    /// Scores parameters (`C x D` weights, then C biases) with probabilities as trained. Without `full`, the scores
-    /// that sort all rows for each class are left out unless the metric is one of them.
+    /// Scores a classifier with probabilities as trained. Without `full`, the scores that sort all rows for each class are
+    /// left out unless the metric is one of them.
     ///
     /// # Errors
     /// Those of [`evaluate`].
     pub fn evaluate(
         &self,
-        theta: &[f32],
-        weighted: &WeightedSample<'_>,
-        recipe: &Recipe,
+        classifier: &Classifier,
         kernels: &'static Kernels,
         full: bool,
     ) -> Result<Evaluation> {
-        let probabilities = self.probabilities(theta, weighted, recipe, &Prior::AsTrained, kernels)?;
+        let probabilities = classifier.probabilities(self.rows, &Prior::AsTrained, kernels)?;
         if full || self.metric.needs_curves() {
-            evaluate(&probabilities, self.labels, &weighted.counts, None)
+            evaluate(&probabilities, self.labels, &classifier.counts, None)
         } else {
-            evaluate_quick(&probabilities, self.labels, &weighted.counts, None)
+            evaluate_quick(&probabilities, self.labels, &classifier.counts, None)
         }
     }
 
     /// Mean log-loss over classes with probabilities put under the uniform prior: a smooth measure of balanced
     /// performance that means the same for every loss and weighting. Infinite where it cannot be had.
-    fn balanced_log_loss(
-        &self,
-        theta: &[f32],
-        weighted: &WeightedSample<'_>,
-        recipe: &Recipe,
-        kernels: &'static Kernels,
-    ) -> f64 {
-        let scored = self
-            .probabilities(theta, weighted, recipe, &Prior::Uniform, kernels)
-            .and_then(|probabilities| evaluate_quick(&probabilities, self.labels, &weighted.counts, None));
+    pub fn balanced_log_loss(&self, classifier: &Classifier, kernels: &'static Kernels) -> f64 {
+        let scored = classifier
+            .probabilities(self.rows, &Prior::Uniform, kernels)
+            .and_then(|probabilities| evaluate_quick(&probabilities, self.labels, &classifier.counts, None));
         scored.map_or(f64::INFINITY, |scores| scores.balanced_log_loss)
     }
 
-    fn probabilities(
-        &self,
-        theta: &[f32],
-        weighted: &WeightedSample<'_>,
-        recipe: &Recipe,
-        prior: &Prior,
-        kernels: &'static Kernels,
-    ) -> Result<Vec<f32>> {
-        let mut values = model_of(theta, self.rows.features(), recipe.loss).logits_of(self.rows, kernels);
-        let shares = training_shares(&weighted.counts);
-        let alpha = &weighted.class_weights.alpha;
-        PriorCorrection::new(recipe.loss, alpha, &shares, recipe.logit_adjust, prior)?
-            .posteriors_in_place(&mut values);
-        Ok(values)
+    /// How a trial stands.
+    pub fn standing(&self, evaluation: &Evaluation, balanced_log_loss: f64) -> Standing {
+        Standing::of(self.metric, evaluation, balanced_log_loss)
     }
 }
 
@@ -191,13 +85,6 @@ impl Contenders {
     fn best(&self) -> Option<&Trial> {
         self.trials.first()
     }
-}
-
-/// The model of parameters over raw features (`C x D` weights, then C biases).
-pub fn model_of(theta: &[f32], features: usize, loss: Loss) -> LinearModel {
-    let classes = theta.len() / (features + 1);
-    let (weight, bias) = theta.split_at(classes * features);
-    LinearModel { weight: weight.to_vec(), bias: bias.to_vec(), features, loss }
 }
 
 /// A scheme and an l2 that were tried.
@@ -362,7 +249,7 @@ impl Search<'_> {
         self.watch.begin(scheme, l2);
         objective.set_l2(l2);
         let (validation, recipe, kernels) = (self.validation, self.recipe, self.kernels);
-        let loss = |theta: &[f32]| validation.balanced_log_loss(theta, weighted, recipe, kernels);
+        let loss = |theta: &[f32]| validation.balanced_log_loss(&weighted.classifier(theta, recipe), kernels);
         let mut score = |theta: &[f32]| -loss(theta);
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
         let fit = fit(
@@ -377,8 +264,8 @@ impl Search<'_> {
                 flow
             },
         )?;
-        let valid = validation.evaluate(&fit.theta, weighted, recipe, kernels, false)?;
-        let standing = Standing::of(validation.metric, &valid, loss(&fit.theta));
+        let valid = validation.evaluate(&weighted.classifier(&fit.theta, recipe), kernels, false)?;
+        let standing = validation.standing(&valid, loss(&fit.theta));
         Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })
     }
 }

@@ -163,6 +163,8 @@ mod tests {
             classes: 2,
             loss: Loss::Softmax,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: 0.1,
             decay: Decay::Weights,
         };

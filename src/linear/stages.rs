@@ -141,6 +141,8 @@ mod tests {
             classes: 2,
             loss,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2: 0.1,
             decay,
         };

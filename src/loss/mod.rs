@@ -8,7 +8,7 @@ mod adjust;
 mod one_vs_rest;
 mod softmax;
 
-pub use adjust::logit_adjustment;
+pub use adjust::{ldam_margins, logit_adjustment, vector_scaling};
 
 use crate::simd::{Kernels, RowBlock};
 use serde::{Deserialize, Serialize};

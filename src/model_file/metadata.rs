@@ -7,6 +7,7 @@ use crate::data::encode::FeatureEncoder;
 use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
+use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
 /// The newest format this build reads and the one it writes.
@@ -49,6 +50,9 @@ pub struct ModelMetadata {
     pub weighting: WeightingRecord,
     /// tau of the logit-adjusted loss; 0 without adjustment.
     pub logit_adjust: f64,
+    /// What else ties logits to the posterior.
+    #[serde(default, skip_serializing_if = "LogitLink::is_identity")]
+    pub logit_link: LogitLink,
     /// How columns became features.
     pub encoder: FeatureEncoder,
     /// How features were scaled; means and deviations are tensors.
@@ -72,7 +76,9 @@ impl ModelMetadata {
     /// Those of [`PriorCorrection::new`].
     pub fn prior_correction(&self, prior: &Prior) -> crate::Result<PriorCorrection> {
         let shares = training_shares(&self.counts);
-        PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)
+        let correction =
+            PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)?;
+        Ok(correction.through(&self.logit_link, prior))
     }
 
     /// Checks what the types leave open: C values of everything, unique names of the stated kind, finite numbers.
@@ -99,6 +105,7 @@ impl ModelMetadata {
         if !self.logit_adjust.is_finite() {
             return Err(format!("its logit adjustment is {}", self.logit_adjust));
         }
+        self.logit_link.validate(classes)?;
         match self.loss {
             Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } if !(gamma.is_finite() && gamma >= 0.0) => {
                 Err(format!("its gamma is {gamma}"))

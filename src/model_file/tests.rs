@@ -5,6 +5,7 @@ use crate::data::encode::{FeatureEncoder, InputColumn};
 use crate::data::options::Missing;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
+use crate::weighting::LogitLink;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -34,6 +35,7 @@ pub(super) fn example() -> SavedModel {
             normalisation: "samples".into(),
         },
         logit_adjust: 0.0,
+        logit_link: LogitLink::default(),
         encoder: FeatureEncoder {
             inputs: vec![InputColumn::Vector { name: "embedding".into(), len: 2, means: None }],
             missing: Missing::Error,

@@ -237,19 +237,23 @@ impl Described<'_> {
         let treatment = &self.treatments[question.candidates[at].treatment];
         let score = |metric| comparison.score(question, at, metric);
         let weights = weights_of(treatment, question.counts, self.max_weight)?;
-        let l2 = |setting: &Setting| self.table.l2[setting.treatment][setting.l2];
+        let level = |setting: &Setting| self.table.levels[setting.treatment][setting.level];
         let tau = |setting: &Setting| match setting.decision {
             Decision::Adjusted(place) => self.taus.get(place).copied(),
             Decision::Trained => None,
         };
-        let flags = format!("{} --l2 {}", treatment.flags(), short(l2(&compared.final_setting)));
+        let chosen = level(&compared.final_setting);
+        let mut flags = treatment.flags(chosen.head);
+        if let Some(l2) = chosen.l2 {
+            flags += &format!(" --l2 {}", short(l2));
+        }
         Ok(CandidateReport {
             name: name.into(),
             loss: treatment.loss.name().into(),
             flags,
             prior: tau(&compared.final_setting).map(|tau| format!("tau={tau}")),
             weight_ratio: ratio(&weights),
-            l2: compared.settings.iter().map(l2).collect(),
+            l2: compared.settings.iter().filter_map(|setting| level(setting).l2).collect(),
             tau: compared.settings.iter().filter_map(tau).collect(),
             scores: BriefScores {
                 top1: score(Metric::Top1)?,

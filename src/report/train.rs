@@ -28,8 +28,8 @@ pub struct TrainReport {
     pub chosen: Chosen,
     /// Weights in force in the final fit.
     pub weighting: WeightSummary,
-    /// The final fit.
-    pub fit: FitSummary,
+    /// The final fit; `None` for a closed form.
+    pub fit: Option<FitSummary>,
     /// Scores of the chosen trial on the validation rows, before any refit.
     pub valid: Option<Evaluation>,
     /// Scores of the saved model on the test rows.
@@ -147,8 +147,12 @@ impl TrialSummary {
 pub struct Chosen {
     /// Weighting scheme with its beta.
     pub scheme: String,
-    /// Strength of the penalty.
-    pub l2: f64,
+    /// Strength of the penalty; `None` for a closed form.
+    pub l2: Option<f64>,
+    /// How the linear functions came about.
+    pub head: &'static str,
+    /// What the head leaves open, as its flag takes it.
+    pub head_setting: Option<String>,
     /// Metric that chose among the trials; `None` where nothing was chosen.
     pub metric: Option<&'static str>,
 }

@@ -27,6 +27,8 @@ pub struct TuneReport {
     pub repeats: usize,
     /// Name of the metric optimised.
     pub metric: String,
+    /// Whether larger values of it are better.
+    pub higher_is_better: bool,
     /// Every setting tried, in order.
     pub trials: Vec<TuneTrial>,
     /// Place of the chosen one.
@@ -104,7 +106,7 @@ impl Tuning<'_> {
             expected += outcomes.value(&labels, self.counts, self.metric)? / self.folds.len() as f64;
         }
         let chosen = &scored[*best];
-        let flags = treatments[chosen.setting.treatment].flags();
+        let flags = treatments[chosen.setting.treatment].flags(None);
         Ok(TuneReport {
             schema: "cbfit.tune/1",
             cbfit: env!("CARGO_PKG_VERSION"),
@@ -113,6 +115,7 @@ impl Tuning<'_> {
             folds: self.folds.first().map_or(0, Folds::folds),
             repeats: self.folds.len(),
             metric: self.metric.name().into(),
+            higher_is_better: self.metric.higher_is_better(),
             trials: scored.iter().map(trial).collect(),
             best: *best,
             expected,
@@ -148,12 +151,11 @@ pub fn tune_lines(report: &TuneReport) -> Vec<String> {
     let columns: String = l2.iter().map(|&l2| format!(" {:>7}", short(l2))).collect();
     let mut lines = vec![format!(" {:width$}  l2{columns}", report.metric)];
     let chosen = report.trials.get(report.best);
+    let sign = if report.higher_is_better { 1.0 } else { -1.0 };
     for name in &names {
         let cells = l2.iter().map(|&at| {
             let here = report.trials.iter().filter(|trial| trial.l2 == at && name_of(trial) == *name);
-            let best = here.reduce(|a, b| {
-                if a.balanced_log_loss <= b.balanced_log_loss && a.value >= b.value { a } else { b }
-            });
+            let best = here.reduce(|a, b| if sign * b.value > sign * a.value { b } else { a });
             let mark = if best.is_some_and(|b| chosen.is_some_and(|c| c.l2 == b.l2 && name_of(c) == *name)) {
                 ">"
             } else {

@@ -80,6 +80,13 @@ impl ClassWeights {
         Ok(ClassWeights { scheme: scheme.clone(), normalisation, max_weight, raw, alpha, capped })
     }
 
+    /// Multiplies the weight of each class by its `factors`, keeping no promise of the normalisation.
+    pub(crate) fn tilt(&mut self, factors: &[f64]) {
+        for values in [&mut self.raw, &mut self.alpha] {
+            values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
+    }
+
     /// `row_weight_i * alpha_{y_i}` for each row; 0 for a label without class. `row_weights`, where given, has one
     /// positive entry a label.
     ///

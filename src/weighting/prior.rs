@@ -17,6 +17,7 @@
 
 use rayon::prelude::*;
 
+use super::link::LogitLink;
 use crate::labels::ClassCounts;
 use crate::loss::Loss;
 use crate::{Error, Result};
@@ -57,6 +58,8 @@ pub fn training_shares(counts: &ClassCounts) -> Vec<f64> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PriorCorrection {
     link: Link,
+    /// What else the loss saw in place of the logits.
+    logits: LogitLink,
     /// Added to the logits: `tau log pi`.
     shift: Vec<f64>,
     /// Added to log q: `-log alpha + log rho - log pi`; minus infinity for a class of probability 0.
@@ -128,7 +131,17 @@ impl PriorCorrection {
             Loss::Focal { gamma } => Link::Focal(gamma),
             Loss::SoftmaxFocal { gamma } => Link::SoftmaxFocal(gamma),
         };
-        Ok(PriorCorrection { link, shift, offset, active })
+        Ok(PriorCorrection { link, logits: LogitLink::default(), shift, offset, active })
+    }
+
+    /// The same for a model whose logits are tied to the posterior through `logits`, whose lists fit the C of the model.
+    /// Probabilities as trained stay what they are: the softmax (or sigmoids) of the model's own logits. Margins are known
+    /// to be undone for the softmax and sigmoid losses only.
+    pub fn through(mut self, logits: &LogitLink, prior: &Prior) -> Self {
+        if *prior != Prior::AsTrained {
+            self.logits = logits.clone();
+        }
+        self
     }
 
     /// Number of classes C.
@@ -141,6 +154,11 @@ impl PriorCorrection {
         for ((u, z), shift) in out.iter_mut().zip(logits).zip(&self.shift) {
             *u = z + shift;
         }
+        out.iter_mut()
+            .zip(logits)
+            .zip(&self.logits.scale)
+            .for_each(|((u, z), scale)| *u += (scale - 1.0) * z);
+        out.iter_mut().zip(&self.logits.shift).for_each(|(u, shift)| *u += shift);
         self.log_tilted(out);
         for (log_q, offset) in out.iter_mut().zip(&self.offset) {
             *log_q = if *offset == f64::NEG_INFINITY { *offset } else { *log_q + offset };
@@ -167,8 +185,21 @@ impl PriorCorrection {
     /// Replaces adjusted logits u by log q, up to a constant of the row.
     fn log_tilted(&self, u: &mut [f64]) {
         match self.link {
-            Link::Softmax => {}
-            Link::Sigmoid => u.iter_mut().for_each(|u| *u = -softplus(-*u)),
+            Link::Softmax if self.logits.margins.is_empty() => {}
+            Link::Softmax => {
+                let top = u.iter().zip(&self.active).filter(|(_, active)| **active).map(|(u, _)| *u);
+                let top = top.fold(f64::NEG_INFINITY, f64::max);
+                let seen = u.iter().zip(&self.active).filter(|(_, active)| **active);
+                let log_total = top + seen.map(|(u, _)| (u - top).exp()).sum::<f64>().ln();
+                u.iter_mut().for_each(|u| *u -= log_total);
+                self.logits.undo_softmax_margins(u);
+            }
+            Link::Sigmoid if self.logits.margins.is_empty() => u.iter_mut().for_each(|u| *u = -softplus(-*u)),
+            // eta sigma(m - u) = (1 - eta) sigma(u): the margin moves the term of the true class only.
+            Link::Sigmoid => u.iter_mut().zip(&self.logits.margins).for_each(|(u, margin)| {
+                let (this, rest) = (-softplus(-*u), -softplus(*u - margin));
+                *u = this - log_add(this, rest);
+            }),
             Link::Focal(gamma) => u.iter_mut().for_each(|u| {
                 let (this, rest) = (log_focal_link(*u, gamma), log_focal_link(-*u, gamma));
                 *u = this - log_add(this, rest);

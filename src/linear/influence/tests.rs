@@ -40,7 +40,9 @@ impl Made {
             classes: CLASSES,
             loss,
             offsets: Some(&[-0.5, -1.0, -1.5]),
+            margins: None,
             l2: 0.02,
+            l2_factors: None,
             decay,
         }
     }

@@ -162,7 +162,9 @@ mod tests {
                 classes: CLASSES,
                 loss,
                 offsets: None,
+                margins: None,
                 l2: 0.1,
+                l2_factors: None,
                 decay: Decay::Weights,
             };
             let mut objective = Objective::new(problem, Kernels::best());

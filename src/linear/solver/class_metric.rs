@@ -20,6 +20,8 @@ pub(super) struct ClassMetric {
     /// Mean of the features under the weights of the second moments: where the bias is free of the weights.
     mean: Vec<f32>,
     bias_inverse: Vec<f32>,
+    /// Factor of l2 by class.
+    factors: Vec<f64>,
     levels: Vec<Level>,
     moments: SecondMoments,
 }
@@ -38,9 +40,15 @@ impl ClassMetric {
     pub(super) fn new(objective: &Objective<'_>, curvature: &Curvature) -> Self {
         let features = objective.problem().rows.features();
         let (moments, mean) = SecondMoments::of(objective, &curvature.positions, &curvature.weights);
-        let mut metric =
-            ClassMetric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
-        metric.set_classes(&curvature.classes, objective.decays().1);
+        let mut metric = ClassMetric {
+            features,
+            mean,
+            bias_inverse: Vec::new(),
+            factors: Vec::new(),
+            levels: Vec::new(),
+            moments,
+        };
+        metric.set_classes(&curvature.classes, objective);
         metric
     }
 
@@ -49,10 +57,14 @@ impl ClassMetric {
         self.levels.len()
     }
 
-    /// Curvatures of the classes, and the penalty on their biases.
-    pub(super) fn set_classes(&mut self, curvatures: &[f64], on_bias: f64) {
-        self.bias_inverse = curvatures.iter().map(|c| (1.0 / (c + on_bias)) as f32).collect();
-        self.levels = levels(curvatures);
+    /// Curvatures of the classes; the penalty on their biases is that of the objective.
+    pub(super) fn set_classes(&mut self, curvatures: &[f64], objective: &Objective<'_>) {
+        let (problem, on_bias) = (objective.problem(), objective.decays().1);
+        self.factors = (0..curvatures.len()).map(|class| problem.l2_factor(class)).collect();
+        let with_factors = || curvatures.iter().zip(&self.factors);
+        self.bias_inverse = with_factors().map(|(c, f)| (1.0 / (c + on_bias * f)) as f32).collect();
+        // curvature S + l2 f I = f (curvature/f S + l2 I): the factor comes back when the level is solved.
+        self.levels = levels(&with_factors().map(|(c, f)| c / f).collect::<Vec<f64>>());
     }
 
     /// Factors the metric for the penalty `l2` on the weights.
@@ -90,7 +102,9 @@ impl ClassMetric {
             }
             self.moments.solve(factor, level.curvature, level.ridge, &mut rows, kernels);
             for (&class, row) in level.classes.iter().zip(rows.chunks_exact(features.max(1))) {
-                weight[class * features..][..features].copy_from_slice(row);
+                let inverse = 1.0 / self.factors[class];
+                let own = &mut weight[class * features..][..features];
+                own.iter_mut().zip(row).for_each(|(w, &solved)| *w = (inverse * f64::from(solved)) as f32);
             }
         }
         for (row, bias) in weight.chunks_exact(features.max(1)).zip(bias) {
@@ -162,6 +176,8 @@ mod tests {
             classes: 2,
             loss: Loss::Softmax,
             offsets: None,
+            margins: None,
+            l2_factors: None,
             l2,
             decay: Decay::Weights,
         };
@@ -171,9 +187,15 @@ mod tests {
         problem.rows.copy_block(objective.kernels(), objective.centre(), 0, &mut centred);
         let by_features = ClassMetric::new(&objective, &start);
         let (moments, mean) = SecondMoments::of_rows(&objective, &start.positions, &start.weights);
-        let mut by_rows =
-            ClassMetric { features, mean, bias_inverse: Vec::new(), levels: Vec::new(), moments };
-        by_rows.set_classes(&start.classes, 0.0);
+        let mut by_rows = ClassMetric {
+            features,
+            mean,
+            bias_inverse: Vec::new(),
+            factors: Vec::new(),
+            levels: Vec::new(),
+            moments,
+        };
+        by_rows.set_classes(&start.classes, &objective);
         for mut metric in [by_features, by_rows] {
             metric.set_l2(l2, objective.kernels());
             let gradient: Vec<f32> = (0..2 * (features + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();

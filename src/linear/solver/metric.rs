@@ -89,6 +89,7 @@ const LONGER_LIFE: usize = 4;
 #[derive(Debug, Default)]
 pub struct Preconditioner {
     class_share: Vec<f64>,
+    l2_factors: Option<Vec<f64>>,
     rows: usize,
     start: Option<Curvature>,
     metric: Option<Metric>,
@@ -121,19 +122,22 @@ impl Preconditioner {
     /// Makes the metric ready for the objective and its l2, the first time from the curvature at `theta` (coordinates of
     /// the objective).
     pub fn prepare(&mut self, objective: &Objective<'_>, theta: &[f32]) {
-        let rows = objective.problem().rows.len();
-        if self.start.is_none() || rows != self.rows || self.class_share != objective.moments().class_share {
+        let problem = objective.problem();
+        let rows = problem.rows.len();
+        let is_known = self.class_share == objective.moments().class_share
+            && self.l2_factors.as_deref() == problem.l2_factors;
+        if self.start.is_none() || rows != self.rows || !is_known {
             self.rows = rows;
+            self.l2_factors = problem.l2_factors.map(<[f64]>::to_vec);
             self.class_share.clone_from(&objective.moments().class_share);
             let start = Curvature::at_start(objective);
             // The metric of other weights, or of most of the rows, still serves; the curvatures of the classes do not.
             if let Some(Metric::OfClasses(metric)) = &mut self.metric {
-                metric.set_classes(&start.classes, objective.decays().1);
+                metric.set_classes(&start.classes, objective);
             }
             self.start = Some(start);
         }
         self.lifetime = self.passes_a_class_metric_costs(objective).max(LIFETIME);
-        let problem = objective.problem();
         self.newton_after = NewtonMetric::is_taken(problem)
             .then(|| passes_of(NewtonMetric::most_work(problem), objective).max(LIFETIME));
         match &mut self.metric {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Schedule;
 use super::{Fit, Step};
 use crate::linear::certificate::certify;
-use crate::linear::objective::Objective;
+use crate::linear::objective::{Objective, penalty};
 use crate::linear::problem::Problem;
 use crate::linear::products::{Arithmetic, Block, BlockBuffer, GradientSums, Weights};
 use crate::rng::CounterRng;
@@ -150,7 +150,9 @@ pub fn automatic_rate(objective: &Objective<'_>, rule: Rule) -> f64 {
     match rule {
         Rule::Sgd { .. } => {
             let curvature = objective.problem().loss.curvature_bound() * largest_eigenvalue(objective);
-            1.0 / (curvature + objective.problem().l2).max(f64::MIN_POSITIVE)
+            let problem = objective.problem();
+            let factor = (0..problem.classes).map(|class| problem.l2_factor(class)).fold(0.0, f64::max);
+            1.0 / (curvature + factor * problem.l2).max(f64::MIN_POSITIVE)
         }
         Rule::AdamW => {
             let spread: f64 =
@@ -288,7 +290,7 @@ impl<'p> Trainer<'p> {
             .map(|(((positions, buffer), z), (labels, weights))| {
                 let x = buffer.gather(&problem.rows, centre, positions, arithmetic);
                 x.logits(laid_out, &shifted, z);
-                (problem.loss.residuals(kernels, z, classes, classes, labels, weights), x)
+                (problem.residuals(kernels, z, labels, weights), x)
             })
             .collect();
         let z = &*z;
@@ -316,21 +318,34 @@ impl<'p> Trainer<'p> {
 
     fn update(&mut self, rate: f64) {
         self.steps = self.steps.saturating_add(1);
-        let bias_at = self.problem.classes * self.problem.rows.features();
-        let (kernels, rule, steps) = (self.kernels, self.rule, self.steps);
+        let (classes, features) = (self.problem.classes, self.problem.rows.features());
+        let bias_at = classes * features;
         let (on_weights, on_bias) = self.decays;
-        let (weight, bias) = self.theta.split_at_mut(bias_at);
-        let (weight_gradient, bias_gradient) = self.gradient.split_at(bias_at);
-        let (weight_velocity, bias_velocity) = self.velocity.split_at_mut(bias_at);
-        match rule {
+        if self.problem.l2_factors.is_none() {
+            self.update_range(0..bias_at, rate, on_weights);
+            self.update_range(bias_at..bias_at + classes, rate, on_bias);
+            return;
+        }
+        for class in 0..classes {
+            let factor = self.problem.l2_factor(class);
+            self.update_range(class * features..(class + 1) * features, rate, factor * on_weights);
+            self.update_range(bias_at + class..bias_at + class + 1, rate, factor * on_bias);
+        }
+    }
+
+    /// One step of the parameters `range`, which decay by `l2`.
+    fn update_range(&mut self, range: std::ops::Range<usize>, rate: f64, l2: f64) {
+        let (kernels, steps) = (self.kernels, self.steps);
+        let theta = &mut self.theta[range.clone()];
+        let gradient = &self.gradient[range.clone()];
+        let velocity = &mut self.velocity[range.clone()];
+        match self.rule {
             Rule::Sgd { momentum, nesterov } => {
-                let step =
-                    |l2: f64| SgdStep { lr: rate as f32, momentum: momentum as f32, nesterov, l2: l2 as f32 };
-                kernels.sgd_update(weight, weight_gradient, weight_velocity, step(on_weights));
-                kernels.sgd_update(bias, bias_gradient, bias_velocity, step(on_bias));
+                let (lr, momentum, l2) = (rate as f32, momentum as f32, l2 as f32);
+                kernels.sgd_update(theta, gradient, velocity, SgdStep { lr, momentum, nesterov, l2 });
             }
             Rule::AdamW => {
-                let step = |l2: f64| AdamStep {
+                let step = AdamStep {
                     lr: rate as f32,
                     beta1: ADAM_BETA1 as f32,
                     beta2: ADAM_BETA2 as f32,
@@ -339,22 +354,12 @@ impl<'p> Trainer<'p> {
                     correction2: (1.0 - ADAM_BETA2.powi(steps)) as f32,
                     decay: l2 as f32,
                 };
-                let (weight_second, bias_second) = self.second.split_at_mut(bias_at);
-                kernels.adamw_update(
-                    weight,
-                    weight_gradient,
-                    weight_velocity,
-                    weight_second,
-                    step(on_weights),
-                );
-                kernels.adamw_update(bias, bias_gradient, bias_velocity, bias_second, step(on_bias));
+                kernels.adamw_update(theta, gradient, velocity, &mut self.second[range], step);
             }
         }
     }
 
     fn penalty(&self) -> f64 {
-        let (weight, bias) = self.theta.split_at(self.problem.classes * self.problem.rows.features());
-        let (on_weights, on_bias) = self.decays;
-        0.5 * (on_weights * self.kernels.dot(weight, weight) + on_bias * self.kernels.dot(bias, bias))
+        penalty(self.problem, self.kernels, self.decays, &self.theta)
     }
 }

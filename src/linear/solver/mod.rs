@@ -2,7 +2,7 @@
 
 mod balance;
 mod class_metric;
-mod factor;
+pub(super) mod factor;
 pub mod lbfgs;
 pub mod metric;
 pub mod minibatch;

@@ -55,8 +55,9 @@ impl NewtonMetric {
 
     /// Factors the Hessian of J with the penalty of the objective.
     pub(super) fn set_l2(&mut self, objective: &Objective<'_>) {
-        let size = objective.problem().parameters();
-        let bias_at = size - objective.problem().classes;
+        let problem = objective.problem();
+        let (size, features) = (problem.parameters(), problem.rows.features());
+        let bias_at = size - problem.classes;
         let (on_weights, on_bias) = objective.decays();
         let diagonal = |i: usize| f64::from(self.hessian[i * size + i]);
         let mean = (0..size).map(diagonal).sum::<f64>() / size as f64;
@@ -67,7 +68,9 @@ impl NewtonMetric {
         while self.factor.is_none() && floor.is_finite() {
             let mut matrix = self.hessian.clone();
             for i in 0..size {
-                let decay = if i < bias_at { on_weights } else { on_bias };
+                let (class, decay) =
+                    if i < bias_at { (i / features, on_weights) } else { (i - bias_at, on_bias) };
+                let decay = decay * problem.l2_factor(class);
                 matrix[i * size + i] = (diagonal(i) * (1.0 + 1e-6) + decay + floor) as f32;
             }
             self.factor = InverseFactor::new(matrix, size, objective.kernels());

@@ -222,7 +222,13 @@ fn largest(values: &[f64], most: usize) -> Vec<usize> {
 }
 
 /// `z = x W^T` in parallel over rows of x.
-fn multiply(x: &[f32], features: usize, packed: &PackedWeights, z: &mut [f32], kernels: &Kernels) {
+pub(in crate::linear) fn multiply(
+    x: &[f32],
+    features: usize,
+    packed: &PackedWeights,
+    z: &mut [f32],
+    kernels: &Kernels,
+) {
     const ROWS: usize = 64;
     let bias = vec![0.0; packed.classes()];
     z.par_chunks_mut(ROWS * bias.len())
