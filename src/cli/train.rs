@@ -136,8 +136,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let classifier = best.head.map_or_else(|| builder.base().cloned(), |setting| builder.build(setting))?;
     let is_tilted = classifier.is_tilted();
 
-    let mut saved =
-        saved_model(plan, &data, classifier, &weighted, &recipe, &best, finished.as_ref(), &trials);
+    let mut saved = saved_model(plan, &data, classifier, &recipe, &best, finished.as_ref(), &trials);
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
         say_scores(talk, "Test", &test.trained, labels, "as trained");

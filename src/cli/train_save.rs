@@ -8,14 +8,14 @@ use super::train_data::TrainData;
 use crate::Result;
 use crate::linear::classifier::Classifier;
 use crate::linear::heads::Head;
-use crate::linear::search::{Recipe, WeightedSample};
+use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate};
 use crate::model_file::{FORMAT_VERSION, ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
-use crate::weighting::Scheme;
 use crate::weighting::prior::Prior;
+use crate::weighting::{Normalisation, Scheme};
 
 /// `classifier`, made of `fit` where it is no closed form, with everything its file records. Nothing of it depends on time, threads or paths, so that the
 /// same data and flags give the same bytes.
@@ -23,7 +23,6 @@ pub fn saved_model(
     plan: &TrainPlan,
     data: &TrainData,
     classifier: Classifier,
-    weighted: &WeightedSample<'_>,
     recipe: &Recipe,
     best: &Best,
     fit: Option<&Fit>,
@@ -49,7 +48,7 @@ pub fn saved_model(
             weighting: WeightingRecord {
                 scheme: scheme.name().into(),
                 beta,
-                normalisation: weighted.class_weights.normalisation.name().into(),
+                normalisation: Normalisation::Samples.name().into(),
             },
             logit_adjust: classifier.logit_adjust,
             logit_link: classifier.link,

@@ -26,7 +26,8 @@ impl LogitLink {
 
     /// Checks lengths and values for so many classes; returns the first contradiction in words.
     pub fn validate(&self, classes: usize) -> Result<(), String> {
-        let lists: [(&str, &[f64], fn(f64) -> bool); 3] = [
+        type List<'a> = (&'a str, &'a [f64], fn(f64) -> bool);
+        let lists: [List<'_>; 3] = [
             ("factor", &self.scale, |factor| factor > 0.0),
             ("shift", &self.shift, |_| true),
             ("margin", &self.margins, |margin| margin >= 0.0),
