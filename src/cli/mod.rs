@@ -6,6 +6,7 @@ pub mod inspect;
 mod interrupt;
 pub mod plan;
 pub mod predict;
+pub mod report;
 mod scoring;
 mod shared;
 pub mod talk;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Report(args)) => report::run(args),
     }
 }
 

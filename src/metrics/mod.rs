@@ -16,6 +16,7 @@ pub mod selection;
 use serde::Serialize;
 
 pub use bands::Band;
+pub use calibration::{Reliability, ReliabilityBin, reliability};
 pub use confusion::{Cell, Confusion};
 pub use selection::{Gate, Metric};
 

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod format;
+pub mod html;
 mod nulls;
 pub mod predictions;
 pub mod text;
