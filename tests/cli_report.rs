@@ -152,7 +152,8 @@ fn what_cannot_be_drawn_is_refused() {
     folder.fails(&format!("{alone} --label y"), "E0201", &["--label"], "leave it out");
     assert_eq!(folder.run(&format!("{alone} --against m.cbfit")).status, Some(2));
 
-    let spoilt: [(fn(&mut Value), &str, &str); 5] = [
+    type Spoil = fn(&mut Value);
+    let spoilt: [(Spoil, &str, &str); 5] = [
         (|c| c["schema"] = "cbfit.eval/1".into(), "E0303", "cbfit.eval/1"),
         (|c| c["rows"] = "many".into(), "E0303", "invalid type"),
         (|c| c["verdict"]["best"] = 7.into(), "E0302", "candidate 7 of 2"),

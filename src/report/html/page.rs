@@ -33,7 +33,8 @@ pub fn render(report: &Report) -> String {
          <style>{style}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n\
          <header class=\"top\"><p class=\"brand\">cbfit <span>report</span></p>\
          <nav aria-label=\"Sections\"><ul>{navigation}</ul></nav>\
-         <button type=\"button\" id=\"theme\" hidden>Theme: auto</button></header>\n<main id=\"main\">\n{}\n{body}</main>\n\
+         <button type=\"button\" id=\"theme\" hidden>Theme: auto</button></header>\n<main \
+         id=\"main\">\n{}\n{body}</main>\n\
          <footer><p>Written by cbfit {}. One file, no network: everything in it is drawn from the data above.</p></footer>\n\
          <div id=\"tip\" hidden></div>\n<script>{script}</script>\n</body>\n</html>\n",
         policy(&style, &script),
@@ -132,7 +133,8 @@ impl Section {
         }
         let of = self.of.as_ref().map_or(String::new(), |name| format!(" of {}", markup(name)));
         format!(
-            "<section id=\"{0}\" aria-labelledby=\"{0}-h\">\n<h2 id=\"{0}-h\">{1}{of}</h2>\n<div class=\"cards\">{cards}</div>{2}\n</section>\n",
+            "<section id=\"{0}\" aria-labelledby=\"{0}-h\">\n<h2 id=\"{0}-h\">{1}{of}</h2>\n<div \
+             class=\"cards\">{cards}</div>{2}\n</section>\n",
             self.id, self.heading, self.below
         )
     }
@@ -149,7 +151,8 @@ fn card(figure: &Figure, lone: bool) -> String {
     // A wide drawing keeps its width on a narrow screen and scrolls.
     let body = if figure.wide && figure.body.starts_with("<svg") {
         format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><div class=\"floor\">{}</div></div>",
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><div \
+             class=\"floor\">{}</div></div>",
             markup(&figure.heading),
             figure.body
         )
@@ -157,7 +160,8 @@ fn card(figure: &Figure, lone: bool) -> String {
         figure.body.clone()
     };
     format!(
-        "<figure class=\"{class}\" id=\"{}\"><figcaption><h3>{}</h3><p>{}</p>{legend}</figcaption><div class=\"plot\">{body}</div></figure>\n",
+        "<figure class=\"{class}\" id=\"{}\"><figcaption><h3>{}</h3><p>{}</p>{legend}</figcaption><div \
+         class=\"plot\">{body}</div></figure>\n",
         figure.id,
         markup(&figure.heading),
         markup(&figure.finding)
@@ -256,8 +260,10 @@ fn runs(report: &Report) -> String {
         )
     };
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table><caption class=\"unseen\">Runs side by side</caption>\
-         <thead><tr><th scope=\"col\">Run</th><th scope=\"col\">Loss and weights</th>{head}</tr></thead><tbody>{}</tbody></table></div>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Runs\"><table><caption \
+         class=\"unseen\">Runs side by side</caption>\
+         <thead><tr><th scope=\"col\">Run</th><th scope=\"col\">Loss and \
+         weights</th>{head}</tr></thead><tbody>{}</tbody></table></div>",
         report.runs.iter().map(row).collect::<String>()
     )
 }

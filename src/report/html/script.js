@@ -161,7 +161,7 @@
   at("save").addEventListener("click", async () => {
     await load();
     // A spreadsheet runs cells that begin like a formula.
-    const quote = (text) => '"' + (/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replaceAll('"', '""') + '"';
+    const quote = (text) => '"' + (/^[=+\-@\t\r]/.test(text) && isNaN(text) ? "'" : "") + text.replaceAll('"', '""') + '"';
     const lines = [["class", ...data.columns.map((c) => c.label)].map(quote).join(",")];
     data.names.forEach((name, row) => {
       const cells = data.columns.map((c) => {

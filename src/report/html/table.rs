@@ -65,16 +65,22 @@ pub fn section(report: &Report) -> Option<String> {
     let rows: String = (0..written).map(|row| table.row(row)).collect();
     Some(format!(
         "<div class=\"controls\" hidden id=\"controls\">\
-         <label>Find a class <input type=\"search\" id=\"find\" autocomplete=\"off\" spellcheck=\"false\"></label>\
-         <label>Training rows <select id=\"band\"><option value=\"\">all</option><option value=\"0\">many, over 100</option>\
-         <option value=\"1\">medium, 20 to 100</option><option value=\"2\">few, under 20</option></select></label>\
+         <label>Find a class <input type=\"search\" id=\"find\" autocomplete=\"off\" \
+         spellcheck=\"false\"></label>\
+         <label>Training rows <select id=\"band\"><option value=\"\">all</option><option \
+         value=\"0\">many, over 100</option>\
+         <option value=\"1\">medium, 20 to 100</option><option value=\"2\">few, under \
+         20</option></select></label>\
          <button type=\"button\" id=\"save\">Save as CSV</button></div>\
          <p id=\"status\" role=\"status\" class=\"muted\">{} of {}, by training rows.{notes}</p>\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of classes\"><table id=\"table\">\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of classes\"><table \
+         id=\"table\">\
          <caption class=\"unseen\">Scores of every class</caption>\
-         <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\" data-column=\"-1\">Class</button></th>{head}</tr></thead>\
+         <thead><tr><th scope=\"col\" aria-sort=\"none\"><button type=\"button\" \
+         data-column=\"-1\">Class</button></th>{head}</tr></thead>\
          <tbody>{rows}</tbody></table></div>\
-         <p class=\"controls\" hidden id=\"more-row\"><button type=\"button\" id=\"more\">Show more</button></p>{}",
+         <p class=\"controls\" hidden id=\"more-row\"><button type=\"button\" id=\"more\">Show \
+         more</button></p>{}",
         thousands(written as u64),
         many(classes, "class", "classes"),
         data.html
@@ -84,7 +90,8 @@ pub fn section(report: &Report) -> Option<String> {
 fn header(at: usize, column: &Column) -> String {
     let sorted = if at == 0 { "descending" } else { "none" };
     format!(
-        "<th scope=\"col\" class=\"n\" aria-sort=\"{sorted}\"><button type=\"button\" data-column=\"{at}\">{}</button></th>",
+        "<th scope=\"col\" class=\"n\" aria-sort=\"{sorted}\"><button type=\"button\" \
+         data-column=\"{at}\">{}</button></th>",
         markup(&column.label)
     )
 }

@@ -41,7 +41,7 @@ pub fn figure(report: &Report) -> Option<Figure> {
             plot.svg.mark(series, (plot.x.at(run[band].1), middle), 6.5, Some(&tip));
             plot.svg.close();
         }
-        plot.svg.text((right, middle - 17.0), Anchor::End, "note", &value_text(&bands, band));
+        plot.svg.text((right, middle + 23.0), Anchor::End, "note", &value_text(&bands, band));
     }
     let finding = finding(first, report.runs.get(1));
     let heading = "Recall by band";

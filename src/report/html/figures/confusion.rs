@@ -127,7 +127,8 @@ fn matrix(run: &Run, heading: &str, finding: &str) -> String {
         format!("Confusion matrix of {classes} classes in the order of their training rows. {finding}");
     let drawn = svg.finish("confusion-svg", heading, &description);
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><div class=\"floor square\">{drawn}</div></div>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><div class=\"floor \
+         square\">{drawn}</div></div>"
     )
 }
 
@@ -155,7 +156,8 @@ fn pairs(run: &Run, cells: &[Cell]) -> String {
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Pairs confused most\"><table>\
          <thead><tr><th scope=\"col\">True class</th><th scope=\"col\">Predicted as</th>\
-         <th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\" class=\"n\" colspan=\"2\">Share of the true class</th></tr></thead>\
+         <th scope=\"col\" class=\"n\">Rows</th><th scope=\"col\" class=\"n\" colspan=\"2\">Share of the \
+         true class</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>"
     )
 }

@@ -85,7 +85,8 @@ pub fn figure(report: &Report) -> Option<Figure> {
         finding,
         legend: Vec::new(),
         body: format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><div class=\"floor\">{body}</div></div>"
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><div \
+             class=\"floor\">{body}</div></div>"
         ),
         wide: true,
     })

@@ -109,7 +109,8 @@ fn list(caption: &str, pairs: &[&Pair<'_>], longest: f64, direction: &str) -> St
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table><caption>{0}</caption>\
          <thead><tr><th scope=\"col\">Class</th><th scope=\"col\" class=\"n\">Training rows</th>\
-         <th scope=\"col\" class=\"n\">Recall</th><th scope=\"col\" class=\"n\" colspan=\"2\">Difference</th></tr></thead>\
+         <th scope=\"col\" class=\"n\">Recall</th><th scope=\"col\" class=\"n\" \
+         colspan=\"2\">Difference</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>",
         markup(caption)
     )

@@ -52,7 +52,8 @@ pub fn losses(report: &Report) -> Option<Figure> {
     let trials = report.runs.first()?.trials();
     let lowest = trials.iter().min_by(|a, b| a.valid.log_loss.total_cmp(&b.valid.log_loss))?;
     let finding = format!(
-        "The lowest log-loss on the validation rows is {}, with l2 {}. J on the fitted rows falls with l2 even where the validation rows no longer gain.",
+        "The lowest log-loss on the validation rows is {}, with l2 {}. J on the fitted rows falls with l2 \
+         even where the validation rows no longer gain.",
         score(lowest.valid.log_loss),
         short(lowest.l2)
     );

@@ -38,7 +38,8 @@ pub fn figure(report: &Report) -> Option<Figure> {
         )
     } else {
         format!(
-            "The calibration error of {} is {} as trained and {} once the weights are taken out of the probabilities (--prior natural).",
+            "The calibration error of {} is {} as trained and {} once the weights are taken out of the \
+             probabilities (--prior natural).",
             run.name,
             score(run.trained.ece),
             score(run.natural.ece)
@@ -48,7 +49,8 @@ pub fn figure(report: &Report) -> Option<Figure> {
     let finding = match moved > NOTABLE_SHIFT && !same {
         false => finding,
         true => format!(
-            "{finding} But {} % of the rows scored are of other classes than the training shares say, so the natural prior is not theirs: --prior em, uniform or a file is.",
+            "{finding} But the mix of classes differs from that of the training rows in {} % of the rows \
+             scored: their prior is that of --prior em or of a file.",
             (100.0 * moved).round()
         ),
     };

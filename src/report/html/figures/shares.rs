@@ -52,11 +52,14 @@ pub fn predicted(report: &Report) -> Option<Figure> {
                 format!("{} never predicted.", many(never, "class that occurs is", "classes that occur are")),
         }
     );
+    let description = format!(
+        "Predicted share over true share of each class against its training rows, both logarithmic. {finding}"
+    );
     let heading = "Who is predicted too often";
     Some(Figure {
         id: "shares",
         heading: heading.into(),
-        body: plot.svg.finish("shares-svg", heading, &format!("Predicted share over true share of each class against its training rows, both logarithmic. {finding}")),
+        body: plot.svg.finish("shares-svg", heading, &description),
         finding,
         legend: vec![
             Key::new(Sample::Mark(0), mark_text(&order)),
@@ -91,7 +94,8 @@ pub fn norms(report: &Report) -> Option<Figure> {
     let correlation =
         correlation(order.iter().map(|&class| ((rows[class] as f64).ln(), run.weight_norms[class])));
     let finding = format!(
-        "The norms correlate by {} with the logarithm of the training rows; a strong positive value is a bias for the head.",
+        "The norms correlate by {} with the logarithm of the training rows; a strong positive value is a \
+         bias for the head.",
         signed(correlation)
     );
     let heading = "How large the weights of rare classes are";

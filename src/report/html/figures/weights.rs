@@ -43,7 +43,8 @@ pub fn figure(report: &Report) -> Option<Figure> {
         of(f64::max, f64::NEG_INFINITY) / of(f64::min, f64::INFINITY)
     };
     let finding = format!(
-        "This model weighs a row of its rarest class {} times one of its most frequent ({}); inverse frequency would weigh it {} times.",
+        "This model weighs a row of its rarest class {} times one of its most frequent ({}); inverse \
+         frequency would weigh it {} times.",
         short(spread(&own)),
         run.weighting(),
         short(largest / smallest)
@@ -69,6 +70,9 @@ pub fn figure(report: &Report) -> Option<Figure> {
         wide: false,
     })
 }
+
+/// Count and weight.
+type Point = (f64, f64);
 
 struct Curve {
     class: &'static str,
@@ -135,7 +139,8 @@ fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
 /// where they would still overlap.
 fn label_ends(plot: &mut Plot, curves: &[Curve]) {
     const LINE: f64 = 14.0;
-    let labels = |end: fn(&[(f64, f64)]) -> Option<&(f64, f64)>| {
+    type End = fn(&[Point]) -> Option<&Point>;
+    let labels = |end: End| {
         let of = |curve: &Curve| {
             let (x, y) = plot.at(*end(&curve.points)?);
             Some((x, y, curve.beta?))
