@@ -52,7 +52,8 @@ fn a_comparison_scores_every_candidate_on_the_same_rows() {
 #[test]
 fn the_recommended_command_reaches_what_the_comparison_promised() {
     let folder = Folder::new();
-    let report = folder.json(&format!("compare {TRAIN} --schemes inverse,logit-adjust --folds 4 --test {TEST}"));
+    let report =
+        folder.json(&format!("compare {TRAIN} --schemes inverse,logit-adjust --folds 4 --test {TEST}"));
     for name in ["none + adjust", "inverse", "adjusted loss 1"] {
         let candidate = named(&report, name);
         let flags = candidate["flags"].as_str().unwrap();
@@ -97,7 +98,8 @@ fn classes_of_one_row_are_trained_on_and_never_scored() {
     let mut text = String::from("a,b,label\n");
     for row in 0..90u32 {
         let class = row % 3;
-        text += &format!("{},{},c{class}\n", f64::from(class) + f64::from(row % 7) / 5.0, f64::from(row % 11));
+        text +=
+            &format!("{},{},c{class}\n", f64::from(class) + f64::from(row % 7) / 5.0, f64::from(row % 11));
     }
     text += "9,9,once\n8,1,twice\n8,2,twice\n";
     folder.write("tail.csv", text);
@@ -123,11 +125,15 @@ fn tuning_finds_a_setting_and_says_what_to_expect() {
     folder.ok(&format!("{command} --valid-fraction 0 -o tuned.cbfit"));
     let text = folder.ok(&format!("tune {TRAIN} --l2 0.03 --trials 2 --metric top1")).text().to_owned();
     assert!(text.contains(" best: softmax") && text.contains(" next: cbfit --train"), "{text}");
-    assert_eq!(folder.json(&format!("tune {TRAIN} --l2 0.03 --trials 9"))["trials"].as_array().unwrap().len(), {
-        // One l2 of each treatment, and ten readings of the plain one.
-        let treatments = folder.json(&format!("tune {TRAIN} --l2 0.03 --trials 9"))["fits"].as_u64().unwrap() / 5;
-        treatments as usize + 9
-    });
+    assert_eq!(
+        folder.json(&format!("tune {TRAIN} --l2 0.03 --trials 9"))["trials"].as_array().unwrap().len(),
+        {
+            // One l2 of each treatment, and ten readings of the plain one.
+            let treatments =
+                folder.json(&format!("tune {TRAIN} --l2 0.03 --trials 9"))["fits"].as_u64().unwrap() / 5;
+            treatments as usize + 9
+        }
+    );
 }
 
 #[test]

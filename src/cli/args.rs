@@ -46,6 +46,8 @@ pub enum Command {
     Influence(Box<InfluenceArgs>),
     /// Describe a data file or a model
     Inspect(InspectArgs),
+    /// Draw a model's scores, or a comparison, as one HTML file
+    Report(ReportArgs),
 }
 
 /// How files are read.
@@ -674,4 +676,35 @@ pub struct TuneArgs {
     /// Begin no further combination after this many seconds
     #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", help_heading = "Run")]
     pub time_limit: Option<f64>,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Model file
+    #[arg(requires = "data", required_unless_present = "compare")]
+    pub model: Option<String>,
+    /// Files, globs or folders of labelled rows; - is stdin
+    pub data: Vec<String>,
+    /// HTML file [name of the model, or of the comparison, with .html]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<String>,
+    /// Models of the same classes to draw beside MODEL, up to four
+    #[arg(long, value_name = "MODEL", num_args = 1.., requires = "model")]
+    pub against: Vec<String>,
+    /// A comparison to draw: what cbfit compare --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<String>,
+    /// Prior of the probabilities.
+    #[command(flatten)]
+    pub prior: PriorArgs,
+    /// How files are read.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
 use super::scoring::{Scorer, say_left_out, unseen_text};
-use super::shared::{PriorPlan, prior_of, read_options};
+use super::shared::{prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -81,17 +81,6 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let failed: Vec<String> = gates.iter().filter_map(|gate| gate.failure(&scores)).collect();
         if failed.is_empty() { Ok(0) } else { Err(Error::Gate { failed }) }
     })
-}
-
-fn prior_text(prior: &PriorPlan) -> &'static str {
-    match prior {
-        PriorPlan::Trained => "as trained",
-        PriorPlan::Natural => "under the natural prior",
-        PriorPlan::Uniform => "under the uniform prior",
-        PriorPlan::Tau(_) => "under the natural prior to a power",
-        PriorPlan::Em => "under the prior estimated from these rows",
-        PriorPlan::File(_) => "under the given prior",
-    }
 }
 
 fn handle_unseen(

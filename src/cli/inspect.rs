@@ -27,7 +27,7 @@ pub fn run(args: InspectArgs) -> Result<u8> {
         return Err(Error::NoEffect { flag: "--quiet".into(), with: "inspect".into(), help });
     }
     if looks_like_a_model(&args.input) {
-        refuse_data_flags(&args.file, &args.labels, &args.columns)?;
+        refuse_data_flags(&args.file, &args.labels, &args.columns, "a model")?;
         let (metadata, features) = model_file::read_metadata(&args.input)?;
         if args.run.json {
             print_json(

@@ -11,6 +11,7 @@ mod interrupt;
 pub mod plan;
 pub mod plan_head;
 pub mod predict;
+pub mod report;
 mod scoring;
 mod shared;
 pub mod talk;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Report(args)) => report::run(args),
     }
 }
 

@@ -74,11 +74,16 @@ pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> 
     })
 }
 
-/// Refuses the flags of reading data where a model is read.
+/// Refuses the flags of reading data where none are read; `with` names what is.
 ///
 /// # Errors
 /// [`Error::NoEffect`] for the first flag given.
-pub fn refuse_data_flags(file: &FileArgs, labels: &LabelArgs, columns: &ColumnArgs) -> Result<()> {
+pub fn refuse_data_flags(
+    file: &FileArgs,
+    labels: &LabelArgs,
+    columns: &ColumnArgs,
+    with: &str,
+) -> Result<()> {
     let given = [
         ("--format", file.format.is_some()),
         ("--delimiter", file.delimiter.is_some()),
@@ -92,7 +97,7 @@ pub fn refuse_data_flags(file: &FileArgs, labels: &LabelArgs, columns: &ColumnAr
         ("--id-col", columns.id_col.is_some()),
     ];
     for (flag, given) in given {
-        no_effect(given, flag, "a model", "leave it out")?;
+        no_effect(given, flag, with, "leave it out")?;
     }
     Ok(())
 }
@@ -143,4 +148,16 @@ pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
             return Err(Error::bad_value("--prior", &args.prior, why, help));
         }
     })
+}
+
+/// What probabilities under `prior` are, in words.
+pub fn prior_text(prior: &PriorPlan) -> &'static str {
+    match prior {
+        PriorPlan::Trained => "as trained",
+        PriorPlan::Natural => "under the natural prior",
+        PriorPlan::Uniform => "under the uniform prior",
+        PriorPlan::Tau(_) => "under the natural prior to a power",
+        PriorPlan::Em => "under the prior estimated from these rows",
+        PriorPlan::File(_) => "under the given prior",
+    }
 }

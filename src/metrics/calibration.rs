@@ -1,7 +1,9 @@
 //! Expected calibration error over bins of equal mass.
 
 use super::Scored;
-use super::rows::RowScore;
+use super::rows::{self, RowScore};
+use crate::Result;
+use serde::Serialize;
 
 /// Number of bins.
 pub(super) const BINS: usize = 15;
@@ -13,19 +15,45 @@ pub(super) struct EqualMassBins {
     taken: f64,
     /// Weighted sum of (outcome - probability) by bin.
     gaps: [f64; BINS],
+    /// Weight by bin.
+    mass: [f64; BINS],
+    /// Weight of the outcomes that came true by bin.
+    came_true: [f64; BINS],
+}
+
+/// Rows of one bin of probability.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ReliabilityBin {
+    /// Share of the row weight in it.
+    pub mass: f64,
+    /// Mean probability of the predicted class.
+    pub confidence: f64,
+    /// Share of the rows whose predicted class is right.
+    pub accuracy: f64,
+}
+
+/// How often predictions come true against how often their probabilities say so (DeGroot & Fienberg 1983).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reliability {
+    /// The bins that hold rows, from the highest probability down: at most 15, of equal mass.
+    pub bins: Vec<ReliabilityBin>,
+    /// The calibration error over these bins: `ece` of an [`Evaluation`](super::Evaluation).
+    pub ece: f64,
 }
 
 impl EqualMassBins {
     /// Bins for rows of this total weight.
     pub fn new(total: f64) -> Self {
-        EqualMassBins { total, taken: 0.0, gaps: [0.0; BINS] }
+        EqualMassBins { total, taken: 0.0, gaps: [0.0; BINS], mass: [0.0; BINS], came_true: [0.0; BINS] }
     }
 
     /// Adds rows of one probability: their weight and the weight of those whose outcome came true.
     pub fn add(&mut self, probability: f64, weight: f64, came_true: f64) {
         let middle = self.taken + 0.5 * weight;
-        let bin = (BINS as f64 * middle / self.total) as usize;
-        self.gaps[bin.min(BINS - 1)] += came_true - probability * weight;
+        let bin = ((BINS as f64 * middle / self.total) as usize).min(BINS - 1);
+        self.gaps[bin] += came_true - probability * weight;
+        self.mass[bin] += weight;
+        self.came_true[bin] += came_true;
         self.taken += weight;
     }
 
@@ -35,17 +63,48 @@ impl EqualMassBins {
     }
 }
 
+/// Reliability of the most probable class over the rows with a known label; arguments and errors as those of
+/// [`evaluate`](super::evaluate), `classes` is C.
+pub fn reliability(
+    probabilities: &[f32],
+    labels: &[u32],
+    row_weights: Option<&[f64]>,
+    classes: usize,
+) -> Result<Reliability> {
+    let scored = Scored::new(probabilities, labels, row_weights, classes)?;
+    let (scores, _) = rows::score_rows(&scored);
+    let found = top_label_bins(&scored, &scores);
+    let bins = (0..BINS).filter(|&bin| found.mass[bin] > 0.0).map(|bin| {
+        let (mass, came_true) = (found.mass[bin], found.came_true[bin]);
+        ReliabilityBin {
+            mass: mass / found.total,
+            // The gap is what came true less the sum of the probabilities.
+            confidence: (came_true - found.gaps[bin]) / mass,
+            accuracy: came_true / mass,
+        }
+    });
+    Ok(Reliability { bins: bins.collect(), ece: found.error() })
+}
+
 /// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label.
 pub(super) fn top_label_error(scored: &Scored<'_>, scores: &[RowScore]) -> f64 {
+    top_label_bins(scored, scores).error()
+}
+
+fn top_label_bins(scored: &Scored<'_>, scores: &[RowScore]) -> EqualMassBins {
     let known = scores.iter().enumerate().filter_map(|(row, score)| {
         let right = scored.label(row)? == score.predicted as usize;
         Some((score.confidence, right, scored.weight(row)))
     });
-    calibration_error(known.collect())
+    bins_of(known.collect())
 }
 
 /// ECE of rows with a confidence, whether the prediction was right, and a weight.
-pub(crate) fn calibration_error(mut rows: Vec<(f64, bool, f64)>) -> f64 {
+pub(crate) fn calibration_error(rows: Vec<(f64, bool, f64)>) -> f64 {
+    bins_of(rows).error()
+}
+
+fn bins_of(mut rows: Vec<(f64, bool, f64)>) -> EqualMassBins {
     rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.total_cmp(&a.2)));
     let mut bins = EqualMassBins::new(rows.iter().map(|row| row.2).sum());
     for equal in rows.chunk_by(|a, b| a.0 == b.0) {
@@ -53,12 +112,34 @@ pub(crate) fn calibration_error(mut rows: Vec<(f64, bool, f64)>) -> f64 {
         let came_true = equal.iter().filter(|row| row.1).map(|row| row.2).sum();
         bins.add(equal[0].0, weight, came_true);
     }
-    bins.error()
+    bins
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::{ClassCounts, UNSEEN};
+
+    #[test]
+    fn the_bins_of_a_diagram_make_up_the_error_of_the_evaluation() {
+        let (mut p, mut labels) = (Vec::new(), Vec::new());
+        for row in 0..200u32 {
+            let high = 0.5 + (row * 37 % 200) as f32 / 400.0;
+            p.extend([high, 1.0 - high]);
+            labels.push(if row == 9 { UNSEEN } else { u32::from(row % 3 == 0) });
+        }
+        let found = reliability(&p, &labels, None, 2).unwrap();
+        let counts = ClassCounts::from_rows(vec![100, 100]);
+        let expected = super::super::evaluate_quick(&p, &labels, &counts, None).unwrap().ece;
+        assert_eq!(found.ece.to_bits(), expected.to_bits());
+        assert_eq!(found.bins.len(), BINS);
+        let sum = |f: &dyn Fn(&ReliabilityBin) -> f64| found.bins.iter().map(f).sum::<f64>();
+        assert!((sum(&|bin| bin.mass) - 1.0).abs() < 1e-12);
+        assert!((sum(&|bin| bin.mass * (bin.accuracy - bin.confidence).abs()) - expected).abs() < 1e-12);
+        assert!(found.bins.windows(2).all(|pair| pair[0].confidence > pair[1].confidence));
+        // 199 known rows, of which 66 multiples of three are of class 1.
+        assert!((sum(&|bin| bin.mass * bin.accuracy) - 133.0 / 199.0).abs() < 1e-12);
+    }
 
     #[test]
     fn probabilities_that_come_true_as_often_as_they_say_have_no_error() {

@@ -18,6 +18,7 @@ mod tallied;
 use serde::Serialize;
 
 pub use bands::Band;
+pub use calibration::{Reliability, ReliabilityBin, reliability};
 pub use confusion::{Cell, Confusion};
 pub use selection::{Gate, Metric};
 pub use standing::Standing;

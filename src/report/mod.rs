@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod format;
+pub mod html;
 pub mod influence;
 mod nulls;
 pub mod predictions;

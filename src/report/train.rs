@@ -77,13 +77,14 @@ pub struct SplitSummary {
 }
 
 /// One setting that was tried.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialSummary {
     /// Weighting scheme with its beta.
     pub scheme: String,
     /// Strength of the penalty.
     pub l2: f64,
     /// J on the rows fitted.
+    #[serde(deserialize_with = "super::nulls::number")]
     pub objective: f64,
     /// Bound on the relative gap of J, where one exists.
     pub relative_gap: Option<f64>,
