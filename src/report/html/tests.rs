@@ -40,6 +40,7 @@ fn metadata(names: Vec<String>, rows: Vec<u64>) -> ModelMetadata {
             normalisation: "samples".into(),
         },
         logit_adjust: 0.0,
+        logit_link: crate::weighting::LogitLink::default(),
         encoder: FeatureEncoder {
             inputs: vec![InputColumn::Vector { name: "embedding".into(), len: 2, means: None }],
             missing: Missing::Error,
@@ -130,6 +131,7 @@ pub(super) fn comparison(names: [&str; 3]) -> CompareReport {
         name: name.into(),
         loss: "softmax".into(),
         flags: format!("--weighting {name}"),
+        prior: None,
         weight_ratio: 10.0,
         l2: vec![0.01, 0.1],
         tau: Vec::new(),
