@@ -221,6 +221,30 @@ pub struct RunArgs {
     pub quiet: bool,
 }
 
+/// How probabilities are calibrated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CalibrateArg {
+    /// As the loss fits them
+    #[default]
+    None,
+    /// Undo the class weights in closed form
+    Prior,
+    /// The same, then one temperature
+    Temperature,
+    /// The same, then a scale and an offset for each class
+    Vector,
+}
+
+/// Metrics that decision offsets are fitted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum OffsetsArg {
+    /// Mean recall over classes
+    MacroRecall,
+    /// Mean F1 over classes
+    MacroF1,
+}
+
 /// Flags of training.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrainArgs {
@@ -292,6 +316,19 @@ pub struct TrainArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "TAU", help_heading = "Imbalance")]
     pub logit_adjust: Option<f64>,
 
+    /// Make probabilities hold under the natural prior, by rows out of fold
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Calibration")]
+    pub calibrate: CalibrateArg,
+    /// Decide labels by an offset for each class that serves this metric out of fold; probabilities stay
+    #[arg(long, value_name = "METRIC", value_enum, help_heading = "Calibration")]
+    pub offsets: Option<OffsetsArg>,
+    /// Write out-of-fold probabilities of the training rows: .parquet, .csv, .npy or .jsonl
+    #[arg(long, value_name = "FILE", help_heading = "Calibration")]
+    pub oof: Option<String>,
+    /// Folds of --calibrate, --offsets and --oof [5]
+    #[arg(long, value_name = "K", help_heading = "Calibration")]
+    pub folds: Option<usize>,
+
     /// Loss
     #[arg(long, value_name = "LOSS", value_enum, default_value_t, help_heading = "Learner")]
     pub loss: LossArg,
@@ -355,9 +392,9 @@ pub struct TrainArgs {
 #[command(next_help_heading = "Prior")]
 pub struct PriorArgs {
     /// Class shares the probabilities are for: trained (as the weights tilt them), natural (training shares), uniform,
-    /// em (estimated from the data) or a FILE of lines class,share
-    #[arg(long, value_name = "PRIOR", default_value = "trained")]
-    pub prior: String,
+    /// em (estimated from the data) or a FILE of lines class,share [trained; natural for a calibrated model]
+    #[arg(long, value_name = "PRIOR")]
+    pub prior: Option<String>,
 }
 
 /// Flags of `predict`.
@@ -377,6 +414,9 @@ pub struct PredictArgs {
     /// Write the K most probable classes
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub top_k: usize,
+    /// Predict the class of least expected cost, from a CSV matrix: true classes down, predicted classes across
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,
@@ -420,6 +460,9 @@ pub struct EvalArgs {
     /// Rows of classes the model does not know
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub unseen: UnseenArg,
+    /// Predict the class of least expected cost, from a CSV matrix: true classes down, predicted classes across
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,

@@ -10,6 +10,7 @@ mod scoring;
 mod shared;
 pub mod talk;
 pub mod train;
+mod train_calibrate;
 mod train_data;
 mod train_save;
 pub mod weights;

@@ -3,17 +3,20 @@
 use serde_json::{Value, json};
 
 use super::plan::TrainPlan;
+use super::scoring::Decisions;
 use super::train::Best;
+use super::train_calibrate::Outcome;
 use super::train_data::TrainData;
 use crate::Result;
+use crate::calibrate::Posterior;
 use crate::linear::search::{Recipe, WeightedSample, model_of};
 use crate::linear::solver::Fit;
-use crate::metrics::{Evaluation, evaluate};
-use crate::model_file::{FORMAT_VERSION, ModelMetadata, SavedModel, WeightingRecord};
+use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
+use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
-use crate::weighting::prior::Prior;
+use crate::weighting::prior::{Prior, training_shares};
 
 /// The model of `fit` with everything its file records. Nothing of it depends on time, threads or paths, so that the
 /// same data and flags give the same bytes.
@@ -34,7 +37,7 @@ pub fn saved_model(
         model: model_of(&fit.theta, data.main.features.cols(), recipe.loss),
         scaler: data.scaler.clone(),
         metadata: ModelMetadata {
-            format_version: FORMAT_VERSION,
+            format_version: 1,
             cbfit_version: env!("CARGO_PKG_VERSION").into(),
             loss: recipe.loss,
             label_map: data.main.label_map.clone(),
@@ -61,8 +64,18 @@ pub fn saved_model(
             metrics: Value::Null,
             certificate: json!(fit.certificate),
             history: json!(trials),
+            calibration: None,
+            offsets: None,
         },
     }
+}
+
+/// Puts the maps that out-of-fold rows gave into the model.
+pub fn add_calibration(saved: &mut SavedModel, outcome: &Outcome) {
+    let metadata = &mut saved.metadata;
+    metadata.calibration.clone_from(&outcome.calibrated.calibration);
+    metadata.offsets.clone_from(&outcome.calibrated.offsets);
+    metadata.format_version = metadata.needed_version();
 }
 
 /// Scores as the model file records them: without their tables by class.
@@ -90,15 +103,26 @@ pub fn test_scores(
     let Some(part) = data.test_part() else { return Ok(None) };
     let logits = saved.model.logits_of(part.rows, kernels);
     let metadata = &saved.metadata;
+    let (alpha, shares) = (&metadata.class_weights, training_shares(&metadata.counts));
     let under = |prior: &Prior| -> Result<Evaluation> {
         let mut probabilities = logits.clone();
-        metadata.prior_correction(prior)?.posteriors_in_place(&mut probabilities);
+        Posterior::new(metadata.loss, alpha, &shares, metadata.logit_adjust, prior, None)?
+            .posteriors_in_place(&mut probabilities);
         evaluate(&probabilities, &part.labels, &metadata.counts, None)
     };
     let natural = under(&Prior::Natural)?;
+    let calibrated = if metadata.needed_version() > 1 {
+        let prior = if metadata.calibration.is_some() { Prior::Natural } else { Prior::AsTrained };
+        let mut probabilities = logits.clone();
+        let decided = Decisions::of_model(metadata)?.of(&metadata.posterior(&prior)?, &mut probabilities);
+        Some(evaluate_decisions(&probabilities, &part.labels, &metadata.counts, None, &decided)?)
+    } else {
+        None
+    };
     Ok(Some(TestScores {
         trained: under(&Prior::AsTrained)?,
         natural_log_loss: natural.log_loss,
         natural_ece: natural.ece,
+        calibrated,
     }))
 }

@@ -35,13 +35,20 @@ impl EqualMassBins {
     }
 }
 
-/// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label.
-pub(super) fn top_label_error(scored: &Scored<'_>, scores: &[RowScore]) -> f64 {
+/// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label whose most
+/// probable class `takes_part`; NaN where there are none. To choose rows by that class leaves probabilities that hold
+/// their error of 0; to choose them by the true class would not.
+pub(super) fn top_label_error(
+    scored: &Scored<'_>,
+    scores: &[RowScore],
+    takes_part: &dyn Fn(usize) -> bool,
+) -> f64 {
     let mut known: Vec<(f64, bool, f64)> = scores
         .iter()
         .enumerate()
+        .filter(|(_, score)| takes_part(score.top as usize))
         .filter_map(|(row, score)| {
-            let right = scored.label(row)? == score.predicted as usize;
+            let right = scored.label(row)? == score.top as usize;
             Some((score.confidence, right, scored.weight(row)))
         })
         .collect();
