@@ -6,8 +6,7 @@ mod common;
 
 use cbfit::model_file;
 use cbfit::rng::CounterRng;
-use common::cli::{Folder, QUICK, TEST, TRAIN, cell, csv, number, numbers};
-use serde_json::Value;
+use common::cli::{Folder, QUICK, TRAIN, cell, csv, number};
 
 /// Rows of two overlapping classes, no (90 %) and yes, as CSV with an id, and one row of a third class where asked for.
 fn two_classes(rows: usize, seed: u64, with_single: bool) -> String {
@@ -209,26 +208,43 @@ fn cost_files_that_do_not_fit_are_refused() {
 #[test]
 fn offsets_decide_labels_and_leave_probabilities_alone() {
     let folder = Folder::new();
-    let line = |flags: &str, out: &str| {
-        format!("--train {TRAIN} --valid-fraction 0 --l2 1e-3 --weighting none {flags} -o {out}")
-    };
-    folder.ok(&line("", "plain.cbfit"));
-    let report = folder.json(&line("--offsets macro_recall", "m.cbfit"));
+    folder.write("train.csv", two_classes(1500, 9, false)).write("held.csv", two_classes(900, 10, false));
+    let fit = "--train train.csv --valid-fraction 0 --l2 1e-3 --weighting none";
+    folder.ok(&format!("{fit} -o plain.cbfit"));
+    let report = folder.json(&format!("{fit} --offsets macro_recall --test held.csv -o m.cbfit"));
     let of = |name: &str| number(&report, &format!("/calibration/offsets/{name}"));
-    assert!(of("tau_alone") > of("most_probable"), "{report}");
-    assert!(of("offsets") > of("most_probable"), "{report}");
-    let (plain, plain_labels) = predicted(&folder, &format!("predict plain.cbfit {TEST} --proba"));
-    let (p, labels) = predicted(&folder, &format!("predict m.cbfit {TEST} --proba"));
+    assert!(of("tau_alone").max(of("offsets")) > of("most_probable") + 0.1, "{report}");
+    let (plain, plain_labels) = predicted(&folder, "predict plain.cbfit held.csv --proba");
+    let (p, labels) = predicted(&folder, "predict m.cbfit held.csv --proba");
     assert_eq!(p, plain);
     assert_ne!(labels, plain_labels);
     // Whatever the prior of the probabilities, the labels are those of the offsets.
-    assert_eq!(predicted(&folder, &format!("predict m.cbfit {TEST} --proba --prior uniform")).1, labels);
-    let recall = |model: &str| number(&folder.json(&format!("eval {model} {TEST}")), "/scores/macro_recall");
-    assert!(recall("m.cbfit") > recall("plain.cbfit"));
-    let eval = folder.ok(&format!("eval m.cbfit {TEST} --json"));
+    assert_eq!(predicted(&folder, "predict m.cbfit held.csv --proba --prior uniform").1, labels);
+    let recall =
+        |model: &str| number(&folder.json(&format!("eval {model} held.csv")), "/scores/macro_recall");
+    assert!(recall("m.cbfit") > recall("plain.cbfit") + 0.1);
+    let eval = folder.ok("eval m.cbfit held.csv --json");
     assert!(eval.stderr.contains("offsets of the model, fitted for macro_recall"), "{}", eval.stderr);
-    let bands = &eval.json()["scores"]["bands"];
-    assert_eq!(numbers(&Value::Array(vec![bands[0]["ece"].clone()])).len(), 1);
+    assert_eq!(eval.json()["scores"], report["test"]["calibrated"]);
+    assert!(eval.json()["scores"]["bands"][0]["ece"].is_number());
+}
+
+#[test]
+fn a_rule_of_decision_is_kept_only_where_it_pays_out_of_fold() {
+    let folder = Folder::new();
+    for metric in ["macro_recall", "macro_f1"] {
+        let fit = "--valid-fraction 0 --l2 1e-2 --weighting none --tolerance 0.05 --optimizer lbfgs";
+        let report = folder.json(&format!("--train {TRAIN} {fit} --offsets {metric} -o m.cbfit"));
+        let rules = &report["calibration"]["offsets"];
+        let best = ["most_probable", "tau_alone", "offsets"]
+            .map(|rule| (rules[rule].as_f64().unwrap(), rule))
+            .into_iter()
+            .reduce(|best, next| if next.0 > best.0 { next } else { best })
+            .unwrap();
+        assert_eq!(rules["kept"], best.1, "{rules}");
+        let saved = model_file::load(folder.path("m.cbfit")).unwrap().metadata;
+        assert_eq!(saved.offsets.is_some(), best.1 != "most_probable");
+    }
 }
 
 #[test]

@@ -67,6 +67,18 @@ pub fn choose_tau(
     rows.choose_tau(log_shares, metric, grid)
 }
 
+/// The `metric` of the classes `predicted` for rows of the classes `labels`, all codes below `classes`, weighted by
+/// `row_weights`.
+pub fn value_of(
+    labels: &[u32],
+    predicted: &[u32],
+    row_weights: Option<&[f64]>,
+    classes: usize,
+    metric: OffsetMetric,
+) -> f64 {
+    Tally::of(&Rows { log_posterior: &[], labels, row_weights, classes }, predicted).value(metric)
+}
+
 /// The class of the largest `l_c + o_c` of each row of `log_posterior` (rows x C), the first among equals.
 pub fn decide(log_posterior: &[f64], offset: &[f64]) -> Vec<u32> {
     let classes = offset.len().max(1);
@@ -82,7 +94,9 @@ pub fn decide(log_posterior: &[f64], offset: &[f64]) -> Vec<u32> {
 impl Offsets {
     /// Offsets for `metric`, at least as good on these rows as every tau of [`tau_grid`]. `log_posterior` is rows x C
     /// (minus infinity for probability 0), labels lie below C, `log_shares` are the logarithms of the training shares.
-    /// The ascent takes the classes from the rarest on, and ends after a sweep that gained less than 1e-9 or after 20.
+    /// The ascent takes the classes from the rarest on, and ends after a sweep that gained less than 1e-9 or after 20. A
+    /// class without rows here keeps the offset of tau: rows of other classes alone would see to it that it is never
+    /// predicted.
     pub fn fit(
         log_posterior: &[f64],
         labels: &[u32],
@@ -94,7 +108,9 @@ impl Offsets {
         let rows = Rows { log_posterior, labels, row_weights, classes };
         let (tau, _) = rows.choose_tau(log_shares, metric, &tau_grid());
         let mut ascent = Ascent::new(&rows, metric, adjustment(log_shares, tau));
-        let mut order: Vec<usize> = (0..classes).filter(|&c| log_shares[c].is_finite()).collect();
+        let mut has_rows = vec![false; classes];
+        labels.iter().for_each(|&label| has_rows[label as usize] = true);
+        let mut order: Vec<usize> = (0..classes).filter(|&c| has_rows[c]).collect();
         order.sort_by(|a, b| log_shares[*a].total_cmp(&log_shares[*b]).then(a.cmp(b)));
         for _ in 0..MOST_SWEEPS {
             let before = ascent.value();
@@ -104,6 +120,11 @@ impl Offsets {
             }
         }
         Offsets { metric, tau, offset: ascent.offset }
+    }
+
+    /// The same as far as tau goes: `-tau log pi` alone, 0 for classes without rows.
+    pub fn of_tau_alone(&self, log_shares: &[f64]) -> Self {
+        Offsets { offset: adjustment(log_shares, self.tau), ..*self }
     }
 
     /// The first thing wrong with offsets for `classes` classes that were read from a file, in words.
@@ -347,8 +368,7 @@ mod tests {
         offset: &[f64],
         metric: OffsetMetric,
     ) -> f64 {
-        let rows = Rows { log_posterior: logs, labels, row_weights: weights, classes: offset.len() };
-        Tally::of(&rows, &decide(logs, offset)).value(metric)
+        value_of(labels, &decide(logs, offset), weights, offset.len(), metric)
     }
 
     #[test]
@@ -416,7 +436,11 @@ mod tests {
                 prop_assert!(reached >= alone - 1e-12, "{} below {} of tau {}", reached, alone, tau);
             }
             // A sweep over one class tries every value there is.
-            for class in 0..classes {
+            let absent = (0..classes).filter(|&class| !labels.contains(&(class as u32)));
+            for class in absent {
+                prop_assert_eq!(found.offset[class], adjustment(&log_shares, found.tau)[class]);
+            }
+            for class in (0..classes).filter(|&class| labels.contains(&(class as u32))) {
                 for shift in [-0.97, -0.31, 0.31, 0.97] {
                     let mut other = found.offset.clone();
                     other[class] += shift;

@@ -18,6 +18,10 @@ pub(super) fn fit(held: &HeldOut<'_>) -> f64 {
     let mut scale = 1.0;
     for _ in 0..MOST_STEPS {
         let (slope, curvature) = derivatives(held, scale);
+        // Also where all log posteriors are equal, so that every scale is as good.
+        if slope == 0.0 {
+            break;
+        }
         if slope > 0.0 {
             high = scale;
         } else {

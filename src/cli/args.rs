@@ -319,7 +319,7 @@ pub struct TrainArgs {
     /// Make probabilities hold under the natural prior, by rows out of fold
     #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Calibration")]
     pub calibrate: CalibrateArg,
-    /// Decide labels by an offset for each class that serves this metric out of fold; probabilities stay
+    /// Decide labels by class offsets that raise this metric, where that pays out of fold; probabilities stay
     #[arg(long, value_name = "METRIC", value_enum, help_heading = "Calibration")]
     pub offsets: Option<OffsetsArg>,
     /// Write out-of-fold probabilities of the training rows: .parquet, .csv, .npy or .jsonl

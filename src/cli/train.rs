@@ -124,6 +124,8 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     talk.phase("Fitted", &fitted_text(&fit, &recipe.optimizer));
 
     let mut saved = saved_model(plan, &data, &weighted, &recipe, &best, &finished, &trials);
+    // What comes after the fit may be cut short without making the model another.
+    let cut_short = interrupt.is_set();
     let outcome = match plan.calibration.as_ref().filter(|_| !interrupt.is_set()) {
         None => None,
         Some(wanted) => {
@@ -183,7 +185,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
             plan.out
         ),
     );
-    if interrupt.is_set() {
+    if cut_short {
         talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
     }
     let chosen = Chosen {

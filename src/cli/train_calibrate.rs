@@ -10,14 +10,13 @@ use super::train::{Best, progress_text};
 use super::train_data::{OwnedSample, TrainData};
 use crate::Result;
 use crate::calibrate::Method;
-use crate::calibrate::offsets::OffsetMetric;
 use crate::experiment::calibrated::{Calibrated, ScoredRows, cross_calibrate};
 use crate::experiment::crossfit::{OutOfFold, Setting, cross_fit};
 use crate::experiment::folds::Folds;
 use crate::labels::{ClassCounts, UNSEEN};
 use crate::linear::search::Recipe;
-use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
-use crate::report::calibration::{CalibrationReport, OffsetScores, ProbabilityScores, natural_name};
+use crate::metrics::{Evaluation, evaluate};
+use crate::report::calibration::{CalibrationReport, ProbabilityScores, natural_name};
 use crate::report::format::thousands;
 use crate::report::predictions::{
     PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter, Truth,
@@ -112,27 +111,13 @@ impl CrossFitting<'_> {
             let after = scored.evaluate(&exponentials(&calibrated.log_posterior))?;
             scores.push(ProbabilityScores::of(natural_name(Some(method)), &after));
         }
-        let offsets = match &calibrated.offsets {
-            None => None,
-            Some(found) => {
-                let p = exponentials(&calibrated.log_posterior);
-                let of = |decisions: &[u32]| scored.decided(&p, decisions, found.metric);
-                Some(OffsetScores {
-                    metric: found.metric.name(),
-                    tau: found.tau,
-                    most_probable: metric_value(&scored.evaluate(&p)?, found.metric),
-                    tau_alone: of(&calibrated.tau_decisions)?,
-                    offsets: of(&calibrated.decisions)?,
-                })
-            }
-        };
         Ok(CalibrationReport {
             folds: self.plan.folds,
             rows: scored.labels.len(),
             left_out: self.sample.labels.len() - scored.labels.len(),
             calibration: calibrated.calibration.clone(),
             scores,
-            offsets,
+            offsets: calibrated.rules,
         })
     }
 
@@ -204,19 +189,6 @@ impl Scored {
 
     fn evaluate(&self, probabilities: &[f32]) -> Result<Evaluation> {
         evaluate(probabilities, &self.labels, &self.counts, self.row_weights.as_deref())
-    }
-
-    fn decided(&self, probabilities: &[f32], decisions: &[u32], metric: OffsetMetric) -> Result<f64> {
-        let weights = self.row_weights.as_deref();
-        let scores = evaluate_decisions(probabilities, &self.labels, &self.counts, weights, decisions)?;
-        Ok(metric_value(&scores, metric))
-    }
-}
-
-fn metric_value(evaluation: &Evaluation, metric: OffsetMetric) -> f64 {
-    match metric {
-        OffsetMetric::MacroRecall => evaluation.macro_recall,
-        OffsetMetric::MacroF1 => evaluation.macro_f1,
     }
 }
 

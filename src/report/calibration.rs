@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, Method};
+use crate::experiment::calibrated::{Rule, Rules};
 use crate::metrics::Evaluation;
 use crate::report::format::{score, short, thousands};
 
@@ -50,21 +51,6 @@ impl ProbabilityScores {
     }
 }
 
-/// Scores of the decisions of offsets.
-#[derive(Debug, Clone, Serialize)]
-pub struct OffsetScores {
-    /// Metric the offsets were fitted for.
-    pub metric: &'static str,
-    /// tau of the logit adjustment they began at, in the fit for the model.
-    pub tau: f64,
-    /// The metric where the most probable class is predicted.
-    pub most_probable: f64,
-    /// The metric of the best tau alone.
-    pub tau_alone: f64,
-    /// The metric of the offsets.
-    pub offsets: f64,
-}
-
 /// A calibration as training reports it. Every score is cross-fitted: no row is scored by a model, a map or offsets that
 /// saw it.
 #[derive(Debug, Clone, Serialize)]
@@ -79,8 +65,8 @@ pub struct CalibrationReport {
     pub calibration: Option<Calibration>,
     /// As trained, under the natural prior, and calibrated where a map was fitted.
     pub scores: Vec<ProbabilityScores>,
-    /// The decisions, where offsets were fitted.
-    pub offsets: Option<OffsetScores>,
+    /// What the rules of decision are worth, where offsets were asked for.
+    pub offsets: Option<Rules>,
 }
 
 impl CalibrationReport {
@@ -98,12 +84,16 @@ impl CalibrationReport {
         }
         if let Some(offsets) = &self.offsets {
             lines.push(format!(
-                "{} of decisions: most probable class {}   tau alone {}   offsets {}   (tau {})",
-                offsets.metric,
+                "{} of the most probable class {}   of tau alone {}   of offsets {}   kept: {}",
+                offsets.metric.name(),
                 score(offsets.most_probable),
                 score(offsets.tau_alone),
                 score(offsets.offsets),
-                short(offsets.tau)
+                match offsets.kept {
+                    Rule::MostProbable => "the most probable class".to_owned(),
+                    Rule::TauAlone => format!("tau {} alone", short(offsets.tau)),
+                    Rule::Offsets => "offsets".to_owned(),
+                }
             ));
         }
         lines
