@@ -89,6 +89,8 @@ pub enum Error {
         "the probabilities of {count} of {rows} rows are not finite numbers of at least 0, first in row {first_row}"
     )]
     BadProbabilities { count: u64, rows: u64, first_row: u64 },
+    #[error("{place}: {detail}")]
+    BadCosts { place: String, detail: String },
 
     // I/O
     #[error("{path}: no such file{}", near_names(near))]
@@ -164,6 +166,7 @@ impl Error {
             BadPrior { .. } => "E0321",
             UnsupportedFormat { .. } => "E0322",
             BadProbabilities { .. } => "E0323",
+            BadCosts { .. } => "E0324",
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
             BadModel { .. } => "E0501",
@@ -235,6 +238,10 @@ impl Error {
             },
             BadProbabilities { .. } => {
                 "features of these rows, or weights of the model, are too large; see cbfit inspect".into()
+            }
+            BadCosts { .. } => {
+                "a cost file has a header true,CLASS,CLASS,... and a line CLASS,cost,cost,... for every class"
+                    .into()
             }
             Io { .. } => "check that the path exists, is writable and the disk has room".into(),
             BadModel { .. } => "train the model again, or copy the file again".into(),

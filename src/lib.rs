@@ -2,8 +2,10 @@
 //!
 //! A row of a file walks one way: [`data`] reads and encodes it, [`weighting`] turns label counts into row weights,
 //! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`],
-//! [`metrics`] scores it, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
+//! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
+//! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
+pub mod calibrate;
 pub mod cli;
 pub mod data;
 pub mod error;

@@ -108,6 +108,25 @@ fn the_natural_prior_mends_probabilities_on_natural_proportions() {
 }
 
 #[test]
+fn calibrations_lower_the_loss_of_rows_they_never_saw() {
+    let Some((folder, [source])) = shared(["covertype_20k.parquet"]) else { return };
+    split_by_row_number(&folder, &source);
+    for method in ["temperature", "vector"] {
+        let line = format!("--train fit.csv --test held.csv --calibrate {method} --folds 3 -o m.cbfit");
+        let fit = "--valid-fraction 0 --l2 1e-5 --weighting inverse --optimizer lbfgs --tolerance 0.01";
+        let report = folder.json(&format!("{line} {fit}"));
+        let of = |at: usize, name: &str| number(&report, &format!("/calibration/scores/{at}/{name}"));
+        let test = |name: &str| number(&report, &format!("/test/{name}"));
+        assert!(of(1, "log_loss") < 0.8 * of(0, "log_loss"), "{method}: the prior alone");
+        for name in ["log_loss", "ece", "brier"] {
+            assert!(of(2, name) < of(1, name), "{method} {name}: {} and {}", of(1, name), of(2, name));
+        }
+        assert!(test("calibrated/log_loss") < test("natural_log_loss"), "{method}");
+        assert!(test("calibrated/ece") < test("natural_ece"), "{method}");
+    }
+}
+
+#[test]
 fn official_splits_of_tables_and_texts_are_learnt() {
     let sets = [
         (["shuttle_train.parquet", "shuttle_test.parquet"], 7, 0.6),

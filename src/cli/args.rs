@@ -240,6 +240,30 @@ pub struct RunArgs {
     pub quiet: bool,
 }
 
+/// How probabilities are calibrated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CalibrateArg {
+    /// As the loss fits them
+    #[default]
+    None,
+    /// Undo the class weights in closed form
+    Prior,
+    /// The same, then one temperature
+    Temperature,
+    /// The same, then a scale and an offset for each class
+    Vector,
+}
+
+/// Metrics that decision offsets are fitted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum OffsetsArg {
+    /// Mean recall over classes
+    MacroRecall,
+    /// Mean F1 over classes
+    MacroF1,
+}
+
 /// Flags of training.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrainArgs {
@@ -326,6 +350,19 @@ pub struct TrainArgs {
     )]
     pub resample: Option<ResampleArg>,
 
+    /// Make probabilities hold under the natural prior, by rows out of fold
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Calibration")]
+    pub calibrate: CalibrateArg,
+    /// Decide labels by class offsets that raise this metric, where that pays out of fold; probabilities stay
+    #[arg(long, value_name = "METRIC", value_enum, help_heading = "Calibration")]
+    pub offsets: Option<OffsetsArg>,
+    /// Write out-of-fold probabilities of the training rows: .parquet, .csv, .npy or .jsonl
+    #[arg(long, value_name = "FILE", help_heading = "Calibration")]
+    pub oof: Option<String>,
+    /// Folds of --calibrate, --offsets and --oof [5]
+    #[arg(long, value_name = "K", help_heading = "Calibration")]
+    pub folds: Option<usize>,
+
     /// linear, tau-norm, lws, ncm (nearest class mean) or lda (discriminant analysis), with its setting as in lda:0.3
     /// [linear; a setting is chosen on the validation rows]
     #[arg(long, value_name = "HEAD[:SETTING]", help_heading = "Learner")]
@@ -394,8 +431,9 @@ pub struct TrainArgs {
 pub struct PriorArgs {
     /// Class shares the probabilities are for: trained (as the weights tilt them), natural (training shares), uniform,
     /// tau=TAU (natural shares to the power 1 - TAU), em (estimated from the data) or a FILE of lines class,share
-    #[arg(long, value_name = "PRIOR", default_value = "trained")]
-    pub prior: String,
+    /// [trained; natural for a calibrated model]
+    #[arg(long, value_name = "PRIOR")]
+    pub prior: Option<String>,
 }
 
 /// Flags of `predict`.
@@ -415,6 +453,9 @@ pub struct PredictArgs {
     /// Write the K most probable classes
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub top_k: usize,
+    /// Predict the class of least expected cost, from a CSV matrix: true classes down, predicted classes across
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,
@@ -458,6 +499,9 @@ pub struct EvalArgs {
     /// Rows of classes the model does not know
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub unseen: UnseenArg,
+    /// Predict the class of least expected cost, from a CSV matrix: true classes down, predicted classes across
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,

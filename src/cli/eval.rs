@@ -3,15 +3,16 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::scoring::{Scorer, say_left_out, unseen_text};
-use super::shared::{prior_of, prior_text, read_options};
+use super::scoring::{Decisions, Scorer, most_probable, say_left_out, unseen_text};
+use super::shared::{PriorPlan, prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
+use crate::calibrate::costs::{CostMatrix, Threshold};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::roles::LabelNeed;
 use crate::labels::{LabelMap, UNSEEN};
-use crate::metrics::{Evaluation, Gate, evaluate};
+use crate::metrics::{Evaluation, Gate, evaluate_decisions};
 use crate::output::AtomicFile;
 use crate::report::predictions::guard_formula;
 use crate::report::text;
@@ -26,7 +27,64 @@ struct EvalReport<'a> {
     prior: &'a str,
     class_names: &'a [String],
     unseen: Vec<UnseenClass<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    costs: Option<&'a CostReport<'a>>,
     scores: &'a Evaluation,
+}
+
+/// What the decisions cost. Rows of classes the model does not know have no cost and are left out.
+#[derive(Serialize)]
+struct CostReport<'a> {
+    file: &'a str,
+    /// Mean cost of the decisions.
+    mean: f64,
+    /// Mean cost where the most probable class is predicted.
+    mean_of_most_probable: f64,
+    /// Probability of the second of two classes from which on it is predicted.
+    threshold: Option<f64>,
+    #[serde(skip)]
+    rule: Option<Threshold>,
+}
+
+impl<'a> CostReport<'a> {
+    fn of(file: &'a str, matrix: &CostMatrix, rows: &Predicted) -> Self {
+        let weights = rows.weights.as_deref();
+        let classes = rows.probabilities.len() / rows.truth.len().max(1);
+        let most_probable = most_probable(&rows.probabilities, classes.max(1));
+        let rule = matrix.threshold();
+        CostReport {
+            file,
+            mean: matrix.mean(&rows.truth, &rows.decided, weights),
+            mean_of_most_probable: matrix.mean(&rows.truth, &most_probable, weights),
+            threshold: match rule {
+                Some(Threshold::Above(p)) => Some(p),
+                _ => None,
+            },
+            rule,
+        }
+    }
+
+    fn line(&self, labels: &LabelMap) -> String {
+        let name = |code: usize| text::printable(labels.names.get(code).map_or("", String::as_str));
+        let rule = match self.rule {
+            None => String::new(),
+            Some(Threshold::Above(p)) => format!("   {} is predicted above p* = {p:.4}", name(1)),
+            Some(Threshold::Below(p)) => format!("   {} is predicted below p* = {p:.4}", name(1)),
+            Some(Threshold::Always(code)) => format!("   {} never costs more", name(code as usize)),
+        };
+        format!(
+            "mean cost {:.6} by least expected cost, {:.6} by the most probable class{rule}",
+            self.mean, self.mean_of_most_probable
+        )
+    }
+}
+
+/// Rows to score.
+struct Predicted {
+    truth: Vec<u32>,
+    probabilities: Vec<f32>,
+    decided: Vec<u32>,
+    weights: Option<Vec<f64>>,
 }
 
 #[derive(Serialize)]
@@ -42,10 +100,12 @@ struct UnseenClass<'a> {
 pub fn run(args: EvalArgs) -> Result<u8> {
     let gates = args.min.iter().map(|text| Gate::parse(text)).collect::<Result<Vec<_>>>()?;
     let options = read_options(&args.file, &args.labels)?;
-    let prior = prior_of(&args.prior)?;
+    let asked = prior_of(&args.prior)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
+        let prior = scorer.prior(asked.clone(), &talk);
+        let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let metadata = &scorer.saved.metadata;
         let labels = &metadata.label_map;
         let reader =
@@ -53,12 +113,18 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let mut data = reader.read_all()?;
         say_left_out(&talk, &data);
         let mut probabilities = scorer.logits(&mut data);
-        let correction = scorer.correction(&prior, &probabilities)?;
-        correction.posteriors_in_place(&mut probabilities);
-        let mut truth = data.labels.take().unwrap_or_default();
-        let mut weights = data.row_weights.take();
-        handle_unseen(&args, &data, &mut truth, &mut probabilities, &mut weights, labels.classes(), &talk)?;
-        let scores = evaluate(&probabilities, &truth, &metadata.counts, weights.as_deref())?;
+        let posterior = scorer.posterior(&prior, &probabilities)?;
+        let decided = decisions.of(&posterior, &mut probabilities);
+        let truth = data.labels.take().unwrap_or_default();
+        let mut rows = Predicted { truth, probabilities, decided, weights: data.row_weights.take() };
+        handle_unseen(&args, &data, &mut rows, labels.classes(), &talk)?;
+        let (weights, counts) = (rows.weights.as_deref(), &metadata.counts);
+        // Refuses what is no probability before a cost is made of it.
+        let scores = evaluate_decisions(&rows.probabilities, &rows.truth, counts, weights, &rows.decided)?;
+        let costs = match (&args.costs, &decisions) {
+            (Some(file), Decisions::Costs(matrix)) => Some(CostReport::of(file, matrix, &rows)),
+            _ => None,
+        };
         if let Some(path) = &args.by_class {
             write_by_class(path, &scores, labels)?;
             talk.phase("Saved", path);
@@ -69,13 +135,15 @@ pub fn run(args: EvalArgs) -> Result<u8> {
                 model: &args.model,
                 data: &data.source.name,
                 rows: scores.rows,
-                prior: &args.prior.prior,
+                prior: args.prior.prior.as_deref().unwrap_or(default_name(&prior)),
+                costs: costs.as_ref(),
                 class_names: &labels.names,
                 unseen: data.unseen.iter().map(|(class, rows)| UnseenClass { class, rows: *rows }).collect(),
                 scores: &scores,
             })?;
         } else if !args.run.quiet {
-            let lines = text::evaluation_lines(&scores, labels, prior_text(&prior));
+            let mut lines = text::evaluation_lines(&scores, labels, prior_text(&prior));
+            lines.extend(costs.iter().map(|costs| costs.line(labels)));
             print(&(lines.join("\n") + "\n"))?;
         }
         let failed: Vec<String> = gates.iter().filter_map(|gate| gate.failure(&scores)).collect();
@@ -83,36 +151,40 @@ pub fn run(args: EvalArgs) -> Result<u8> {
     })
 }
 
+/// Name of the prior that the model chose.
+fn default_name(prior: &PriorPlan) -> &'static str {
+    if *prior == PriorPlan::Natural { "natural" } else { "trained" }
+}
+
 fn handle_unseen(
     args: &EvalArgs,
     data: &Dataset,
-    truth: &mut Vec<u32>,
-    probabilities: &mut Vec<f32>,
-    weights: &mut Option<Vec<f64>>,
+    rows: &mut Predicted,
     classes: usize,
     talk: &Talk,
 ) -> Result<()> {
     if data.unseen.is_empty() {
         return Ok(());
     }
-    let rows: u64 = data.unseen.iter().map(|(_, rows)| rows).sum();
+    let unseen: u64 = data.unseen.iter().map(|(_, rows)| rows).sum();
     match args.unseen {
         UnseenArg::Wrong => talk.phase("Unseen", &unseen_text(&data.unseen, data.rows() as u64)),
         UnseenArg::Error => {
             let classes = data.unseen.iter().map(|(name, _)| name.clone()).collect();
-            return Err(Error::UnseenLabels { file: data.source.name.clone(), rows, classes });
+            return Err(Error::UnseenLabels { file: data.source.name.clone(), rows: unseen, classes });
         }
         UnseenArg::Ignore => {
-            let known: Vec<usize> = (0..truth.len()).filter(|&row| truth[row] != UNSEEN).collect();
+            let known: Vec<usize> = (0..rows.truth.len()).filter(|&row| rows.truth[row] != UNSEEN).collect();
             if known.is_empty() {
                 let why = " of classes the model knows".into();
                 return Err(Error::NoRows { file: data.source.name.clone(), why });
             }
-            let gather = |row: &usize| probabilities[row * classes..(row + 1) * classes].to_vec();
-            *probabilities = known.iter().flat_map(gather).collect();
-            *truth = known.iter().map(|&row| truth[row]).collect();
-            *weights = weights.take().map(|w| known.iter().map(|&row| w[row]).collect());
-            talk.phase("Unseen", &format!("{rows} rows of {} unseen classes left out", data.unseen.len()));
+            let gather = |row: &usize| rows.probabilities[row * classes..(row + 1) * classes].to_vec();
+            rows.probabilities = known.iter().flat_map(gather).collect();
+            rows.truth = known.iter().map(|&row| rows.truth[row]).collect();
+            rows.decided = known.iter().map(|&row| rows.decided[row]).collect();
+            rows.weights = rows.weights.take().map(|w| known.iter().map(|&row| w[row]).collect());
+            talk.phase("Unseen", &format!("{unseen} rows of {} unseen classes left out", data.unseen.len()));
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
 use crate::model_file::{self, ModelMetadata};
+use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
 use crate::report::text;
 use crate::{Error, Result};
@@ -90,6 +91,12 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         },
         format!("Data      {}", metadata.data_fingerprint),
     ];
+    if let Some(map) = &metadata.calibration {
+        lines.push(format!("Calib     {}", natural_name(Some(map.method()))));
+    }
+    if let Some(offsets) = &metadata.offsets {
+        lines.push(format!("Labels by offsets fitted for {}", offsets.metric.name()));
+    }
     for part in ["valid", "test"] {
         let scores = &metadata.metrics[part];
         if let Some(recall) = scores["macro_recall"].as_f64() {

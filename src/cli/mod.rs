@@ -16,6 +16,7 @@ mod scoring;
 mod shared;
 pub mod talk;
 pub mod train;
+mod train_calibrate;
 mod train_data;
 mod train_save;
 pub mod tune;

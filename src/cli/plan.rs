@@ -1,13 +1,17 @@
 //! From raw flags to what a run does: every flag is checked against the others before a file is opened.
 
 use super::args::{
-    DecayArg, LossArg, MissingArg, OptimizerArg, ResampleArg, ScaleArg, ScheduleArg, TrainArgs, WeightingArg,
+    CalibrateArg, DecayArg, LossArg, MissingArg, OffsetsArg, OptimizerArg, ResampleArg, ScaleArg,
+    ScheduleArg, TrainArgs, WeightingArg,
 };
 use super::plan_head::{HeadPlan, check_closed_form, head_of, ldam_of, vs_gamma_of};
 use super::shared::{no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
+use crate::calibrate::Method;
+use crate::calibrate::offsets::OffsetMetric;
 use crate::data::options::{Missing, ReadOptions};
 use crate::data::scale::Scale;
+use crate::experiment::folds::MOST_FOLDS;
 use crate::linear::fit::Optimizer;
 use crate::linear::heads::Head;
 use crate::linear::problem::Decay;
@@ -15,6 +19,7 @@ use crate::linear::solver::minibatch::Rule;
 use crate::linear::solver::schedule::Schedule;
 use crate::loss::Loss;
 use crate::metrics::Metric;
+use crate::report::predictions::PredictionFormat;
 use crate::weighting::normalise::check_cap;
 use crate::weighting::{Beta, Normalisation, Resampling, Scheme};
 use crate::{Error, Result};
@@ -62,6 +67,8 @@ pub struct TrainPlan {
     pub metric: Metric,
     /// Whether the chosen setting is fitted again on training and validation rows together.
     pub refit: bool,
+    /// What is made of rows out of fold.
+    pub calibration: Option<CalibrationPlan>,
     /// Model file to write.
     pub out: String,
     /// Key of random choices.
@@ -94,6 +101,19 @@ pub enum WeightingPlan {
     Ratio(f64),
     /// A file of lines class,weight.
     File(String),
+}
+
+/// What is made of rows out of fold; one of the three at least.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CalibrationPlan {
+    /// Map of the probabilities.
+    pub method: Option<Method>,
+    /// Metric of decision offsets.
+    pub offsets: Option<OffsetMetric>,
+    /// File of the out-of-fold probabilities.
+    pub oof: Option<String>,
+    /// Number of folds.
+    pub folds: usize,
 }
 
 /// The optimizer, as far as flags settle it.
@@ -146,6 +166,7 @@ impl TrainPlan {
         let metric = Metric::parse(args.metric.as_deref().unwrap_or("macro_recall"))?;
         let out = args.out.clone().unwrap_or_else(|| default_out(&args.train));
         refuse_overwriting(&out, args.train.iter().chain(&args.valid).chain(&args.test))?;
+        let calibration = calibration_of(&args, &out)?;
         Ok(TrainPlan {
             out,
             read: ReadOptions {
@@ -170,6 +191,7 @@ impl TrainPlan {
                 && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
             seed: args.seed,
             progress: progress_of(args.progress, args.run.quiet)?,
+            calibration,
             train: args.train,
             valid_label_file: args.valid_label_file,
             test: args.test,
@@ -183,6 +205,41 @@ impl TrainPlan {
             metric,
         })
     }
+}
+
+fn calibration_of(args: &TrainArgs, out: &str) -> Result<Option<CalibrationPlan>> {
+    let method = match args.calibrate {
+        CalibrateArg::None => None,
+        CalibrateArg::Prior => Some(Method::Prior),
+        CalibrateArg::Temperature => Some(Method::Temperature),
+        CalibrateArg::Vector => Some(Method::Vector),
+    };
+    let offsets = args.offsets.map(|metric| match metric {
+        OffsetsArg::MacroRecall => OffsetMetric::MacroRecall,
+        OffsetsArg::MacroF1 => OffsetMetric::MacroF1,
+    });
+    if method.is_none() && offsets.is_none() && args.oof.is_none() {
+        let help = "add --calibrate, --offsets or --oof, or leave it out";
+        no_effect(args.folds.is_some(), "--folds", "--calibrate none", help)?;
+        return Ok(None);
+    }
+    let folds = args.folds.unwrap_or(5);
+    if !(2..=MOST_FOLDS).contains(&folds) {
+        let why = format!("is not within 2 and {MOST_FOLDS}");
+        return Err(out_of_range("--folds", folds, &why, "5 or 10 folds are usual"));
+    }
+    if let Some(path) = &args.oof {
+        PredictionFormat::of_path(path).map_err(|error| {
+            Error::bad_value("--oof", path, "names no format by its ending", error.help())
+        })?;
+        let inputs = args.train.iter().chain(&args.valid).chain(&args.test);
+        if path == "-" || path == out {
+            let why = if path == out { "is the model file, too" } else { "is no file" };
+            return Err(Error::bad_value("--oof", path, why, "name a file such as oof.parquet"));
+        }
+        refuse_overwriting(path, inputs)?;
+    }
+    Ok(Some(CalibrationPlan { method, offsets, oof: args.oof.clone(), folds }))
 }
 
 /// A number that is one.

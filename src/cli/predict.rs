@@ -1,7 +1,7 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{LabelArgs, PredictArgs};
-use super::scoring::{Scorer, most_probable, say_unseen_levels};
+use super::scoring::{Scorer, say_unseen_levels};
 use super::shared::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
@@ -30,23 +30,25 @@ pub fn run(args: PredictArgs) -> Result<u8> {
     if args.out != "-" {
         refuse_overwriting(&args.out, args.data.iter().chain([&args.model]))?;
     }
-    let prior = prior_of(&args.prior)?;
+    let asked = prior_of(&args.prior)?;
     let options =
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
+        let prior = scorer.prior(asked.clone(), &talk);
+        let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
-        let mut correction = None;
+        let mut posterior = None;
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             let mut values = scorer.logits(&mut block);
-            let correction = match &correction {
-                Some(correction) => correction,
-                None => correction.insert(scorer.correction(&prior, &values)?),
+            let posterior = match &posterior {
+                Some(posterior) => posterior,
+                None => posterior.insert(scorer.posterior(&prior, &values)?),
             };
-            correction.posteriors_in_place(&mut values);
+            let predicted = decisions.of(posterior, &mut values);
             check_probabilities(&values, scorer.classes())?;
             let writer = match &mut writer {
                 Some(writer) => writer,
@@ -58,7 +60,8 @@ pub fn run(args: PredictArgs) -> Result<u8> {
             };
             writer.write_block(&PredictionBlock {
                 ids: block.ids.as_ref().map(|(_, ids)| ids),
-                predicted: &most_probable(&values, scorer.classes()),
+                truth: None,
+                predicted: &predicted,
                 probabilities: &values,
             })?;
             rows += block.features.rows() as u64;
@@ -116,5 +119,6 @@ fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSch
         labels: scorer.saved.metadata.label_map.clone(),
         top_k: args.top_k,
         full_probabilities: args.proba,
+        with_truth: false,
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::args::{ColumnArgs, ReportArgs};
-use super::scoring::{Scorer, most_probable, say_left_out, unseen_text};
+use super::scoring::{Scorer, say_left_out, unseen_text};
 use super::shared::{
     PriorPlan, no_effect, prior_of, prior_text, read_options, refuse_data_flags, refuse_overwriting,
 };
@@ -15,7 +15,7 @@ use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
 use crate::data::paths::near_names;
 use crate::data::roles::LabelNeed;
-use crate::metrics::{Confusion, evaluate, reliability};
+use crate::metrics::{Confusion, evaluate_decisions, reliability};
 use crate::output::AtomicFile;
 use crate::report::compare::CompareReport;
 use crate::report::format::bytes;
@@ -36,7 +36,7 @@ pub fn run(args: ReportArgs) -> Result<u8> {
     if args.model.is_none() {
         let with = "a comparison alone";
         refuse_data_flags(&args.file, &args.labels, &ColumnArgs::default(), with)?;
-        no_effect(prior != PriorPlan::Trained, "--prior", with, "leave it out")?;
+        no_effect(prior.is_some(), "--prior", with, "leave it out")?;
     }
     check_models(&args)?;
     let out = output_of(&args);
@@ -47,13 +47,13 @@ pub fn run(args: ReportArgs) -> Result<u8> {
     with_threads(&args.run, || {
         let mut report = Report {
             data: String::new(),
-            prior: prior_text(&prior).into(),
+            prior: String::new(),
             runs: Vec::new(),
             comparison: args.compare.as_deref().map(read_comparison).transpose()?,
         };
         let names = run_names(&args);
         for (path, name) in args.model.iter().chain(&args.against).zip(names) {
-            add_run(&mut report, &args, &options, &prior, (path, name), &talk)?;
+            add_run(&mut report, &args, &options, prior.as_ref(), (path, name), &talk)?;
         }
         let page = render(&report);
         let mut file = AtomicFile::create(&out)?;
@@ -113,7 +113,7 @@ fn add_run(
     report: &mut Report,
     args: &ReportArgs,
     options: &ReadOptions,
-    prior: &PriorPlan,
+    prior: Option<&PriorPlan>,
     (path, name): (&str, String),
     talk: &Talk,
 ) -> Result<()> {
@@ -148,18 +148,21 @@ fn add_run(
     let truth = data.labels.take().unwrap_or_default();
     let weights = data.row_weights.take();
     let (weights, classes) = (weights.as_deref(), scorer.classes());
-    let under = |correction: crate::weighting::PriorCorrection| {
+    let under = |prior: Prior| -> Result<_> {
         let mut probabilities = logits.clone();
-        correction.posteriors_in_place(&mut probabilities);
-        probabilities
+        metadata.posterior(&prior)?.posteriors_in_place(&mut probabilities);
+        reliability(&probabilities, &truth, weights, classes)
     };
-    let calibration = |prior: Prior| -> Result<_> {
-        reliability(&under(metadata.prior_correction(&prior)?), &truth, weights, classes)
-    };
-    let (trained, natural) = (calibration(Prior::AsTrained)?, calibration(Prior::Natural)?);
-    let probabilities = under(scorer.correction(prior, &logits)?);
-    let scores = evaluate(&probabilities, &truth, &metadata.counts, weights)?;
-    let confusion = Confusion::of(&truth, &most_probable(&probabilities, classes), weights, classes);
+    let (trained, natural) = (under(Prior::AsTrained)?, under(Prior::Natural)?);
+    let prior = scorer.prior(prior.cloned(), talk);
+    if report.runs.is_empty() {
+        report.prior = prior_text(&prior).into();
+    }
+    let posterior = scorer.posterior(&prior, &logits)?;
+    let mut probabilities = logits;
+    let decided = scorer.decisions(None, talk)?.of(&posterior, &mut probabilities);
+    let scores = evaluate_decisions(&probabilities, &truth, &metadata.counts, weights, &decided)?;
+    let confusion = Confusion::of(&truth, &decided, weights, classes);
     let weight_norms = weight_norms(&scorer.saved);
     let metadata = scorer.saved.metadata;
     report.runs.push(Run { name, metadata, weight_norms, scores, confusion, trained, natural });

@@ -2,15 +2,19 @@
 
 use super::shared::PriorPlan;
 use super::talk::Talk;
-use crate::Result;
+use crate::calibrate::Posterior;
+use crate::calibrate::costs::CostMatrix;
+use crate::calibrate::offsets::decide;
+use crate::data::cost_matrix::read_costs;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
-use crate::model_file::{self, SavedModel};
+use crate::model_file::{self, ModelMetadata, SavedModel};
 use crate::report::format::thousands;
 use crate::report::text;
 use crate::simd::Kernels;
-use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+use crate::weighting::prior::{Prior, training_shares};
 use crate::weighting::prior_shift::estimate_prior;
+use crate::{Error, Result};
 
 /// A model ready to score.
 pub struct Scorer {
@@ -39,8 +43,48 @@ impl Scorer {
         self.saved.model.logits(&data.features, self.kernels)
     }
 
-    /// The correction to `prior` for this model. [`PriorPlan::Em`] estimates it from `logits` of the whole data.
-    pub fn correction(&self, plan: &PriorPlan, logits: &[f32]) -> Result<PriorCorrection> {
+    /// The prior asked for, or the one this model predicts under by itself: natural where it is calibrated.
+    pub fn prior(&self, asked: Option<PriorPlan>, talk: &Talk) -> PriorPlan {
+        let calibration = self.saved.metadata.calibration.as_ref();
+        match (asked, calibration) {
+            (Some(prior), _) => prior,
+            (None, None) => PriorPlan::Trained,
+            (None, Some(map)) => {
+                let method = map.method().name();
+                talk.phase(
+                    "Prior",
+                    &format!("natural: the model is calibrated ({method}); --prior takes others"),
+                );
+                PriorPlan::Natural
+            }
+        }
+    }
+
+    /// How labels are decided: by the costs in the file `costs`, else by the offsets of the model, else by probability.
+    ///
+    /// # Errors
+    /// Those of [`read_costs`].
+    pub fn decisions(&self, costs: Option<&str>, talk: &Talk) -> Result<Decisions> {
+        let metadata = &self.saved.metadata;
+        let offsets = metadata.offsets.as_ref();
+        if let Some(path) = costs {
+            if offsets.is_some() {
+                talk.phase("", "--costs decides the labels; the offsets of the model are left out");
+            }
+            let values = read_costs(path, &metadata.label_map)?;
+            let bad = || Error::BadCosts { place: path.into(), detail: "is no square matrix".into() };
+            return Ok(Decisions::Costs(CostMatrix::new(values, self.classes()).ok_or_else(bad)?));
+        }
+        if let Some(offsets) = offsets {
+            let metric = offsets.metric.name();
+            talk.phase("", &format!("labels are decided by the offsets of the model, fitted for {metric}"));
+        }
+        Decisions::of_model(metadata)
+    }
+
+    /// The way to probabilities under `prior` for this model. [`PriorPlan::Em`] estimates it from `logits` of the whole
+    /// data.
+    pub fn posterior(&self, plan: &PriorPlan, logits: &[f32]) -> Result<Posterior> {
         let metadata = &self.saved.metadata;
         let prior = match plan {
             PriorPlan::Trained => Prior::AsTrained,
@@ -53,12 +97,53 @@ impl Scorer {
             }
             PriorPlan::Em => {
                 let mut natural = logits.to_vec();
-                metadata.prior_correction(&Prior::Natural)?.posteriors_in_place(&mut natural);
+                metadata.posterior(&Prior::Natural)?.posteriors_in_place(&mut natural);
                 let shares = training_shares(&metadata.counts);
                 Prior::Given(estimate_prior(&natural, &shares)?.prior)
             }
         };
-        metadata.prior_correction(&prior)
+        metadata.posterior(&prior)
+    }
+}
+
+/// How labels are decided.
+pub enum Decisions {
+    /// The most probable class under the prior of the probabilities.
+    MostProbable,
+    /// By offsets of the calibrated natural posterior, whatever the prior of the probabilities: they were fitted there.
+    Offsets {
+        /// The way from logits to it.
+        natural: Box<Posterior>,
+        /// One a class.
+        offset: Vec<f64>,
+    },
+    /// The class of least expected cost under the prior of the probabilities.
+    Costs(CostMatrix),
+}
+
+impl Decisions {
+    /// By the offsets of the model where it has some, else by probability.
+    ///
+    /// # Errors
+    /// Those of [`ModelMetadata::posterior`].
+    pub fn of_model(metadata: &ModelMetadata) -> Result<Self> {
+        let Some(offsets) = &metadata.offsets else { return Ok(Decisions::MostProbable) };
+        let natural = Box::new(metadata.posterior(&Prior::Natural)?);
+        Ok(Decisions::Offsets { natural, offset: offsets.offset.clone() })
+    }
+
+    /// Replaces `logits` (rows x C) by the probabilities of `posterior` and returns the class decided for in each row.
+    pub fn of(&self, posterior: &Posterior, logits: &mut [f32]) -> Vec<u32> {
+        let by_offsets = match self {
+            Decisions::Offsets { natural, offset } => Some(decide(&natural.log_posteriors(logits), offset)),
+            _ => None,
+        };
+        posterior.posteriors_in_place(logits);
+        match (by_offsets, self) {
+            (Some(decided), _) => decided,
+            (None, Decisions::Costs(costs)) => costs.decide(logits),
+            (None, _) => most_probable(logits, posterior.classes()),
+        }
     }
 }
 

@@ -119,14 +119,15 @@ pub enum PriorPlan {
     File(String),
 }
 
-/// Reads `--prior`: a keyword, in any case, or a file.
+/// Reads `--prior`: a keyword, in any case, or a file; `None` where it is left to the model.
 ///
 /// # Errors
 /// [`Error::BadValue`] where it is neither.
-pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
+pub fn prior_of(args: &PriorArgs) -> Result<Option<PriorPlan>> {
     const KEYWORDS: [&str; 4] = ["trained", "natural", "uniform", "em"];
-    Ok(match args.prior.to_ascii_lowercase().as_str() {
-        "trained" => PriorPlan::Trained,
+    let Some(prior) = &args.prior else { return Ok(None) };
+    Ok(Some(match prior.to_ascii_lowercase().as_str() {
+        "trained" | "as-trained" => PriorPlan::Trained,
         "natural" => PriorPlan::Natural,
         "uniform" => PriorPlan::Uniform,
         "em" => PriorPlan::Em,
@@ -134,10 +135,10 @@ pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
             Ok(value) if value.is_finite() => PriorPlan::Tau(value),
             _ => {
                 let help = "tau=0 is natural, tau=1 uniform";
-                return Err(Error::bad_value("--prior", &args.prior, "has no number after tau=", help));
+                return Err(Error::bad_value("--prior", prior, "has no number after tau=", help));
             }
         },
-        _ if std::path::Path::new(&args.prior).exists() => PriorPlan::File(args.prior.clone()),
+        _ if std::path::Path::new(prior).exists() => PriorPlan::File(prior.clone()),
         other => {
             let known = format!("{}, tau=TAU", KEYWORDS.join(", "));
             let why = format!("is neither a file nor one of {known}");
@@ -145,9 +146,9 @@ pub fn prior_of(args: &PriorArgs) -> Result<PriorPlan> {
                 Some(name) => format!("did you mean {name}?"),
                 None => format!("give {known} or a file of lines class,share"),
             };
-            return Err(Error::bad_value("--prior", &args.prior, why, help));
+            return Err(Error::bad_value("--prior", prior, why, help));
         }
-    })
+    }))
 }
 
 /// What probabilities under `prior` are, in words.

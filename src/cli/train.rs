@@ -8,8 +8,9 @@ use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
 use super::plan_head::HeadPlan;
 use super::talk::Talk;
+use super::train_calibrate::{self, CrossFitting};
 use super::train_data::TrainData;
-use super::train_save::{saved_model, scores_record, test_scores};
+use super::train_save::{add_calibration, saved_model, scores_record, test_scores};
 use super::{kernels, print_json, with_threads};
 use crate::Result;
 use crate::data::counts::read_class_weights;
@@ -24,6 +25,7 @@ use crate::linear::solver::metric::Preconditioner;
 use crate::metrics::Evaluation;
 use crate::model_file;
 use crate::output::AtomicFile;
+use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
@@ -65,6 +67,10 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     // A folder that cannot be written to is found before the work, not after it.
     drop(AtomicFile::create(&plan.out)?);
     let data = TrainData::read(plan, talk)?;
+    if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
+        // An id that clashes with its columns, or a folder that takes no file, is found before the work, too.
+        drop(train_calibrate::open(path, &data)?);
+    }
     let counts = data.main.counts(Some(&data.train));
     let schemes = schemes(plan, &data, &counts)?;
     let several_schemes = schemes.len() > 1;
@@ -137,13 +143,51 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let is_tilted = classifier.is_tilted();
 
     let mut saved = saved_model(plan, &data, classifier, &recipe, &best, finished.as_ref(), &trials);
+    // What comes after the fit may be cut short without making the model another.
+    let cut_short = interrupt.is_set();
+    let outcome = match plan.calibration.as_ref().filter(|_| !interrupt.is_set()) {
+        None => None,
+        Some(wanted) => {
+            let (plan, seed) = (wanted, plan.seed);
+            let crossed = CrossFitting {
+                plan,
+                seed,
+                data: &data,
+                sample: &sample,
+                best: &best,
+                recipe: &recipe,
+                kernels,
+            };
+            crossed.run(talk, interrupt)?
+        }
+    };
+    if let Some(outcome) = &outcome {
+        add_calibration(&mut saved, outcome);
+        for (number, line) in outcome.report.lines().iter().enumerate() {
+            talk.phase(if number == 0 { "Calib" } else { "" }, line);
+        }
+    } else if plan.calibration.is_some() {
+        talk.phase("Stopped", "before the out-of-fold rows were done: the model has no calibration");
+    }
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
         say_scores(talk, "Test", &test.trained, labels, "as trained");
         let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
         talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
+        if let Some(calibrated) = &test.calibrated {
+            let map = saved.metadata.calibration.as_ref().map(|map| natural_name(Some(map.method())));
+            let with_offsets = if saved.metadata.offsets.is_some() { ", labels by offsets" } else { "" };
+            let name = format!("{}{with_offsets}", map.unwrap_or("as trained".into()));
+            say_scores(talk, "", calibrated, labels, &name);
+        }
     }
-    if is_tilted {
+    if let Some(map) = &saved.metadata.calibration {
+        let method = map.method().name();
+        talk.phase(
+            "Note",
+            &format!("predict and eval give calibrated natural probabilities ({method}) by default"),
+        );
+    } else if is_tilted {
         let tilted = "probabilities are tilted towards the rare classes";
         talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
     }
@@ -160,7 +204,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
             plan.out
         ),
     );
-    if interrupt.is_set() {
+    if cut_short {
         talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
     }
     let chosen = Chosen {
@@ -181,6 +225,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         weighting: summary,
         fit,
         valid: best.evaluation,
+        calibration: outcome.map(|outcome| outcome.report),
         test,
         model: ModelSummary { path: plan.out.clone(), bytes: size },
         seconds: took,
@@ -448,7 +493,7 @@ impl SearchWatch for Trials<'_> {
     }
 }
 
-fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
+pub(super) fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
     format!(
         "{what}: step {} of at most {}, J {:.5}{}, {}",
         progress.step,

@@ -3,15 +3,17 @@
 use serde_json::{Value, json};
 
 use super::plan::TrainPlan;
+use super::scoring::Decisions;
 use super::train::Best;
+use super::train_calibrate::Outcome;
 use super::train_data::TrainData;
 use crate::Result;
 use crate::linear::classifier::Classifier;
 use crate::linear::heads::Head;
 use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
-use crate::metrics::{Evaluation, evaluate};
-use crate::model_file::{FORMAT_VERSION, ModelMetadata, SavedModel, WeightingRecord};
+use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
+use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
@@ -39,7 +41,7 @@ pub fn saved_model(
         model: classifier.model,
         scaler: data.scaler.clone(),
         metadata: ModelMetadata {
-            format_version: FORMAT_VERSION,
+            format_version: 1,
             cbfit_version: env!("CARGO_PKG_VERSION").into(),
             loss,
             label_map: data.main.label_map.clone(),
@@ -72,8 +74,18 @@ pub fn saved_model(
             metrics: Value::Null,
             certificate: json!(fit.map(|fit| fit.certificate)),
             history: json!(trials),
+            calibration: None,
+            offsets: None,
         },
     }
+}
+
+/// Puts the maps that out-of-fold rows gave into the model.
+pub fn add_calibration(saved: &mut SavedModel, outcome: &Outcome) {
+    let metadata = &mut saved.metadata;
+    metadata.calibration.clone_from(&outcome.calibrated.calibration);
+    metadata.offsets.clone_from(&outcome.calibrated.offsets);
+    metadata.format_version = metadata.needed_version();
 }
 
 /// Scores as the model file records them: without their tables by class.
@@ -107,9 +119,18 @@ pub fn test_scores(
         evaluate(&probabilities, &part.labels, &metadata.counts, None)
     };
     let natural = under(&Prior::Natural)?;
+    let calibrated = if metadata.needed_version() > 1 {
+        let prior = if metadata.calibration.is_some() { Prior::Natural } else { Prior::AsTrained };
+        let mut probabilities = logits.clone();
+        let decided = Decisions::of_model(metadata)?.of(&metadata.posterior(&prior)?, &mut probabilities);
+        Some(evaluate_decisions(&probabilities, &part.labels, &metadata.counts, None, &decided)?)
+    } else {
+        None
+    };
     Ok(Some(TestScores {
         trained: under(&Prior::AsTrained)?,
         natural_log_loss: natural.log_loss,
         natural_ece: natural.ece,
+        calibrated,
     }))
 }

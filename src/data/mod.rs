@@ -5,6 +5,7 @@
 
 mod blocks;
 mod columns;
+pub mod cost_matrix;
 pub mod counts;
 pub mod csv;
 mod csv_scan;

@@ -1,7 +1,9 @@
 //! Many fits under one budget: folds, out-of-fold predictions, paired statistics, and the comparison of weightings.
 
 pub mod bootstrap;
+pub mod calibrated;
 pub mod compare;
+pub mod crossfit;
 pub mod fold_fits;
 pub mod folds;
 pub mod outcomes;

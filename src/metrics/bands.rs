@@ -1,4 +1,4 @@
-//! Recall of frequent, medium and rare classes, by their count in training.
+//! Recall and calibration of frequent, medium and rare classes, by their count in training.
 
 use serde::Serialize;
 
@@ -30,13 +30,24 @@ pub struct Band {
     pub true_share: f64,
     /// Share of the rows predicted to belong to it.
     pub predicted_share: f64,
+    /// Calibration error of the most probable class over the rows where that class is of this band; NaN (null in JSON)
+    /// where there are none.
+    pub ece: f64,
 }
 
+/// Calibration error of the rows whose most probable class is among these.
+type BandError<'e> = dyn Fn(&[usize]) -> f64 + 'e;
+
 /// Many (> 100 training rows), medium (20 to 100) and few (< 20), in this order.
-pub(super) fn bands(tallies: &[ClassTally], train_rows: &[u64], total_weight: f64) -> Vec<Band> {
+pub(super) fn bands(
+    tallies: &[ClassTally],
+    train_rows: &[u64],
+    total_weight: f64,
+    error: &BandError<'_>,
+) -> Vec<Band> {
     let of = |(place, name)| {
         let members = (0..tallies.len()).filter(|&c| place_of(train_rows[c]) == place).collect::<Vec<_>>();
-        band(name, &members, tallies, train_rows, total_weight)
+        band(name, &members, tallies, train_rows, total_weight, error)
     };
     ["many", "medium", "few"].into_iter().enumerate().map(of).collect()
 }
@@ -52,7 +63,12 @@ pub(super) fn place_of(train_rows: u64) -> usize {
 
 /// The classes with training rows in three groups of equal size by training count (equal counts in class order):
 /// head, middle, tail.
-pub(super) fn terciles(tallies: &[ClassTally], train_rows: &[u64], total_weight: f64) -> Vec<Band> {
+pub(super) fn terciles(
+    tallies: &[ClassTally],
+    train_rows: &[u64],
+    total_weight: f64,
+    error: &BandError<'_>,
+) -> Vec<Band> {
     let mut order: Vec<usize> = (0..tallies.len()).filter(|&c| train_rows[c] > 0).collect();
     order.sort_by_key(|&c| (std::cmp::Reverse(train_rows[c]), c));
     let cut = |third: usize| (order.len() * third).div_ceil(3);
@@ -60,7 +76,7 @@ pub(super) fn terciles(tallies: &[ClassTally], train_rows: &[u64], total_weight:
         .iter()
         .enumerate()
         .map(|(third, name)| {
-            band(name, &order[cut(third)..cut(third + 1)], tallies, train_rows, total_weight)
+            band(name, &order[cut(third)..cut(third + 1)], tallies, train_rows, total_weight, error)
         })
         .collect()
 }
@@ -71,6 +87,7 @@ fn band(
     tallies: &[ClassTally],
     train_rows: &[u64],
     total_weight: f64,
+    error: &BandError<'_>,
 ) -> Band {
     let present = || members.iter().map(|&c| &tallies[c]).filter(|t| t.is_present());
     // From 0.0, because an empty `sum` is -0.0, which would be printed.
@@ -86,6 +103,7 @@ fn band(
         recall: mean_of_defined(present().map(ClassTally::recall)),
         true_share: share(|t| t.truth),
         predicted_share: share(|t| t.predicted),
+        ece: error(members),
     }
 }
 
@@ -100,16 +118,16 @@ mod tests {
     #[test]
     fn bands_are_cut_by_training_count_at_20_and_100() {
         let tallies = [class(4, 4.0), class(4, 2.0), class(4, 1.0), class(4, 3.0), class(0, 0.0)];
-        let bands = bands(&tallies, &[101, 100, 20, 19, 0], 16.0);
+        let bands = bands(&tallies, &[101, 100, 20, 19, 0], 16.0, &|members| members.len() as f64);
         let seen: Vec<_> = bands.iter().map(|b| (b.name, b.classes, b.present, b.recall)).collect();
         assert_eq!(seen, [("many", 1, 1, 1.0), ("medium", 2, 2, 0.375), ("few", 2, 1, 0.75)]);
         assert_eq!((bands[1].min_train_rows, bands[1].max_train_rows), (Some(20), Some(100)));
-        assert_eq!(bands[1].true_share, 0.5);
+        assert_eq!((bands[1].true_share, bands[1].ece), (0.5, 2.0));
     }
 
     #[test]
     fn an_empty_band_has_no_recall() {
-        let bands = bands(&[class(4, 4.0)], &[500], 4.0);
+        let bands = bands(&[class(4, 4.0)], &[500], 4.0, &|_| f64::NAN);
         assert!(bands[1].recall.is_nan() && bands[1].min_train_rows.is_none());
         assert!(bands[1].true_share.is_sign_positive());
         assert!(serde_json::to_string(&bands[2]).unwrap().contains("\"recall\":null"));
@@ -118,7 +136,7 @@ mod tests {
     #[test]
     fn terciles_split_the_trained_classes_evenly() {
         let tallies = vec![class(1, 1.0); 8];
-        let terciles = terciles(&tallies, &[5, 9, 7, 7, 0, 3, 1, 2], 8.0);
+        let terciles = terciles(&tallies, &[5, 9, 7, 7, 0, 3, 1, 2], 8.0, &|_| 0.0);
         assert_eq!(terciles.iter().map(|t| t.classes).collect::<Vec<_>>(), [3, 2, 2]);
         assert_eq!(terciles[0].min_train_rows, Some(7));
         assert_eq!(terciles[2].max_train_rows, Some(2));

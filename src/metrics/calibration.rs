@@ -73,7 +73,7 @@ pub fn reliability(
 ) -> Result<Reliability> {
     let scored = Scored::new(probabilities, labels, row_weights, classes)?;
     let (scores, _) = rows::score_rows(&scored);
-    let found = top_label_bins(&scored, &scores);
+    let found = top_label_bins(&scored, &scores, &|_| true);
     let bins = (0..BINS).filter(|&bin| found.mass[bin] > 0.0).map(|bin| {
         let (mass, came_true) = (found.mass[bin], found.came_true[bin]);
         ReliabilityBin {
@@ -86,14 +86,25 @@ pub fn reliability(
     Ok(Reliability { bins: bins.collect(), ece: found.error() })
 }
 
-/// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label.
-pub(super) fn top_label_error(scored: &Scored<'_>, scores: &[RowScore]) -> f64 {
-    top_label_bins(scored, scores).error()
+/// ECE of the most probable class (Guo et al. 2017, with equal-mass bins) over the rows with a known label whose most
+/// probable class `takes_part`; NaN where there are none. To choose rows by that class leaves probabilities that hold
+/// their error of 0; to choose them by the true class would not.
+pub(super) fn top_label_error(
+    scored: &Scored<'_>,
+    scores: &[RowScore],
+    takes_part: &dyn Fn(usize) -> bool,
+) -> f64 {
+    top_label_bins(scored, scores, takes_part).error()
 }
 
-fn top_label_bins(scored: &Scored<'_>, scores: &[RowScore]) -> EqualMassBins {
-    let known = scores.iter().enumerate().filter_map(|(row, score)| {
-        let right = scored.label(row)? == score.predicted as usize;
+fn top_label_bins(
+    scored: &Scored<'_>,
+    scores: &[RowScore],
+    takes_part: &dyn Fn(usize) -> bool,
+) -> EqualMassBins {
+    let chosen = scores.iter().enumerate().filter(|(_, score)| takes_part(score.top as usize));
+    let known = chosen.filter_map(|(row, score)| {
+        let right = scored.label(row)? == score.top as usize;
         Some((score.confidence, right, scored.weight(row)))
     });
     bins_of(known.collect())

@@ -45,9 +45,9 @@ pub struct Evaluation {
     pub classes: usize,
     /// Classes that occur in the labels.
     pub classes_present: usize,
-    /// Share of rows whose most probable class is right.
+    /// Share of rows whose predicted class, the most probable one unless decisions are given, is right.
     pub top1: f64,
-    /// Share of rows whose class is among the five most probable; NaN for a model of five classes or fewer.
+    /// Share of rows whose class is the predicted one or among the most probable, five in all; NaN for a model of five classes or fewer.
     pub top5: f64,
     /// Mean recall over the classes present, also called balanced accuracy.
     pub macro_recall: f64,
@@ -173,6 +173,23 @@ impl<'a> Scored<'a> {
         self.row_weights.map_or(1.0, |w| w[row])
     }
 
+    /// Puts `decisions` in the place of the most probable classes.
+    fn decide(&self, scores: &mut [rows::RowScore], decisions: &[u32]) -> Result<()> {
+        if decisions.len() != scores.len() || decisions.iter().any(|&code| code as usize >= self.classes) {
+            return Err(Error::LengthMismatch {
+                left: "decisions for known classes".into(),
+                left_rows: decisions.iter().filter(|&&code| (code as usize) < self.classes).count() as u64,
+                right: "labels".into(),
+                right_rows: scores.len() as u64,
+            });
+        }
+        let rows = self.probabilities.chunks_exact(self.classes);
+        for (row, (score, (p, &decision))) in scores.iter_mut().zip(rows.zip(decisions)).enumerate() {
+            rows::decide(score, decision, p, self.label(row));
+        }
+        Ok(())
+    }
+
     /// Class of a row; `None` for a label the model does not know.
     fn label(&self, row: usize) -> Option<usize> {
         let label = self.labels[row] as usize;
@@ -216,7 +233,23 @@ pub fn evaluate(
     train_counts: &ClassCounts,
     row_weights: Option<&[f64]>,
 ) -> Result<Evaluation> {
-    evaluate_with(probabilities, labels, train_counts, row_weights, true)
+    evaluate_with(probabilities, labels, train_counts, row_weights, None, true)
+}
+
+/// As [`evaluate`], where `decisions` (a class code a row) are what was predicted instead of the most probable class:
+/// recall, precision, F1, MCC, top-1, top-5, shares and confusion are theirs, log-loss, Brier, calibration and average
+/// precision those of the probabilities.
+///
+/// # Errors
+/// Those of [`evaluate`]; [`Error::LengthMismatch`] where the number of decisions is another.
+pub fn evaluate_decisions(
+    probabilities: &[f32],
+    labels: &[u32],
+    train_counts: &ClassCounts,
+    row_weights: Option<&[f64]>,
+    decisions: &[u32],
+) -> Result<Evaluation> {
+    evaluate_with(probabilities, labels, train_counts, row_weights, Some(decisions), true)
 }
 
 /// As [`evaluate`] without the measures that sort all rows for each class: `auprc`, `classwise_ece` and their values
@@ -227,7 +260,7 @@ pub fn evaluate_quick(
     train_counts: &ClassCounts,
     row_weights: Option<&[f64]>,
 ) -> Result<Evaluation> {
-    evaluate_with(probabilities, labels, train_counts, row_weights, false)
+    evaluate_with(probabilities, labels, train_counts, row_weights, None, false)
 }
 
 fn evaluate_with(
@@ -235,11 +268,15 @@ fn evaluate_with(
     labels: &[u32],
     train_counts: &ClassCounts,
     row_weights: Option<&[f64]>,
+    decisions: Option<&[u32]>,
     with_curves: bool,
 ) -> Result<Evaluation> {
     let classes = train_counts.classes();
     let scored = Scored::new(probabilities, labels, row_weights, classes)?;
-    let (scores, mean_probability) = rows::score_rows(&scored);
+    let (mut scores, mean_probability) = rows::score_rows(&scored);
+    if let Some(decisions) = decisions {
+        scored.decide(&mut scores, decisions)?;
+    }
     let (tallies, unseen_weight) = recall::tally(&scored, &scores);
     let known_weight: f64 = tallies.iter().map(|t| t.truth).sum();
     let curves = if with_curves {
@@ -269,7 +306,13 @@ fn evaluate_with(
         .sum();
     let predicted: Vec<u32> = scores.iter().map(|s| s.predicted).collect();
     let confusion = Confusion::of(labels, &predicted, row_weights, classes);
-    let by_band = bands::bands(&tallies, &train_counts.rows, scored.total_weight);
+    let band_error = |members: &[usize]| {
+        let mut is_member = vec![false; classes];
+        members.iter().for_each(|&class| is_member[class] = true);
+        calibration::top_label_error(&scored, &scores, &|class| is_member[class])
+    };
+    let (train_rows, total_weight) = (&train_counts.rows, scored.total_weight);
+    let by_band = bands::bands(&tallies, train_rows, total_weight, &band_error);
     let band_without_recall = by_band.iter().any(|band| band.recall.is_nan());
     let worst = recall::worst_class(&tallies);
     let misallotted: f64 = per_class.iter().map(|c| (c.predicted_share - c.true_share).abs()).sum();
@@ -291,13 +334,13 @@ fn evaluate_with(
         log_loss: tallies.iter().map(|t| t.log_loss).sum::<f64>() / known_weight,
         balanced_log_loss: mean_of_defined(per_class.iter().map(|c| c.log_loss)),
         brier: brier_sum / known_weight,
-        ece: calibration::top_label_error(&scored, &scores),
+        ece: calibration::top_label_error(&scored, &scores, &|_| true),
         classwise_ece: mean_of_defined(per_class.iter().map(|c| c.calibration_error)),
         auprc: mean_of_defined(per_class.iter().map(|c| c.average_precision)),
         share_distance: 0.5 * (misallotted + unseen_weight / scored.total_weight),
         bands: by_band,
         terciles: band_without_recall
-            .then(|| bands::terciles(&tallies, &train_counts.rows, scored.total_weight)),
+            .then(|| bands::terciles(&tallies, train_rows, total_weight, &band_error)),
         per_class,
         most_confused: confusion.most_confused(CONFUSED_PAIRS),
     })

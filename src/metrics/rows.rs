@@ -10,11 +10,14 @@ const CHUNK_ROWS: usize = 1024;
 /// Score of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct RowScore {
-    /// Most probable class; of equal ones the first.
+    /// The class decided for: the most probable one (of equal ones the first) unless decisions are given.
     pub predicted: u32,
+    /// The most probable class; of equal ones the first.
+    pub top: u32,
     /// Probability of that class.
     pub confidence: f64,
-    /// Number of classes ranked before the true one (equal probabilities in class order); `u32::MAX` if unseen.
+    /// Number of classes ranked before the true one: the predicted one first, the others by probability (equal ones in
+    /// class order); `u32::MAX` if unseen.
     pub before: u32,
     /// `-log p_y`, finite; NaN if unseen.
     pub log_loss: f64,
@@ -48,6 +51,18 @@ pub(super) fn score_rows(scored: &Scored<'_>) -> (Vec<RowScore>, Vec<f64>) {
     (rows, means)
 }
 
+/// Puts `decision` in the place of the most probable class of a row with probabilities `p`.
+pub(super) fn decide(score: &mut RowScore, decision: u32, p: &[f32], label: Option<usize>) {
+    score.predicted = decision;
+    let (Some(y), Some(&decided)) = (label, p.get(decision as usize)) else { return };
+    let was_ahead = decided > p[y] || (decided == p[y] && (decision as usize) < y);
+    if decision as usize == y {
+        score.before = 0;
+    } else if !was_ahead {
+        score.before += 1;
+    }
+}
+
 fn score_row(p: &[f32], label: Option<usize>) -> RowScore {
     let mut best = 0;
     for (class, value) in p.iter().enumerate() {
@@ -57,6 +72,7 @@ fn score_row(p: &[f32], label: Option<usize>) -> RowScore {
     }
     let mut score = RowScore {
         predicted: best as u32,
+        top: best as u32,
         confidence: f64::from(p[best]),
         before: u32::MAX,
         log_loss: f64::NAN,
@@ -85,6 +101,20 @@ mod tests {
         let before = [0, 1, 2, 3].map(|y| score_row(&p, Some(y)).before);
         assert_eq!(before, [2, 0, 1, 3]);
         assert_eq!(score_row(&p, None).before, u32::MAX);
+    }
+
+    #[test]
+    fn a_decision_goes_before_the_ranks_by_probability() {
+        let p = [0.1, 0.4, 0.3, 0.2];
+        let before = |decision, y| {
+            let mut score = score_row(&p, Some(y));
+            decide(&mut score, decision, &p, Some(y));
+            assert_eq!((score.predicted, score.top, score.confidence), (decision, 1, f64::from(0.4f32)));
+            score.before
+        };
+        // Ranks 3, 1, 2, 0.
+        assert_eq!([0, 1, 2, 3].map(|y| before(3, y)), [3, 1, 2, 0]);
+        assert_eq!([0, 1, 2, 3].map(|y| before(1, y)), [3, 0, 1, 2]);
     }
 
     #[test]

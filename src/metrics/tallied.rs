@@ -49,7 +49,9 @@ impl Tallied {
         let sum = |f: fn(&ClassTally) -> f64| classes.iter().map(f).sum::<f64>();
         let known = || sum(|t| t.truth);
         let band = |place: usize| {
-            bands(classes, train_rows, known() + self.unseen).get(place).map_or(f64::NAN, |band| band.recall)
+            bands(classes, train_rows, known() + self.unseen, &|_| f64::NAN)
+                .get(place)
+                .map_or(f64::NAN, |band| band.recall)
         };
         Some(match metric {
             Metric::Top1 => sum(|t| t.hits) / (known() + self.unseen),

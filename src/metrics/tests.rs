@@ -35,6 +35,11 @@ fn scores_are_those_of_scikit_learn() {
             };
             assert_equal(found, expected, &format!("{name}: {key}"));
         }
+        let trained: Vec<u64> = floats(&problem["train_counts"]).iter().map(|&n| n as u64).collect();
+        let tailed = evaluate(&p, &labels, &ClassCounts::from_rows(trained), weights.as_deref()).unwrap();
+        for (band, expected) in tailed.bands.iter().zip(problem["band_ece"].as_array().unwrap()) {
+            assert_equal(band.ece, expected, &format!("{name}: ECE of {}", band.name));
+        }
         let expected = problem["per_class"].as_array().unwrap();
         assert_eq!(seen.per_class.len(), expected.len());
         for (class, expected) in seen.per_class.iter().zip(expected) {
@@ -76,6 +81,23 @@ fn unseen_rows_are_wrong_predictions_without_a_probability() {
         nothing_known.log_loss.is_nan() && nothing_known.macro_recall.is_nan() && nothing_known.ece.is_nan()
     );
     assert_eq!((nothing_known.worst_class, nothing_known.classes_present), (None, 0));
+}
+
+#[test]
+fn decisions_change_what_is_predicted_and_no_probability() {
+    let p = [0.5, 0.3, 0.2, 0.1, 0.6, 0.3, 0.4, 0.35, 0.25, 0.3, 0.3, 0.4];
+    let labels = [1, 1, 2, UNSEEN];
+    let counts = ClassCounts::from_rows(vec![10; 3]);
+    let plain = evaluate(&p, &labels, &counts, None).unwrap();
+    let same = evaluate_decisions(&p, &labels, &counts, None, &[0, 1, 0, 2]).unwrap();
+    assert_eq!(serde_json::to_string(&same).unwrap(), serde_json::to_string(&plain).unwrap());
+    let decided = evaluate_decisions(&p, &labels, &counts, None, &[1, 1, 2, 0]).unwrap();
+    assert_eq!((plain.top1, decided.top1, decided.macro_recall), (0.25, 0.75, 1.0));
+    for metric in [Metric::LogLoss, Metric::Brier, Metric::Ece, Metric::ClasswiseEce, Metric::Auprc] {
+        assert_eq!(metric.value(&decided), metric.value(&plain), "{metric}");
+    }
+    assert_eq!(evaluate_decisions(&p, &labels, &counts, None, &[0; 3]).unwrap_err().code(), "E0315");
+    assert_eq!(evaluate_decisions(&p, &labels, &counts, None, &[0, 0, 0, 3]).unwrap_err().code(), "E0315");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::calibrate::offsets::Offsets;
+use crate::calibrate::{Calibration, Posterior};
 use crate::data::encode::FeatureEncoder;
 use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
@@ -10,8 +12,9 @@ use crate::loss::Loss;
 use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
-/// The newest format this build reads and the one it writes.
-pub const FORMAT_VERSION: u64 = 1;
+/// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
+/// that older builds read them: 1 without, 2 with a calibration or decision offsets.
+pub const FORMAT_VERSION: u64 = 2;
 
 /// Most classes a model may have.
 pub const MAX_CLASSES: usize = 10_000_000;
@@ -34,7 +37,7 @@ pub struct WeightingRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelMetadata {
-    /// Version of the layout of the file; [`FORMAT_VERSION`] in files written by this build.
+    /// Version of the layout of the file, at most [`FORMAT_VERSION`]: [`ModelMetadata::needed_version`].
     pub format_version: u64,
     /// Version of the cbfit that wrote the file.
     pub cbfit_version: String,
@@ -67,10 +70,25 @@ pub struct ModelMetadata {
     pub certificate: Value,
     /// Objective and scores along the fit.
     pub history: Value,
+    /// Map of the posterior under the natural prior, fitted on out-of-fold rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Offsets that decide the label, fitted on out-of-fold rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets: Option<Offsets>,
 }
 
 impl ModelMetadata {
-    /// The way from this model's logits to probabilities under `prior`.
+    /// The way from this model's logits to probabilities under `prior`, through its calibration where it has one.
+    ///
+    /// # Errors
+    /// Those of [`PriorCorrection::new`].
+    pub fn posterior(&self, prior: &Prior) -> crate::Result<Posterior> {
+        let shares = training_shares(&self.counts);
+        Posterior::new(|prior| self.prior_correction(prior), &shares, prior, self.calibration.as_ref())
+    }
+
+    /// The same without its calibration.
     ///
     /// # Errors
     /// Those of [`PriorCorrection::new`].
@@ -79,6 +97,11 @@ impl ModelMetadata {
         let correction =
             PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)?;
         Ok(correction.through(&self.logit_link, prior))
+    }
+
+    /// The oldest format that holds this model.
+    pub fn needed_version(&self) -> u64 {
+        if self.calibration.is_some() || self.offsets.is_some() { 2 } else { 1 }
     }
 
     /// Checks what the types leave open: C values of everything, unique names of the stated kind, finite numbers.
@@ -106,6 +129,14 @@ impl ModelMetadata {
             return Err(format!("its logit adjustment is {}", self.logit_adjust));
         }
         self.logit_link.validate(classes)?;
+        if self.format_version < self.needed_version() {
+            return Err(format!("format {} has no calibration and no offsets", self.format_version));
+        }
+        let calibration = self.calibration.as_ref().and_then(|map| map.fault(classes));
+        if let Some(fault) = calibration.or(self.offsets.as_ref().and_then(|offsets| offsets.fault(classes)))
+        {
+            return Err(fault);
+        }
         match self.loss {
             Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } if !(gamma.is_finite() && gamma >= 0.0) => {
                 Err(format!("its gamma is {gamma}"))
@@ -147,11 +178,39 @@ fn non_negative(what: &str, values: &[f64]) -> Result<(), String> {
 mod tests {
     use super::super::tests::example;
     use super::*;
+    use crate::calibrate::offsets::OffsetMetric;
+
+    fn vector(scale: Vec<f64>) -> Calibration {
+        Calibration::Vector { scale, offset: vec![0.0; 3] }
+    }
+
+    fn calibrate(metadata: &mut ModelMetadata, calibration: Calibration) {
+        metadata.calibration = Some(calibration);
+        metadata.format_version = metadata.needed_version();
+    }
+
+    #[test]
+    fn models_without_a_calibration_are_written_as_before_and_calibrated_ones_come_back() {
+        let mut metadata = example().metadata;
+        let plain = serde_json::to_string(&metadata).unwrap();
+        assert!(!plain.contains("calibration") && !plain.contains("offsets"), "{plain}");
+        assert_eq!(serde_json::from_str::<ModelMetadata>(&plain).unwrap(), metadata);
+        let offsets = Offsets { metric: OffsetMetric::MacroF1, tau: 0.5, offset: vec![0.1, 1.0 / 3.0, 0.0] };
+        for map in [Calibration::Prior, Calibration::Temperature { scale: 0.1 + 0.2 }, vector(vec![0.1; 3])] {
+            metadata.offsets = Some(offsets.clone());
+            calibrate(&mut metadata, map);
+            assert_eq!((metadata.format_version, metadata.validate()), (2, Ok(())));
+            let text = serde_json::to_string(&metadata).unwrap();
+            assert_eq!(serde_json::from_str::<ModelMetadata>(&text).unwrap(), metadata);
+        }
+        metadata.offsets = Some(Offsets { offset: vec![0.0], ..offsets });
+        assert!(metadata.validate().unwrap_err().contains("offsets are not 3"));
+    }
 
     #[test]
     fn contradictions_are_named() {
         type Spoil = fn(&mut ModelMetadata);
-        let cases: [(Spoil, &str); 9] = [
+        let cases: [(Spoil, &str); 13] = [
             (|m| m.class_weights.truncate(2), "2 class weights"),
             (|m| m.counts.rows.push(1), "4 row counts"),
             (|m| m.label_map.names[1] = m.label_map.names[0].clone(), "occurs twice"),
@@ -161,6 +220,10 @@ mod tests {
             (|m| m.class_weights[2] = -0.5, "class weight of class 2 is -0.5"),
             (|m| m.counts.weighted[0] = f64::NAN, "weighted count of class 0 is NaN"),
             (|m| m.loss = Loss::Focal { gamma: f64::INFINITY }, "gamma is inf"),
+            (|m| m.calibration = Some(Calibration::Prior), "format 1 has no calibration"),
+            (|m| calibrate(m, Calibration::Temperature { scale: 0.0 }), "has scale 0"),
+            (|m| calibrate(m, vector(vec![1.0; 2])), "not 3 finite scales"),
+            (|m| calibrate(m, vector(vec![1.0, f64::NAN, 1.0])), "not 3 finite scales"),
         ];
         for (spoil, expected) in cases {
             let mut metadata = example().metadata;

@@ -20,7 +20,7 @@ pub(super) fn example() -> SavedModel {
     };
     let scaler = Scaler { scale: Scale::Standard, mean: vec![1.0, -2.0], deviation: vec![0.5, 4.0] };
     let metadata = ModelMetadata {
-        format_version: FORMAT_VERSION,
+        format_version: 1,
         cbfit_version: "0.1.0".into(),
         loss,
         label_map: LabelMap {
@@ -46,6 +46,8 @@ pub(super) fn example() -> SavedModel {
         metrics: json!({"macro_recall": 0.5}),
         certificate: json!({"gradient_norm": 1e-9}),
         history: json!([]),
+        calibration: None,
+        offsets: None,
     };
     SavedModel { model, scaler, metadata }
 }

@@ -1,5 +1,6 @@
 //! What a run says: text and JSON.
 
+pub mod calibration;
 pub mod compare;
 pub mod format;
 pub mod html;

@@ -1,5 +1,6 @@
 //! Reports as lines of text.
 
+use super::calibration::fine;
 use super::format::{score, short, thousands};
 use super::train::{TrialSummary, count_spread};
 use crate::labels::{ClassCounts, LabelMap};
@@ -171,6 +172,11 @@ pub fn evaluation_lines(evaluation: &Evaluation, labels: &LabelMap, prior: &str)
             score(e.auprc)
         ),
     ];
+    if e.bands.iter().any(|band| !band.ece.is_nan()) {
+        let bands = e.bands.iter().map(|band| format!("{} {}", band.name, fine(band.ece)));
+        let bands = bands.collect::<Vec<_>>().join("   ");
+        lines.push(format!("ECE where the most probable class is {bands}"));
+    }
     if e.unseen_rows > 0 {
         lines.push(format!(
             "{} of {} rows are of classes the model does not know; they count as wrong",

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::CalibrationReport;
 use crate::labels::ClassCounts;
 use crate::linear::certificate::Certificate;
 use crate::linear::search::Trial;
@@ -32,6 +33,9 @@ pub struct TrainReport {
     pub fit: Option<FitSummary>,
     /// Scores of the chosen trial on the validation rows, before any refit.
     pub valid: Option<Evaluation>,
+    /// Calibration, offsets and out-of-fold rows, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationReport>,
     /// Scores of the saved model on the test rows.
     pub test: Option<TestScores>,
     /// The model file.
@@ -194,10 +198,13 @@ impl FitSummary {
 pub struct TestScores {
     /// All scores, with probabilities as trained.
     pub trained: Evaluation,
-    /// Log-loss of the same model with its probabilities put under the natural prior.
+    /// Log-loss of the same model with its probabilities put under the natural prior in closed form, uncalibrated.
     pub natural_log_loss: f64,
     /// Calibration error under the natural prior.
     pub natural_ece: f64,
+    /// All scores as predict and eval give them by themselves, where the model is calibrated or has offsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<Evaluation>,
 }
 
 /// The model file.

@@ -151,6 +151,19 @@ impl PriorCorrection {
 
     /// Probabilities of one row: `logits` and `out` of length C; `out` sums to 1.
     pub fn posterior(&self, logits: &[f64], out: &mut [f64]) {
+        self.log_joint(logits, out);
+        exponentiate(out);
+    }
+
+    /// Logarithms of the probabilities of one row, which keep their digits where probabilities underflow: `logits` and
+    /// `out` of length C; minus infinity for classes of probability 0.
+    pub fn log_posterior(&self, logits: &[f64], out: &mut [f64]) {
+        self.log_joint(logits, out);
+        normalise_logs(out);
+    }
+
+    /// Log probabilities up to a constant of the row.
+    fn log_joint(&self, logits: &[f64], out: &mut [f64]) {
         for ((u, z), shift) in out.iter_mut().zip(logits).zip(&self.shift) {
             *u = z + shift;
         }
@@ -163,7 +176,6 @@ impl PriorCorrection {
         for (log_q, offset) in out.iter_mut().zip(&self.offset) {
             *log_q = if *offset == f64::NEG_INFINITY { *offset } else { *log_q + offset };
         }
-        exponentiate(out);
     }
 
     /// Probabilities of many rows: `logits` row-major `rows x C`, replaced in place. Rows are independent, so the
@@ -260,8 +272,15 @@ fn log_add(a: f64, b: f64) -> f64 {
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
+/// Shifts logarithms of shares so that the shares sum to 1. At least one of `logs` is finite.
+pub(crate) fn normalise_logs(logs: &mut [f64]) {
+    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total = top + logs.iter().map(|log| (log - top).exp()).sum::<f64>().ln();
+    logs.iter_mut().for_each(|log| *log -= total);
+}
+
 /// Replaces logarithms by probabilities that sum to 1.
-fn exponentiate(logs: &mut [f64]) {
+pub(crate) fn exponentiate(logs: &mut [f64]) {
     let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
     for value in logs.iter_mut() {
@@ -462,6 +481,26 @@ mod tests {
             let alone = corrected(loss, &[1.0, 0.0], &[1.0, 0.0], 0.0, &Prior::Natural, &[-30.0, 9.0]);
             assert_eq!(alone, [1.0, 0.0], "{loss:?}");
         }
+    }
+
+    #[test]
+    fn log_posteriors_are_logarithms_that_do_not_underflow() {
+        for loss in losses() {
+            let correction = PriorCorrection::new(loss, &ALPHA, &PI, 0.5, &Prior::Natural).unwrap();
+            let mut logs = [0.0; 5];
+            let mut p = [0.0; 5];
+            for logits in [[0.5, -1.0, 2.0, 0.1, -0.3], [900.0, -900.0, 0.0, 1.0, 2.0]] {
+                correction.posterior(&logits, &mut p);
+                correction.log_posterior(&logits, &mut logs);
+                assert_close(&logs.map(f64::exp), &p, 1e-12, loss.name());
+                assert!(logs.iter().all(|log| log.is_finite()), "{loss:?}: {logs:?}");
+            }
+        }
+        let gap =
+            PriorCorrection::new(Loss::Softmax, &[1.0, 0.0], &[1.0, 0.0], 0.0, &Prior::Natural).unwrap();
+        let mut logs = [0.0; 2];
+        gap.log_posterior(&[3.0, 4.0], &mut logs);
+        assert_eq!(logs, [0.0, f64::NEG_INFINITY]);
     }
 
     #[test]

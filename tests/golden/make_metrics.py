@@ -81,6 +81,17 @@ def scores(p, y, weight):
     ]
 
 
+def band_errors(p, y, weight, train_counts):
+    """Calibration error of the most probable class where that class has more than 100, 20 to 100, below 20 rows."""
+    w = np.ones(len(y)) if weight is None else weight
+    top = p.argmax(axis=1)
+    n = np.array(train_counts)[top]
+    errors = []
+    for rows in [n > 100, (n >= 20) & (n <= 100), n < 20]:
+        errors.append(float(equal_mass_error(p[rows].max(axis=1), (top == y)[rows], w[rows])) if rows.any() else None)
+    return errors
+
+
 def problem(name, rows, classes, shares, grid, sharpness, weighted, seed):
     rng = np.random.default_rng(seed)
     shares = np.array(shares, dtype=float)
@@ -91,6 +102,7 @@ def problem(name, rows, classes, shares, grid, sharpness, weighted, seed):
     p = on_grid(p, grid)
     weight = np.round(rng.gamma(2.0, 1.0, size=rows) + 0.125, 3) if weighted else None
     total, per_class = scores(p, y, weight)
+    train_counts = [int(1 + 150 / (c + 1) ** 1.5) for c in range(classes)]
     return {
         "name": name,
         "classes": classes,
@@ -98,6 +110,8 @@ def problem(name, rows, classes, shares, grid, sharpness, weighted, seed):
         "probabilities": (p * grid).astype(int).ravel().tolist(),
         "labels": y.tolist(),
         "row_weights": None if weight is None else weight.tolist(),
+        "train_counts": train_counts,
+        "band_ece": band_errors(p, y, weight, train_counts),
         "scores": total,
         "per_class": per_class,
     }

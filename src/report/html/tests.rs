@@ -55,6 +55,8 @@ fn metadata(names: Vec<String>, rows: Vec<u64>) -> ModelMetadata {
             trial("none", 0.01, 0.4),
             trial("effective 0.9", 0.01, 0.5)
         ]),
+        calibration: None,
+        offsets: None,
     }
 }
 

@@ -45,18 +45,26 @@ impl Encode for DelimitedEncoder {
                 push_id(&mut line, ids, row, self.delimiter);
                 line.push(self.delimiter);
             }
-            for (rank, (code, probability)) in block.ranks(row).enumerate() {
+            if let Some((number, class)) = block.truth_of(row) {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "{number}{}", self.delimiter);
+                line.push_str(class.map_or("", |code| &self.cells[code]));
+                line.push(self.delimiter);
+            }
+            for (rank, predicted) in block.ranks(row).enumerate() {
                 if rank > 0 {
                     line.push(self.delimiter);
                 }
-                line.push_str(&self.cells[code]);
+                line.push_str(predicted.map_or("", |(code, _)| &self.cells[code]));
                 line.push(self.delimiter);
-                push_f32(&mut line, probability);
+                predicted.iter().for_each(|(_, probability)| push_f32(&mut line, *probability));
             }
             if self.full_probabilities {
                 for &probability in block.row_probabilities(row) {
                     line.push(self.delimiter);
-                    push_f32(&mut line, probability);
+                    if !block.is_missing(row) {
+                        push_f32(&mut line, probability);
+                    }
                 }
             }
             line.push('\n');

@@ -45,16 +45,22 @@ impl Encode for JsonlEncoder {
                 key(&mut line);
                 push_id(&mut line, ids, row);
             }
-            for (code, probability) in block.ranks(row) {
+            if let Some((number, class)) = block.truth_of(row) {
                 key(&mut line);
-                line.push_str(&self.cells[code]);
+                let _ = write!(line, "{number}"); // writing to a String cannot fail
                 key(&mut line);
-                push_number(&mut line, probability);
+                line.push_str(class.map_or("null", |code| &self.cells[code]));
+            }
+            for predicted in block.ranks(row) {
+                key(&mut line);
+                line.push_str(predicted.map_or("null", |(code, _)| &self.cells[code]));
+                key(&mut line);
+                push_number(&mut line, predicted.map_or(f32::NAN, |(_, probability)| probability));
             }
             if self.full_probabilities {
                 for &probability in block.row_probabilities(row) {
                     key(&mut line);
-                    push_number(&mut line, probability);
+                    push_number(&mut line, if block.is_missing(row) { f32::NAN } else { probability });
                 }
             }
             line.push_str("}\n");

@@ -4,6 +4,10 @@
 //! `prediction_2`, `probability_2` and so on up to `top_k`, then on request the probabilities of all classes. These are
 //! columns `p_<class>` in CSV, TSV and JSON lines, one fixed-size list `probabilities` in Parquet, and in npy (which has
 //! no columns) the rows x C matrix in place of the labels.
+//!
+//! Predictions of the training rows themselves (out-of-fold ones) have two more columns before `prediction`: `row`, the
+//! number of the row from 0, and `label`, the true class. Where a row has no such prediction its cells are missing: empty
+//! in CSV, null in Parquet and JSON lines, NaN in npy.
 
 mod delimited;
 mod jsonl;
@@ -14,7 +18,7 @@ mod sink;
 use std::path::Path;
 
 use crate::data::table::{ColumnBuffer, FieldKind};
-use crate::labels::{LabelKind, LabelMap};
+use crate::labels::{LabelKind, LabelMap, UNSEEN};
 use crate::{Error, Result};
 pub use delimited::guard_formula;
 use sink::Sink;
@@ -77,6 +81,8 @@ pub struct PredictionSchema {
     pub top_k: usize,
     /// Whether the probabilities of all classes are written.
     pub full_probabilities: bool,
+    /// Whether rows come with their number and true class, and may lack a prediction.
+    pub with_truth: bool,
 }
 
 /// Predictions of some consecutive rows.
@@ -84,16 +90,29 @@ pub struct PredictionSchema {
 pub struct PredictionBlock<'a> {
     /// One id a row, present if and only if the schema has an id.
     pub ids: Option<&'a ColumnBuffer>,
-    /// Code of the predicted class, one a row; the first rank whatever the probabilities say.
+    /// Number and true class of the rows, present if and only if the schema has the truth.
+    pub truth: Option<Truth<'a>>,
+    /// Code of the predicted class, one a row; the first rank whatever the probabilities say. With the truth,
+    /// [`UNSEEN`] stands for no prediction.
     pub predicted: &'a [u32],
     /// Rows x C, row-major.
     pub probabilities: &'a [f32],
+}
+
+/// Where rows stand in the training data, and their true classes.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth<'a> {
+    /// Number of the first row, from 0; the others follow it.
+    pub first_row: u64,
+    /// Class codes; [`UNSEEN`] for a label that is no class of the model.
+    pub labels: &'a [u32],
 }
 
 /// Writes predictions to a file, which appears at [`PredictionWriter::finish`], or to standard output.
 pub struct PredictionWriter {
     encoder: Box<dyn Encode>,
     id_kind: Option<FieldKind>,
+    with_truth: bool,
     classes: usize,
     top_k: usize,
     rows: u64,
@@ -108,7 +127,8 @@ trait Encode {
 /// A [`PredictionBlock`] with its ranks.
 struct RankedBlock<'a> {
     ids: Option<&'a ColumnBuffer>,
-    /// Rows x top_k codes.
+    truth: Option<Truth<'a>>,
+    /// Rows x top_k codes; [`UNSEEN`] in rows without a prediction.
     ranked: Vec<u32>,
     probabilities: &'a [f32],
     classes: usize,
@@ -148,7 +168,8 @@ impl PredictionWriter {
             PredictionFormat::Jsonl => Box::new(jsonl::JsonlEncoder::new(path, schema)?),
         };
         let id_kind = schema.id.as_ref().map(|(_, kind)| kind.clone());
-        Ok(PredictionWriter { encoder, id_kind, classes, top_k: schema.top_k, rows: 0 })
+        let with_truth = schema.with_truth;
+        Ok(PredictionWriter { encoder, id_kind, with_truth, classes, top_k: schema.top_k, rows: 0 })
     }
 
     /// Appends rows. Fails with [`Error::Io`].
@@ -162,14 +183,21 @@ impl PredictionWriter {
         if let (Some(ids), Some(kind)) = (block.ids, &self.id_kind) {
             assert!(holds(ids, kind), "ids of a block are no {kind:?}");
         }
+        let labels = block.truth.map(|truth| truth.labels.len());
+        assert_eq!(labels, self.with_truth.then_some(rows), "labels of a block");
         let mut ranked = Vec::with_capacity(rows * self.top_k);
         for (row, &predicted) in block.predicted.iter().enumerate() {
+            if self.with_truth && predicted == UNSEEN {
+                ranked.extend(std::iter::repeat_n(UNSEEN, self.top_k));
+                continue;
+            }
             let probabilities = &block.probabilities[row * self.classes..(row + 1) * self.classes];
             rank(predicted, probabilities, self.top_k, &mut ranked);
         }
         self.rows += rows as u64;
         self.encoder.write(&RankedBlock {
             ids: block.ids,
+            truth: block.truth,
             ranked,
             probabilities: block.probabilities,
             classes: self.classes,
@@ -217,11 +245,22 @@ impl RankedBlock<'_> {
         self.ranked.len() / self.top_k
     }
 
-    /// Codes and probabilities of the ranked classes of a row.
-    fn ranks(&self, row: usize) -> impl Iterator<Item = (usize, f32)> {
+    /// Codes and probabilities of the ranked classes of a row; `None` for each rank of a row without a prediction.
+    fn ranks(&self, row: usize) -> impl Iterator<Item = Option<(usize, f32)>> {
         let of_row = self.row_probabilities(row);
         let codes = &self.ranked[row * self.top_k..(row + 1) * self.top_k];
-        codes.iter().map(move |&code| (code as usize, of_row[code as usize]))
+        codes.iter().map(move |&code| of_row.get(code as usize).map(|&p| (code as usize, p)))
+    }
+
+    fn is_missing(&self, row: usize) -> bool {
+        self.ranked[row * self.top_k] == UNSEEN
+    }
+
+    /// Number and true class of a row, where the schema has them.
+    fn truth_of(&self, row: usize) -> Option<(u64, Option<usize>)> {
+        let truth = self.truth?;
+        let code = truth.labels[row] as usize;
+        Some((truth.first_row + row as u64, (code < self.classes).then_some(code)))
     }
 
     fn row_probabilities(&self, row: usize) -> &[f32] {
@@ -259,9 +298,15 @@ fn rank_names(top_k: usize) -> impl Iterator<Item = String> {
     })
 }
 
+/// Names of the columns of the truth.
+fn truth_names(schema: &PredictionSchema) -> Vec<String> {
+    let names: &[&str] = if schema.with_truth { &["row", "label"] } else { &[] };
+    names.iter().map(|name| name.to_string()).collect()
+}
+
 /// Names of the columns of a text format.
 fn text_names(schema: &PredictionSchema) -> Vec<String> {
-    let id = schema.id.iter().map(|(name, _)| name.clone());
+    let id = schema.id.iter().map(|(name, _)| name.clone()).chain(truth_names(schema));
     let classes = if schema.full_probabilities { schema.labels.names.as_slice() } else { &[] };
     id.chain(rank_names(schema.top_k)).chain(classes.iter().map(|name| format!("p_{name}"))).collect()
 }

@@ -28,6 +28,9 @@ impl NpyEncoder {
         if schema.id.is_some() {
             return Err(no_effect("an id column"));
         }
+        if schema.with_truth && !schema.full_probabilities {
+            return Err(no_effect("a prediction that may be missing"));
+        }
         if path == "-" {
             let why = "npy states its number of rows first and cannot be streamed";
             return Err(Error::bad_value("--out", path, why, "name a file, or use --format csv"));
@@ -94,6 +97,9 @@ impl Encode for NpyEncoder {
             bytes.clear();
             match &self.cells {
                 Some(cells) => bytes.extend_from_slice(&cells[block.ranked[row] as usize]),
+                None if block.is_missing(row) => {
+                    bytes.extend(std::iter::repeat_n(f32::NAN.to_le_bytes(), block.classes).flatten());
+                }
                 None => bytes.extend(block.row_probabilities(row).iter().flat_map(|p| p.to_le_bytes())),
             }
             self.sink.put(&bytes)?;

@@ -12,7 +12,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use super::sink::Sink;
-use super::{ClassValues, Encode, PredictionSchema, RankedBlock, rank_names};
+use super::{ClassValues, Encode, PredictionSchema, RankedBlock, rank_names, truth_names};
 use crate::data::table::{ColumnBuffer, FieldKind};
 use crate::{Error, Result};
 
@@ -50,6 +50,8 @@ enum Cells {
 
 struct Column {
     cells: Cells,
+    /// Whether cells may be missing.
+    optional: bool,
     /// 1 for a cell that is there, 0 for a missing one; empty where none can be missing.
     definition: Vec<i16>,
     /// 0 for the first element of a list, 1 for the others; empty outside lists.
@@ -99,18 +101,20 @@ impl ParquetEncoder {
         {
             column.push_id(ids, row);
         }
-        for (code, probability) in block.ranks(row) {
-            if let Some(Cells::Class(cells)) = columns.next().map(|column| &mut column.cells) {
-                cells.push(code as u32);
+        if let Some((number, class)) = block.truth_of(row) {
+            if let Some(Cells::Int(cells)) = columns.next().map(|column| &mut column.cells) {
+                cells.push(number as i64);
             }
-            if let Some(Cells::Float(cells)) = columns.next().map(|column| &mut column.cells) {
-                cells.push(probability);
-            }
+            columns.next().into_iter().for_each(|column| column.push_class(class));
+        }
+        for predicted in block.ranks(row) {
+            columns.next().into_iter().for_each(|column| column.push_class(predicted.map(|(code, _)| code)));
+            columns.next().into_iter().for_each(|column| column.push_float(predicted.map(|(_, p)| p)));
         }
         if self.full_probabilities
             && let Some(list) = columns.next()
         {
-            list.push_list(block.row_probabilities(row));
+            list.push_list((!block.is_missing(row)).then(|| block.row_probabilities(row)));
         }
         self.rows += 1;
     }
@@ -138,8 +142,28 @@ impl Encode for ParquetEncoder {
 }
 
 impl Column {
-    fn new(cells: Cells) -> Self {
-        Column { cells, definition: Vec::new(), repetition: Vec::new() }
+    fn new(cells: Cells, optional: bool) -> Self {
+        Column { cells, optional, definition: Vec::new(), repetition: Vec::new() }
+    }
+
+    fn push_class(&mut self, code: Option<usize>) {
+        if let (Cells::Class(cells), Some(code)) = (&mut self.cells, code) {
+            cells.push(code as u32);
+        }
+        self.define(code.is_some());
+    }
+
+    fn push_float(&mut self, value: Option<f32>) {
+        if let (Cells::Float(cells), Some(value)) = (&mut self.cells, value) {
+            cells.push(value);
+        }
+        self.define(value.is_some());
+    }
+
+    fn define(&mut self, is_there: bool) {
+        if self.optional {
+            self.definition.push(i16::from(is_there));
+        }
     }
 
     fn push_id(&mut self, ids: &ColumnBuffer, row: usize) {
@@ -169,11 +193,17 @@ impl Column {
         self.definition.push(i16::from(pushed));
     }
 
-    fn push_list(&mut self, values: &[f32]) {
+    fn push_list(&mut self, values: Option<&[f32]>) {
+        let Some(values) = values else {
+            self.definition.push(0);
+            self.repetition.push(0);
+            return;
+        };
         if let Cells::Float(cells) = &mut self.cells {
             cells.extend_from_slice(values);
         }
-        self.definition.extend(std::iter::repeat_n(1, values.len()));
+        // A list that may be missing is one level deeper.
+        self.definition.extend(std::iter::repeat_n(1 + i16::from(self.optional), values.len()));
         self.repetition.extend((0..values.len()).map(|at| i16::from(at > 0)));
     }
 
@@ -251,9 +281,13 @@ fn empty_columns(schema: &PredictionSchema) -> Vec<Column> {
         FieldKind::Bool => Cells::Bool(Vec::new()),
         _ => Cells::Text(Vec::new()),
     });
+    let id = id.map(|cells| Column::new(cells, true));
+    let truth = [Column::new(Cells::Int(Vec::new()), false), Column::new(Cells::Class(Vec::new()), true)];
+    let truth = truth.into_iter().take(truth_names(schema).len());
     let ranks = (0..schema.top_k).flat_map(|_| [Cells::Class(Vec::new()), Cells::Float(Vec::new())]);
     let list = schema.full_probabilities.then(|| Cells::Float(Vec::new()));
-    id.chain(ranks).chain(list).map(Column::new).collect()
+    let predicted = ranks.chain(list).map(|cells| Column::new(cells, schema.with_truth));
+    id.chain(truth).chain(predicted).collect()
 }
 
 /// Column types as both schemas need them.
@@ -282,10 +316,12 @@ fn flat_columns(schema: &PredictionSchema) -> Vec<(String, Kind, bool)> {
         };
         (name.clone(), kind, true)
     });
+    let truth = truth_names(schema).into_iter().zip([(Kind::Int, false), (prediction, true)]);
+    let truth = truth.map(|(name, (kind, optional))| (name, kind, optional));
     let ranks = rank_names(schema.top_k)
         .enumerate()
-        .map(|(at, name)| (name, if at % 2 == 0 { prediction } else { Kind::Float }, false));
-    id.chain(ranks).collect()
+        .map(|(at, name)| (name, if at % 2 == 0 { prediction } else { Kind::Float }, schema.with_truth));
+    id.chain(truth).chain(ranks).collect()
 }
 
 fn parquet_schema(schema: &PredictionSchema) -> Result<TypePtr, ParquetError> {
@@ -313,7 +349,7 @@ fn parquet_schema(schema: &PredictionSchema) -> Result<TypePtr, ParquetError> {
             .with_fields(vec![primitive("element", Kind::Float, false)?])
             .build()?;
         let list = Type::group_type_builder("probabilities")
-            .with_repetition(Repetition::REQUIRED)
+            .with_repetition(if schema.with_truth { Repetition::OPTIONAL } else { Repetition::REQUIRED })
             .with_logical_type(Some(LogicalType::List))
             .with_fields(vec![Arc::new(repeated)])
             .build()?;
@@ -340,7 +376,11 @@ fn arrow_schema(schema: &PredictionSchema) -> String {
     if schema.full_probabilities {
         let element = Arc::new(ArrowField::new("element", ArrowType::Float32, false));
         let length = i32::try_from(schema.labels.classes()).unwrap_or(i32::MAX);
-        fields.push(ArrowField::new("probabilities", ArrowType::FixedSizeList(element, length), false));
+        fields.push(ArrowField::new(
+            "probabilities",
+            ArrowType::FixedSizeList(element, length),
+            schema.with_truth,
+        ));
     }
     let mut dictionaries = arrow_ipc::writer::DictionaryTracker::new(true);
     let message = arrow_ipc::writer::IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(

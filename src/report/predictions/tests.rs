@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn schema(kind: LabelKind, names: &[&str]) -> PredictionSchema {
     let labels = LabelMap { kind, names: names.iter().map(|name| name.to_string()).collect() };
-    PredictionSchema { id: None, labels, top_k: 1, full_probabilities: false }
+    PredictionSchema { id: None, labels, top_k: 1, full_probabilities: false, with_truth: false }
 }
 
 fn text_ids(ids: &[Option<&str>]) -> ColumnBuffer {
@@ -41,6 +41,7 @@ fn csv_has_ids_ranks_and_probabilities_of_all_classes() {
     let ids = text_ids(&[Some("r\"1"), None]);
     let block = PredictionBlock {
         ids: Some(&ids),
+        truth: None,
         predicted: &[1, 0],
         probabilities: &[0.25, 0.5, 0.25, 1.0, 0.0, 1e-30],
     };
@@ -55,7 +56,7 @@ fn csv_has_ids_ranks_and_probabilities_of_all_classes() {
 #[test]
 fn csv_keeps_negative_numbers_as_numbers() {
     let schema = schema(LabelKind::Int, &["-1", "1"]);
-    let block = PredictionBlock { ids: None, predicted: &[0], probabilities: &[0.75, 0.25] };
+    let block = PredictionBlock { ids: None, truth: None, predicted: &[0], probabilities: &[0.75, 0.25] };
     assert_eq!(text(written(PredictionFormat::Csv, &schema, &[block])), "prediction,probability\n-1,0.75\n");
 }
 
@@ -65,8 +66,12 @@ fn jsonl_has_the_types_of_ids_and_labels() {
     let schema =
         PredictionSchema { id, full_probabilities: true, ..schema(LabelKind::Bool, &["false", "true"]) };
     let ids = ColumnBuffer::Int { values: vec![7, 0], nulls: vec![1] };
-    let block =
-        PredictionBlock { ids: Some(&ids), predicted: &[1, 0], probabilities: &[0.25, 0.75, 0.5, 0.5] };
+    let block = PredictionBlock {
+        ids: Some(&ids),
+        truth: None,
+        predicted: &[1, 0],
+        probabilities: &[0.25, 0.75, 0.5, 0.5],
+    };
     assert_eq!(
         text(written(PredictionFormat::Jsonl, &schema, &[block])),
         "{\"row\":7,\"prediction\":true,\"probability\":0.75,\"p_false\":0.25,\"p_true\":0.75}\n\
@@ -78,7 +83,7 @@ fn jsonl_has_the_types_of_ids_and_labels() {
 fn hostile_class_names_stay_inside_their_json_string() {
     let name = "\"}\n{\"x\":1,\u{0}</script>";
     let schema = PredictionSchema { full_probabilities: true, ..schema(LabelKind::Text, &[name, "b"]) };
-    let block = PredictionBlock { ids: None, predicted: &[0], probabilities: &[0.5, f32::NAN] };
+    let block = PredictionBlock { ids: None, truth: None, predicted: &[0], probabilities: &[0.5, f32::NAN] };
     let line = text(written(PredictionFormat::Jsonl, &schema, &[block]));
     assert_eq!(line.lines().count(), 1);
     let row: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -97,7 +102,12 @@ fn npy(bytes: &[u8]) -> (String, Vec<u8>) {
 
 #[test]
 fn npy_holds_labels_or_probabilities_with_the_final_number_of_rows() {
-    let block = PredictionBlock { ids: None, predicted: &[1, 0], probabilities: &[0.25, 0.75, 1.0, 0.0] };
+    let block = PredictionBlock {
+        ids: None,
+        truth: None,
+        predicted: &[1, 0],
+        probabilities: &[0.25, 0.75, 1.0, 0.0],
+    };
     let of = |schema: &PredictionSchema| npy(&written(PredictionFormat::Npy, schema, &[block, block]));
 
     let (header, data) = of(&schema(LabelKind::Int, &["-1", "300"]));
@@ -129,8 +139,12 @@ fn parquet_has_typed_columns_and_a_list_of_probabilities() {
     let schema =
         PredictionSchema { id, top_k: 2, full_probabilities: true, ..schema(LabelKind::Int, &["3", "5"]) };
     let ids = text_ids(&[Some("x"), None]);
-    let block =
-        PredictionBlock { ids: Some(&ids), predicted: &[1, 0], probabilities: &[0.25, 0.75, 0.5, 0.5] };
+    let block = PredictionBlock {
+        ids: Some(&ids),
+        truth: None,
+        predicted: &[1, 0],
+        probabilities: &[0.25, 0.75, 0.5, 0.5],
+    };
     assert_eq!(
         parquet_rows(written(PredictionFormat::Parquet, &schema, &[block])),
         [
@@ -143,11 +157,51 @@ fn parquet_has_typed_columns_and_a_list_of_probabilities() {
 }
 
 #[test]
+fn rows_without_a_prediction_are_missing_in_every_format() {
+    let schema = PredictionSchema {
+        full_probabilities: true,
+        with_truth: true,
+        ..schema(LabelKind::Text, &["a", "b"])
+    };
+    let block = PredictionBlock {
+        ids: None,
+        truth: Some(Truth { first_row: 5, labels: &[1, 0, UNSEEN] }),
+        predicted: &[0, UNSEEN, 1],
+        probabilities: &[0.75, 0.25, f32::NAN, f32::NAN, 0.5, 0.5],
+    };
+    assert_eq!(
+        text(written(PredictionFormat::Csv, &schema, &[block])),
+        "row,label,prediction,probability,p_a,p_b\n5,b,a,0.75,0.75,0.25\n6,a,,,,\n7,,b,0.5,0.5,0.5\n"
+    );
+    assert_eq!(
+        text(written(PredictionFormat::Jsonl, &schema, &[block])),
+        "{\"row\":5,\"label\":\"b\",\"prediction\":\"a\",\"probability\":0.75,\"p_a\":0.75,\"p_b\":0.25}\n\
+         {\"row\":6,\"label\":\"a\",\"prediction\":null,\"probability\":null,\"p_a\":null,\"p_b\":null}\n\
+         {\"row\":7,\"label\":null,\"prediction\":\"b\",\"probability\":0.5,\"p_a\":0.5,\"p_b\":0.5}\n"
+    );
+    assert_eq!(
+        parquet_rows(written(PredictionFormat::Parquet, &schema, &[block])),
+        [
+            "{row: 5, label: \"b\", prediction: \"a\", probability: 0.75, probabilities: [0.75, 0.25]}",
+            "{row: 6, label: \"a\", prediction: null, probability: null, probabilities: null}",
+            "{row: 7, label: null, prediction: \"b\", probability: 0.5, probabilities: [0.5, 0.5]}",
+        ]
+    );
+    let (header, data) = npy(&written(PredictionFormat::Npy, &schema, &[block]));
+    assert!(header.contains("(3, 2)"), "{header}");
+    let values: Vec<f32> =
+        data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    assert!(values[2].is_nan() && values[3].is_nan());
+    assert_eq!((values[0], values[5]), (0.75, 0.5));
+}
+
+#[test]
 fn parquet_cuts_many_rows_into_row_groups() {
     let schema = schema(LabelKind::Text, &["a", "b"]);
     let predicted: Vec<u32> = (0..50_000).map(|row| row % 2).collect();
     let probabilities = vec![0.5; 100_000];
-    let block = PredictionBlock { ids: None, predicted: &predicted, probabilities: &probabilities };
+    let block =
+        PredictionBlock { ids: None, truth: None, predicted: &predicted, probabilities: &probabilities };
     let rows = parquet_rows(written(PredictionFormat::Parquet, &schema, &[block, block]));
     assert_eq!(rows.len(), 100_000);
     assert_eq!(rows[99_999], "{prediction: \"b\", probability: 0.5}");
@@ -164,8 +218,12 @@ fn every_id_kind_survives_in_parquet() {
     for (kind, ids, second) in columns {
         let schema =
             PredictionSchema { id: Some(("id".into(), kind)), ..schema(LabelKind::Text, &["a", "b"]) };
-        let block =
-            PredictionBlock { ids: Some(&ids), predicted: &[0, 0], probabilities: &[1.0, 0.0, 1.0, 0.0] };
+        let block = PredictionBlock {
+            ids: Some(&ids),
+            truth: None,
+            predicted: &[0, 0],
+            probabilities: &[1.0, 0.0, 1.0, 0.0],
+        };
         let rows = parquet_rows(written(PredictionFormat::Parquet, &schema, &[block]));
         assert!(rows[0].starts_with("{id: null,"), "{}", rows[0]);
         assert!(rows[1].starts_with(&format!("{{id: {second},")), "{}", rows[1]);
@@ -186,7 +244,9 @@ fn an_abandoned_file_never_appears() {
     let path = folder.path().join("p.parquet").display().to_string();
     let schema = schema(LabelKind::Text, &["a", "b"]);
     let mut writer = PredictionWriter::create(&path, PredictionFormat::Parquet, &schema).unwrap();
-    writer.write_block(&PredictionBlock { ids: None, predicted: &[0], probabilities: &[1.0, 0.0] }).unwrap();
+    writer
+        .write_block(&PredictionBlock { ids: None, truth: None, predicted: &[0], probabilities: &[1.0, 0.0] })
+        .unwrap();
     drop(writer);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -206,6 +266,8 @@ fn requests_that_cannot_be_met_are_refused_before_a_file_is_touched() {
         (Parquet, with_id("prediction", FieldKind::Int), "E0312"),
         (Csv, PredictionSchema { full_probabilities: true, ..with_id("p_a", FieldKind::Int) }, "E0312"),
         (Csv, with_id("id", FieldKind::Other("map".into())), "E0318"),
+        (Csv, PredictionSchema { with_truth: true, ..with_id("row", FieldKind::Int) }, "E0312"),
+        (Npy, PredictionSchema { with_truth: true, ..plain.clone() }, "E0201"),
     ];
     for (format, schema, code) in cases {
         let refused = PredictionWriter::create(&path, format, &schema).err().map(|error| error.code());
