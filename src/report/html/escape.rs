@@ -16,7 +16,7 @@ pub fn markup(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            '\n' | '\t' => safe.push(' '),
+            '\n' | '\t' | '\u{2028}' | '\u{2029}' => safe.push(' '),
             c if c.is_control() || turns_direction(c) => safe.push('\u{FFFD}'),
             c => safe.push(c),
         }
