@@ -1,0 +1,68 @@
+//! The raw command line: one table of flags. [`super::plan`] and its like turn it into what a run does.
+#![allow(rustdoc::broken_intra_doc_links)] // Brackets in help texts are defaults, not links.
+
+mod describe;
+mod folds;
+mod score;
+mod shared;
+mod train;
+
+use clap::{Parser, Subcommand};
+
+pub use describe::{InspectArgs, NormArg, TableFormat, WeightsArgs};
+pub use folds::{CompareArgs, FoldArgs, TuneArgs};
+pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
+pub use shared::{
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
+    UnlabeledArg,
+};
+pub use train::{
+    CalibrateArg, DecayArg, OffsetsArg, OptimizerArg, ResampleArg, ScheduleArg, TrainArgs, WeightingArg,
+};
+
+/// Class-balanced classifiers for long-tailed data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cbfit",
+    version,
+    after_help = "Without a command cbfit trains: cbfit --train embeddings.parquet --beta 0.9999 --loss sigmoid",
+    // One help, not a short and a long one that differ.
+    disable_help_flag = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do; training where no command is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of training.
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Print help
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort, help_heading = "Run")]
+    pub help: Option<bool>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fit a model (the same as cbfit without a command)
+    Train(Box<TrainArgs>),
+    /// Write the predictions of a model
+    Predict(PredictArgs),
+    /// Score a model on labelled data
+    Eval(EvalArgs),
+    /// Tell which weighting helps on your data, if any, and by how much
+    Compare(Box<CompareArgs>),
+    /// Search for the setting with the best out-of-fold score
+    Tune(Box<TuneArgs>),
+    /// Print class weights, for use in any training
+    Weights(WeightsArgs),
+    /// Find the training rows that help or hurt a model on validation rows
+    Influence(Box<InfluenceArgs>),
+    /// Describe a data file or a model
+    Inspect(InspectArgs),
+    /// Draw a model's scores, or a comparison, as one HTML file
+    Report(ReportArgs),
+}
