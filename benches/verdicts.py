@@ -80,6 +80,7 @@ def compare(name, args):
         "imbalance": max(report["class_rows"]) / min(n for n in report["class_rows"] if n),
         "candidates": len(candidates),
         "fits": report["fits"],
+        "passes": report["passes"],
         "seconds": took,
         "chosen": chosen["name"],
         "chosen_test": chosen["test"]["value"],

@@ -329,7 +329,7 @@ fn flags_that_cannot_act_are_errors() {
         ("--metric top1 --valid-fraction 0 --l2 1 --beta 0.9", "--metric", "--valid-fraction 0"),
         ("--no-refit --valid-fraction 0 --l2 1 --beta 0.9", "--no-refit", "--valid-fraction 0"),
         ("--no-refit --valid data/digits_lt_test.parquet", "--no-refit", "--valid"),
-        ("--metric top1 --l2 1 --beta 0.9 --optimizer lbfgs", "--metric", "a given l2 and weighting"),
+        ("--metric top1 --l2 1 --beta 0.9 --optimizer lbfgs", "--metric", "settings that are all given"),
         ("--quiet --progress always", "--progress", "--quiet"),
         ("--delimiter ;", "--delimiter", "Parquet"),
         ("--no-header", "--no-header", "Parquet"),

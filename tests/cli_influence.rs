@@ -11,20 +11,26 @@ use common::cli::{Folder, QUICK, TEST, TRAIN, cell, csv, digits_csv};
 const STEP: usize = 20;
 const FIRST: usize = 7;
 
-/// A folder with the digits, one label in twenty wrong (`noisy.csv`), and a model `m.cbfit` of them.
+/// A folder with four fifths of the digits, one label in twenty wrong (`noisy.csv`), a model `m.cbfit` of them, and the
+/// other fifth as it is (`valid.csv`).
 fn noisy() -> Folder {
     let folder = Folder::new();
     let clean = digits_csv();
     let (header, rows) = csv(&clean);
     let label = header.iter().position(|name| name == "label").unwrap();
-    let mut text = header.join(",") + "\n";
-    for (at, mut row) in rows.into_iter().enumerate() {
+    let (valid, train): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(at, _)| at % 5 == 4);
+    let write = |name: &str, rows: Vec<Vec<String>>| {
+        let lines = std::iter::once(header.join(",")).chain(rows.iter().map(|row| row.join(",")));
+        folder.write(name, lines.collect::<Vec<_>>().join("\n") + "\n");
+    };
+    write("valid.csv", valid.into_iter().map(|(_, row)| row).collect());
+    let noisy = train.into_iter().enumerate().map(|(at, (_, mut row))| {
         if at % STEP == FIRST {
             row[label] = ((row[label].parse::<u32>().unwrap() + 1) % 10).to_string();
         }
-        text += &(row.join(",") + "\n");
-    }
-    folder.write("noisy.csv", text);
+        row
+    });
+    write("noisy.csv", noisy.collect());
     folder.ok(&format!("--train noisy.csv {QUICK} -o m.cbfit"));
     folder
 }
@@ -32,7 +38,7 @@ fn noisy() -> Folder {
 #[test]
 fn planted_wrong_labels_lead_the_harmful_rows_and_the_self_influence() {
     let folder = noisy();
-    let run = folder.ok(&format!("influence m.cbfit --train noisy.csv --valid {TEST} --self -o rows.csv"));
+    let run = folder.ok("influence m.cbfit --train noisy.csv --valid valid.csv --self -o rows.csv");
     assert!(run.stderr.contains("these are the rows of the model"), "{}", run.stderr);
     assert!(run.text().contains("Harmful") && run.text().contains("Helpful"));
     let written = folder.read("rows.csv");
@@ -51,15 +57,14 @@ fn planted_wrong_labels_lead_the_harmful_rows_and_the_self_influence() {
 #[test]
 fn both_files_hold_the_same_and_threads_do_not_matter() {
     let folder = noisy();
-    let line = format!("influence m.cbfit --train noisy.csv --valid {TEST} --class 9 8 -q");
+    let line = "influence m.cbfit --train noisy.csv --valid valid.csv --class 9 8 -q";
     folder.ok(&format!("{line} -o one.csv --threads 1"));
     folder.ok(&format!("{line} -o two.csv --threads 3"));
     folder.ok(&format!("{line} -o rows.parquet"));
     assert_eq!(folder.read("one.csv"), folder.read("two.csv"));
     let described = folder.json("inspect rows.parquet --label label");
     assert!(described.to_string().contains("own_loss"), "{described}");
-    let report =
-        folder.json(&format!("influence m.cbfit --train noisy.csv --valid {TEST} --class 9 --top 3"));
+    let report = folder.json("influence m.cbfit --train noisy.csv --valid valid.csv --class 9 --top 3");
     let influences: Vec<f64> =
         report["harmful"].as_array().unwrap().iter().map(|row| row["influence"].as_f64().unwrap()).collect();
     assert_eq!(influences.len(), 3);
@@ -70,7 +75,7 @@ fn both_files_hold_the_same_and_threads_do_not_matter() {
 #[test]
 fn rows_of_another_fit_are_told() {
     let folder = noisy();
-    let run = folder.ok(&format!("influence m.cbfit --train {TEST} --valid {TEST}"));
+    let run = folder.ok("influence m.cbfit --train valid.csv --valid valid.csv");
     assert!(run.stderr.contains("NOT the rows"), "{}", run.stderr);
     // A fit of a part of its files: the fingerprint is theirs, the minimum is not.
     folder
@@ -82,12 +87,12 @@ fn rows_of_another_fit_are_told() {
 #[test]
 fn what_it_is_not_for_is_refused() {
     let folder = noisy();
-    let rest = format!("--train noisy.csv --valid {TEST}");
-    folder.fails(&format!("influence m.cbfit {rest} --class 77"), "E0208", &["77", "no class"], "class");
+    let rest = "--train noisy.csv --valid valid.csv";
+    folder.fails(&format!("influence m.cbfit {rest} --class 77"), "E0208", &["77", "no class"], "mean 7");
     folder.fails(&format!("influence m.cbfit {rest} -o rows.npy"), "E0208", &["rows.npy"], ".parquet");
     folder.fails(&format!("influence m.cbfit {rest} -o noisy.csv"), "E0208", &["an input"], "another");
     folder.write("narrow.csv", "a,label\n1,2\n3,4\n");
-    let run = folder.run(&format!("influence m.cbfit --train narrow.csv --valid {TEST}"));
+    let run = folder.run("influence m.cbfit --train narrow.csv --valid valid.csv");
     assert!(run.status != Some(0) && run.stderr.contains("narrow.csv"), "{}", run.stderr);
 
     folder.ok(&format!("--train noisy.csv {QUICK} --loss softmax-focal -o focal.cbfit"));

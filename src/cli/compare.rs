@@ -17,7 +17,6 @@ use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, Question, compare};
 use crate::experiment::fold_fits::{FitSettings, FoldData, Level, fit_and_read, fit_folds};
 use crate::experiment::readings::Decision;
-use crate::experiment::treatment::{Treatment, candidates};
 use crate::experiment::twins::find_twins;
 use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
 use crate::linear::rows::Rows;
@@ -79,11 +78,10 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     let kernels = kernels()?;
     let rows = plan.folds.read(talk)?;
     let treatments = treatments(&plan.schemes, &plan.folds.losses, &rows.counts)?;
-    let candidates = candidates(&treatments);
     let settings = plan.folds.settings(&rows)?;
     let features = |train: &[usize]| rows.features(train);
     let data = rows.data(&features);
-    talk.phase("Compare", &format!("{} candidates on {}", candidates.len(), plan.folds.folds_text()));
+    talk.phase("Compare", &format!("{} candidates on {}", treatments.len(), plan.folds.folds_text()));
     let mut watch = Watch::new(talk, interrupt, &plan.folds);
     let Some(table) = fit_folds(data, &rows.folds, &treatments, &settings, kernels, &mut watch)? else {
         return Ok(None);
@@ -93,7 +91,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         labels: rows.labels(),
         counts: &rows.counts,
         folds: &rows.folds,
-        candidates: &candidates,
+        candidates: &treatments,
         metric: plan.folds.metric,
         taus: TAUS.len(),
         seed: plan.folds.seed,
@@ -104,7 +102,6 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         data,
         question: &question,
         comparison: &comparison,
-        treatments: &treatments,
         levels: &table.levels,
         settings: &settings,
         kernels,
@@ -121,7 +118,6 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     let described = Described {
         question: &question,
         comparison: &comparison,
-        treatments: &treatments,
         table: &table,
         taus: &TAUS,
         main: &rows.main,
@@ -140,7 +136,6 @@ struct Whole<'w> {
     data: FoldData<'w>,
     question: &'w Question<'w>,
     comparison: &'w Comparison,
-    treatments: &'w [Treatment],
     levels: &'w [Vec<Level>],
     settings: &'w FitSettings,
     kernels: &'static Kernels,
@@ -164,7 +159,7 @@ impl Whole<'_> {
         let mut outcomes = Vec::new();
         for compared in &self.comparison.candidates {
             let setting = compared.final_setting;
-            let treatment = &self.treatments[setting.treatment];
+            let treatment = &self.question.candidates[setting.treatment];
             let level = self.levels[setting.treatment][setting.level];
             let rows = Rows::all(&test.features);
             let read =
@@ -178,7 +173,7 @@ impl Whole<'_> {
     /// What the data make doubtful.
     fn warnings(&self, max_weight: Option<f64>, watch: &mut Watch<'_>) -> Result<Vec<String>> {
         let Question { labels, counts, folds, metric, seed, .. } = *self.question;
-        let mut warnings = about_weights(self.treatments, counts, max_weight)?;
+        let mut warnings = about_weights(self.question.candidates, counts, max_weight)?;
         let values = self.comparison.replicates.values();
         let sign = if metric.higher_is_better() { 1.0 } else { -1.0 };
         let best = (1..values.len()).reduce(|a, b| if sign * values[b] > sign * values[a] { b } else { a });
@@ -190,7 +185,7 @@ impl Whole<'_> {
         let all: Vec<usize> = (0..labels.len()).collect();
         let features = (self.data.features)(&all);
         let level = self.levels[0][self.comparison.candidates[0].final_setting.level];
-        let (rows, plain) = (Rows::all(&features), &self.treatments[0]);
+        let (rows, plain) = (Rows::all(&features), &self.question.candidates[0]);
         let read = fit_and_read(self.data, rows, labels, plain, level, self.settings, self.kernels, watch)?;
         if let Some(readings) = read {
             let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;

@@ -102,7 +102,7 @@ pub fn treatments(schemes: &[SchemePlan], losses: &[Loss], counts: &ClassCounts)
             continue;
         }
         let start = treatments.len();
-        treatments.push(Treatment::plain(loss));
+        treatments.extend([Treatment::plain(loss), Treatment::adjusted(loss)]);
         for scheme in schemes {
             let treatment = scheme.treatment(loss, counts)?;
             if !treatments[start..].contains(&treatment) {
@@ -128,9 +128,9 @@ mod tests {
             .iter()
             .map(|t| format!("{} {t}", t.loss.name()))
             .collect();
-        assert_eq!(names.len(), 10);
-        assert_eq!(names[..3], ["softmax none", "softmax inverse", "softmax effective 0.99"]);
-        assert_eq!((names[4].as_str(), names[5].as_str()), ("softmax adjusted loss 0.5", "sigmoid none"));
+        assert_eq!(names.len(), 12);
+        assert_eq!(names[..3], ["softmax none", "softmax none + adjust", "softmax inverse"]);
+        assert_eq!((names[5].as_str(), names[6].as_str()), ("softmax adjusted loss 0.5", "sigmoid none"));
     }
 
     #[test]

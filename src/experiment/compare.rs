@@ -9,7 +9,7 @@ use super::folds::Folds;
 use super::outcomes::Outcomes;
 use super::readings::{Decision, Readings};
 use super::stats::{corrected_t, holm, mean_sd};
-use super::treatment::Candidate;
+use super::treatment::Treatment;
 use super::verdict::Gap;
 use crate::Result;
 use crate::labels::ClassCounts;
@@ -31,7 +31,7 @@ pub struct Question<'a> {
     /// One a repeat.
     pub folds: &'a [Folds],
     /// The first is the baseline.
-    pub candidates: &'a [Candidate],
+    pub candidates: &'a [Treatment],
     /// The metric that decides.
     pub metric: Metric,
     /// Number of strengths of the adjustment after training.
@@ -101,13 +101,10 @@ pub struct FoldedGap {
 pub fn compare(question: &Question<'_>, table: &FoldTable) -> Result<Comparison> {
     let scored = question.folds.first().map_or(Vec::new(), Folds::scored);
     let labels: Vec<u32> = scored.iter().map(|&row| question.labels[row]).collect();
-    let candidates: Vec<Compared> = question
-        .candidates
-        .par_iter()
-        .map(|candidate| {
-            Judge { question, readings: &table.readings }.compare(&settings_of(candidate, question, table))
-        })
-        .collect();
+    let judge = Judge { question, readings: &table.readings };
+    let places = (0..question.candidates.len()).into_par_iter();
+    let candidates: Vec<Compared> =
+        places.map(|place| judge.compare(&settings_of(place, question, table))).collect();
     let outcomes: Vec<Vec<Outcomes>> = candidates.iter().map(|c| c.outcomes.clone()).collect();
     let drawn = replicates(labels.len());
     let replicates = bootstrap(&outcomes, &labels, question.counts, question.metric, drawn, question.seed)?;
@@ -115,12 +112,11 @@ pub fn compare(question: &Question<'_>, table: &FoldTable) -> Result<Comparison>
 }
 
 /// What a candidate can choose among, strong l2 first.
-fn settings_of(candidate: &Candidate, question: &Question<'_>, table: &FoldTable) -> Vec<Setting> {
-    let decisions: Vec<Decision> = match candidate.is_adjusted {
+fn settings_of(treatment: usize, question: &Question<'_>, table: &FoldTable) -> Vec<Setting> {
+    let decisions: Vec<Decision> = match question.candidates[treatment].is_adjusted {
         true => (0..question.taus).map(Decision::Adjusted).collect(),
         false => vec![Decision::Trained],
     };
-    let treatment = candidate.treatment;
     let each = |level| decisions.iter().map(move |&decision| Setting { treatment, level, decision });
     (0..table.levels[treatment].len()).flat_map(each).collect()
 }

@@ -1,7 +1,8 @@
 //! Fits of several treatments over the same folds and the same values of l2, each read on the rows held out.
 //!
-//! What can be shared is: the metric of the solver goes from fit to fit, each fit starts from its neighbour in l2 or in
-//! the treatment, and one pass over the held-out rows serves every way of reading them. Starts never cross folds: one
+//! What can be shared is: each fit starts from its neighbour in l2, the first of a path from the same end of the
+//! treatment before, the metric of the solver follows a path, and one pass over the held-out rows serves every way of
+//! reading them. Starts never cross folds: one
 //! that saw the held-out rows would carry something of them over.
 
 use std::borrow::Cow;
@@ -80,6 +81,8 @@ pub struct FoldTable {
     pub readings: Vec<Vec<Vec<Readings>>>,
     /// Fits made.
     pub fits: usize,
+    /// Passes over the rows of a fold that they took.
+    pub passes: usize,
 }
 
 /// Follows the fits.
@@ -132,19 +135,14 @@ pub fn fit_folds(
             }
             for (place, treatment) in treatments.iter().enumerate() {
                 let heads = &settings_of[place];
-                // There and back: each fit starts where its neighbour ended, across treatments, too.
-                let mut order: Vec<usize> = (0..l2[place].len()).collect();
-                if place % 2 == 1 {
-                    order.reverse();
-                }
                 let mut done = 0;
                 let flow = walker.walk(&part, treatment, heads, &mut |_, fitted| {
                     for (variant, (reader, logits)) in fitted.iter().enumerate() {
-                        let level = order[done] * heads.len() + variant;
+                        let level = done * heads.len() + variant;
                         reader.read(logits, part.held_labels, &held, &mut readings[place][level][repeat]);
                     }
                     done += usize::from(!fitted.is_empty());
-                    order.get(done).map(|&at| l2[place][at])
+                    l2[place].get(done).copied()
                 })?;
                 if flow.is_break() {
                     return Ok(None);
@@ -155,7 +153,7 @@ pub fn fit_folds(
     let levels = l2.iter().zip(&settings_of).map(|(grid, heads)| {
         grid.iter().flat_map(|&l2| heads.iter().map(move |&head| Level { l2, head })).collect()
     });
-    Ok(Some(FoldTable { levels: levels.collect(), readings, fits: walker.fits }))
+    Ok(Some(FoldTable { levels: levels.collect(), readings, fits: walker.fits, passes: walker.passes }))
 }
 
 /// What the head of a treatment may be set to; one `None` where it leaves nothing open.
@@ -200,7 +198,7 @@ pub fn fit_and_read(
 impl FitSettings {
     /// Strengths of the adjustment that fits of `treatment` are read with.
     pub fn taus_of(&self, treatment: &Treatment) -> &[f64] {
-        if treatment.is_plain() { &self.taus } else { &[] }
+        if treatment.is_adjusted { &self.taus } else { &[] }
     }
 }
 
@@ -249,22 +247,21 @@ type Next<'n> = dyn FnMut(f64, &[(Reader<'_>, Vec<f32>)]) -> Option<Option<f64>>
 struct Walker<'f> {
     settings: &'f FitSettings,
     kernels: &'static Kernels,
-    /// One for all: the metric of other weights, or of most of the rows, still serves.
-    preconditioner: Preconditioner,
     watch: &'f mut dyn FoldWatch,
-    /// The last fit of this fold, and its loss.
-    last: Option<(Loss, Vec<f32>)>,
+    /// The first fit of the last treatment on this fold, at the strong end of its path, and its loss.
+    strong: Option<(Loss, Vec<f32>)>,
     fits: usize,
+    passes: usize,
 }
 
 impl<'f> Walker<'f> {
     fn new(settings: &'f FitSettings, kernels: &'static Kernels, watch: &'f mut dyn FoldWatch) -> Self {
-        Walker { settings, kernels, preconditioner: Preconditioner::default(), watch, last: None, fits: 0 }
+        Walker { settings, kernels, watch, strong: None, fits: 0, passes: 0 }
     }
 
     fn begin_fold(&mut self, repeat: usize, fold: usize) {
         self.watch.fold(repeat, fold);
-        self.last = None;
+        self.strong = None;
     }
 
     /// The given values for all treatments, or for each the three around its best on this fold.
@@ -285,7 +282,8 @@ impl<'f> Walker<'f> {
                 grids.push(given.clone());
                 continue;
             }
-            let mut pilot = Pilot::new(part, self.settings.metric, near);
+            let taus = self.settings.taus_of(treatment).len();
+            let mut pilot = Pilot::new(part, self.settings.metric, taus, near);
             let heads = &head_settings(treatment)[..1];
             let flow = self.walk(part, treatment, heads, &mut |variance, fitted| {
                 pilot.next(variance, fitted.first().map(|(reader, logits)| (reader, &logits[..]))).map(Some)
@@ -331,28 +329,24 @@ impl<'f> Walker<'f> {
         let variance = objective.moments().total_variance();
         // Epochs of minibatches only count from a cold start.
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
+        // The metric follows the fits of one path; under other weights it would start from where it began.
+        let mut preconditioner = Preconditioner::default();
+        let mut start = match self.strong.take() {
+            Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
+            _ => objective.problem().start(),
+        };
         let mut wanted = next(variance, &[]);
         while let Some(Some(l2)) = wanted {
             self.watch.begin(treatment, l2);
             objective.set_l2(l2);
-            let start = match self.last.take() {
-                Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
-                _ => objective.problem().start(),
-            };
             let mut stopped = false;
             let watch = &mut *self.watch;
-            let fitted = fit(
-                &mut objective,
-                &mut self.preconditioner,
-                &start,
-                &recipe.optimizer,
-                None,
-                &mut |progress| {
+            let fitted =
+                fit(&mut objective, &mut preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
                     let flow = watch.progress(progress);
                     stopped |= flow.is_break();
                     flow
-                },
-            )?;
+                })?;
             if stopped {
                 return Ok(ControlFlow::Break(()));
             }
@@ -360,7 +354,13 @@ impl<'f> Walker<'f> {
             let base = weighted.classifier(&fitted.theta, &recipe);
             let read = self.read(part, &weighted, Some(&base), heads, taus)?;
             wanted = next(variance, &read);
-            self.last = Some((recipe.loss, fitted.theta));
+            self.passes += fitted.passes;
+            if self.strong.is_none() {
+                self.strong = Some((recipe.loss, fitted.theta.clone()));
+            }
+            if !is_minibatch {
+                start = fitted.theta;
+            }
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -11,6 +11,7 @@ use crate::metrics::{Metric, Standing};
 pub(super) struct Pilot<'p> {
     part: Part<'p>,
     metric: Metric,
+    taus: usize,
     near: Option<f64>,
     train_rows: Vec<u64>,
     path: Vec<f64>,
@@ -21,11 +22,12 @@ pub(super) struct Pilot<'p> {
 }
 
 impl<'p> Pilot<'p> {
-    /// `near` is the l2 at which another treatment did best.
-    pub(super) fn new(part: &Part<'p>, metric: Metric, near: Option<f64>) -> Self {
+    /// `taus` is the number of adjustments that decisions are read with, 0 for none, `near` the l2 at which another
+    /// treatment did best.
+    pub(super) fn new(part: &Part<'p>, metric: Metric, taus: usize, near: Option<f64>) -> Self {
         let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
         let (path, tried) = (Vec::new(), Vec::new());
-        Pilot { part: *part, metric, near, train_rows, path, tried, at: None, waited: 0 }
+        Pilot { part: *part, metric, taus, near, train_rows, path, tried, at: None, waited: 0 }
     }
 
     /// The l2 to try next; `None` once the best is known.
@@ -90,9 +92,14 @@ impl<'p> Pilot<'p> {
 
     fn standing(&self, reader: &Reader<'_>, logits: &[f32]) -> Standing {
         let labels = self.part.held_labels;
-        let mut readings = Readings::new(labels.len(), 0);
+        let mut readings = Readings::new(labels.len(), self.taus);
         let places: Vec<usize> = (0..labels.len()).collect();
         reader.read(logits, labels, &places, &mut readings);
-        readings.standing(Decision::Trained, places.into_iter(), labels, &self.train_rows, self.metric)
+        let standing = |decision| {
+            readings.standing(decision, places.iter().copied(), labels, &self.train_rows, self.metric)
+        };
+        let adjusted: Vec<Standing> = (0..self.taus).map(|tau| standing(Decision::Adjusted(tau))).collect();
+        let best = Standing::highest(&adjusted).and_then(|best| adjusted.get(best).copied());
+        best.unwrap_or_else(|| standing(Decision::Trained))
     }
 }

@@ -25,13 +25,6 @@ pub struct Treatment {
     pub resampling: Option<Resampling>,
     /// How the linear functions come about.
     pub head: Head,
-}
-
-/// A treatment and how its fits are read: what a comparison has one line for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// Place of the treatment.
-    pub treatment: usize,
     /// Whether decisions subtract `tau log pi` from the natural log posterior (Menon et al. 2021), tau chosen out of fold.
     pub is_adjusted: bool,
 }
@@ -40,7 +33,13 @@ impl Treatment {
     /// The minimum of `loss` without weights.
     pub fn plain(loss: Loss) -> Self {
         let (scheme, resampling, head) = (Scheme::None, None, Head::Linear);
-        Treatment { loss, scheme, logit_adjust: 0.0, vs_gamma: 0.0, ldam: 0.0, resampling, head }
+        let is_adjusted = false;
+        Treatment { loss, scheme, logit_adjust: 0.0, vs_gamma: 0.0, ldam: 0.0, resampling, head, is_adjusted }
+    }
+
+    /// [`Treatment::plain`], decided for after an adjustment.
+    pub fn adjusted(loss: Loss) -> Self {
+        Treatment { is_adjusted: true, ..Treatment::plain(loss) }
     }
 
     /// The minimum of `loss` with class weights.
@@ -101,7 +100,8 @@ impl fmt::Display for Treatment {
             [("adjusted loss", self.logit_adjust), ("vector scaling", self.vs_gamma), ("ldam", self.ldam)];
         parts
             .extend(numbers.iter().filter(|(_, v)| *v != 0.0).map(|(name, value)| format!("{name} {value}")));
-        f.write_str(&if parts.is_empty() { "none".into() } else { parts.join(", ") })
+        let adjusted = if self.is_adjusted { " + adjust" } else { "" };
+        write!(f, "{}{adjusted}", if parts.is_empty() { "none".into() } else { parts.join(", ") })
     }
 }
 
@@ -116,23 +116,11 @@ const SATURATED: f64 = 0.95;
 pub fn standard_treatments(loss: Loss, counts: &ClassCounts) -> Result<Vec<Treatment>> {
     let plain = |scheme| Treatment::weighted(loss, scheme);
     let (n_min, n_max) = counts.extremes().unwrap_or((1.0, 1.0));
-    let mut treatments = vec![plain(Scheme::None), plain(Scheme::Sqrt)];
+    let mut treatments = vec![plain(Scheme::None), Treatment::adjusted(loss), plain(Scheme::Sqrt)];
     let betas = distinct_betas(n_max, n_min)?;
     let betas = betas.into_iter().filter(|beta| beta.weight_ratio(n_max, n_min) < SATURATED * n_max / n_min);
     treatments.extend(betas.map(|beta| plain(Scheme::Effective(beta))));
     treatments.push(plain(Scheme::Inverse));
     treatments.push(Treatment { logit_adjust: 1.0, ..Treatment::plain(loss) });
     Ok(treatments)
-}
-
-/// The candidates of `treatments`: each as trained, the plain ones adjusted after training, too.
-pub fn candidates(treatments: &[Treatment]) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
-    for (place, treatment) in treatments.iter().enumerate() {
-        candidates.push(Candidate { treatment: place, is_adjusted: false });
-        if treatment.is_plain() {
-            candidates.push(Candidate { treatment: place, is_adjusted: true });
-        }
-    }
-    candidates
 }

@@ -1,6 +1,6 @@
 //! What a comparison means, in a sentence.
 
-use super::treatment::Candidate;
+use super::treatment::Treatment;
 
 /// Significance level of the verdict, after Holm's correction.
 pub const LEVEL: f64 = 0.05;
@@ -128,11 +128,11 @@ fn gap_text(gap: &Gap, higher: &str, lower: &str) -> String {
 
 impl Standpoint {
     /// Name and kind of `candidate`.
-    pub fn new(name: String, candidate: &Candidate, is_plain_treatment: bool, value: f64) -> Self {
+    pub fn new(name: String, candidate: &Treatment, value: f64) -> Self {
         Standpoint {
             name,
-            is_plain: is_plain_treatment && !candidate.is_adjusted,
-            is_adjusted: is_plain_treatment && candidate.is_adjusted,
+            is_plain: candidate.is_plain(),
+            is_adjusted: *candidate == Treatment::adjusted(candidate.loss),
             value,
             against_baseline: None,
             against_best: None,

@@ -49,6 +49,8 @@ pub struct CompareReport {
     pub warnings: Vec<String>,
     /// Fits made.
     pub fits: usize,
+    /// Passes over the rows of a fold that they took.
+    pub passes: usize,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -141,8 +143,6 @@ pub struct Described<'a> {
     pub question: &'a Question<'a>,
     /// What the folds say.
     pub comparison: &'a Comparison,
-    /// The treatments of the candidates.
-    pub treatments: &'a [Treatment],
     /// Their fits.
     pub table: &'a FoldTable,
     /// Strengths of the adjustment after training.
@@ -174,10 +174,7 @@ impl Described<'_> {
             .candidates
             .iter()
             .zip(values)
-            .map(|(candidate, value)| {
-                let treatment = &self.treatments[candidate.treatment];
-                Standpoint::new(self.name(candidate), candidate, treatment.is_plain(), sign * value)
-            })
+            .map(|(candidate, value)| Standpoint::new(self.name(candidate), candidate, sign * value))
             .collect();
         let best = crate::experiment::verdict::best(&standpoints).unwrap_or(0);
         let from_baseline = comparison.gaps_from(question, 0);
@@ -213,16 +210,16 @@ impl Described<'_> {
             candidates,
             warnings: self.warnings,
             fits: self.table.fits,
+            passes: self.table.passes,
             seconds: self.seconds,
         })
     }
 
-    fn name(&self, candidate: &crate::experiment::treatment::Candidate) -> String {
-        let treatment = &self.treatments[candidate.treatment];
-        let several = self.treatments.iter().any(|other| other.loss != self.treatments[0].loss);
+    fn name(&self, treatment: &Treatment) -> String {
+        let all = self.question.candidates;
+        let several = all.iter().any(|other| other.loss != all[0].loss);
         let loss = if several { format!("{} ", treatment.loss.name()) } else { String::new() };
-        let adjusted = if candidate.is_adjusted { " + adjust" } else { "" };
-        format!("{loss}{treatment}{adjusted}")
+        format!("{loss}{treatment}")
     }
 
     fn candidate(
@@ -234,7 +231,7 @@ impl Described<'_> {
     ) -> Result<CandidateReport> {
         let (question, comparison) = (self.question, self.comparison);
         let compared = &comparison.candidates[at];
-        let treatment = &self.treatments[question.candidates[at].treatment];
+        let treatment = &question.candidates[at];
         let score = |metric| comparison.score(question, at, metric);
         let weights = weights_of(treatment, question.counts, self.max_weight)?;
         let level = |setting: &Setting| self.table.levels[setting.treatment][setting.level];

@@ -188,5 +188,5 @@ pub fn tune_lines(report: &TuneReport) -> Vec<String> {
 }
 
 fn name_of(trial: &TuneTrial) -> String {
-    format!("{}{}", trial.treatment, if trial.tau.is_some() { " + adjust" } else { "" })
+    trial.treatment.clone()
 }

@@ -184,6 +184,7 @@ pub(super) fn comparison(names: [&str; 3]) -> CompareReport {
         },
         warnings: vec![names[2].into()],
         fits: 30,
+        passes: 0,
         seconds: 1.0,
     }
 }
