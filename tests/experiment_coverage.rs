@@ -1,5 +1,7 @@
 //! How often the 95 % interval of a paired difference covers the truth, on long-tailed rows of known recalls.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers outside test functions.
+
 use cbfit::experiment::bootstrap::bootstrap;
 use cbfit::experiment::outcomes::Outcomes;
 use cbfit::labels::ClassCounts;
@@ -27,6 +29,9 @@ const METRICS: [Metric; 6] = [
 ];
 
 const REPLICATES: usize = 200;
+
+/// A share or a mean over the intervals of one trial.
+type Of<'f> = dyn Fn(&Vec<(f64, f64)>) -> f64 + 'f;
 
 impl Design {
     fn new(name: &'static str, rows: &[usize], a: &[f64], b: &[f64], shared: f64) -> Self {
@@ -117,7 +122,7 @@ impl Design {
             metrics.iter().map(of_metric).collect()
         };
         let seen: Vec<Vec<(f64, f64)>> = (0..trials).into_par_iter().map(of_trial).collect();
-        let mean = |f: &dyn Fn(&Vec<(f64, f64)>) -> f64| seen.iter().map(f).sum::<f64>() / trials as f64;
+        let mean = |f: &Of<'_>| seen.iter().map(f).sum::<f64>() / trials as f64;
         (0..metrics.len()).map(|m| (mean(&|t| t[m].0), mean(&|t| t[m].1))).collect()
     }
 }

@@ -15,7 +15,7 @@ use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
 use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, Question, compare};
-use crate::experiment::fold_fits::{FitSettings, FoldData, Level, fit_and_read, fit_folds};
+use crate::experiment::fold_fits::{FitSettings, FoldData, Held, Level, fit_and_read, fit_folds};
 use crate::experiment::readings::Decision;
 use crate::experiment::twins::find_twins;
 use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
@@ -161,9 +161,8 @@ impl Whole<'_> {
             let setting = compared.final_setting;
             let treatment = &self.question.candidates[setting.treatment];
             let level = self.levels[setting.treatment][setting.level];
-            let rows = Rows::all(&test.features);
-            let read =
-                fit_and_read(self.data, rows, &labels, treatment, level, self.settings, self.kernels, watch)?;
+            let held = Held { rows: Rows::all(&test.features), labels: &labels };
+            let read = fit_and_read(self.data, held, treatment, level, self.settings, self.kernels, watch)?;
             let Some(readings) = read else { return Ok(None) };
             outcomes.push(vec![readings.outcomes(setting.decision)]);
         }
@@ -185,8 +184,9 @@ impl Whole<'_> {
         let all: Vec<usize> = (0..labels.len()).collect();
         let features = (self.data.features)(&all);
         let level = self.levels[0][self.comparison.candidates[0].final_setting.level];
-        let (rows, plain) = (Rows::all(&features), &self.question.candidates[0]);
-        let read = fit_and_read(self.data, rows, labels, plain, level, self.settings, self.kernels, watch)?;
+        let held = Held { rows: Rows::all(&features), labels };
+        let plain = &self.question.candidates[0];
+        let read = fit_and_read(self.data, held, plain, level, self.settings, self.kernels, watch)?;
         if let Some(readings) = read {
             let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
             warnings.extend(about_separation(top1, level.l2.unwrap_or(0.0)));

@@ -85,6 +85,15 @@ pub struct FoldTable {
     pub passes: usize,
 }
 
+/// Rows that a fit of others is read on.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// Scaled as the rows fitted.
+    pub rows: Rows<'a>,
+    /// One a row; codes at or above C are unseen.
+    pub labels: &'a [u32],
+}
+
 /// Follows the fits.
 pub trait FoldWatch {
     /// A fold of a repeat begins.
@@ -162,15 +171,13 @@ fn head_settings(treatment: &Treatment) -> Vec<Option<Setting>> {
     if settings.is_empty() { vec![None] } else { settings.into_iter().map(Some).collect() }
 }
 
-/// Fits `treatment` at `level` to all rows of `data` and reads it on the rows `held`, whose labels are `held_labels`. `None`
-/// where the watch stopped it.
+/// Fits `treatment` at `level` to all rows of `data` and reads it on the rows `held`. `None` where the watch stopped it.
 ///
 /// # Errors
 /// Those of the weighting and of the fit.
 pub fn fit_and_read(
     data: FoldData<'_>,
-    held: Rows<'_>,
-    held_labels: &[u32],
+    held: Held<'_>,
     treatment: &Treatment,
     level: Level,
     settings: &FitSettings,
@@ -180,15 +187,15 @@ pub fn fit_and_read(
     let all: Vec<usize> = (0..data.labels.len()).collect();
     let features = (data.features)(&all);
     let train = Fitted::new(&data, &features, &all);
-    let part = Part { train: &train, held, held_labels };
+    let part = Part { train: &train, held: held.rows, held_labels: held.labels };
     let taus = settings.taus_of(treatment);
-    let mut readings = Readings::new(held.len(), taus.len());
-    let places: Vec<usize> = (0..held.len()).collect();
+    let mut readings = Readings::new(held.labels.len(), taus.len());
+    let places: Vec<usize> = (0..held.labels.len()).collect();
     let mut walker = Walker::new(settings, kernels, watch);
     let flow = walker.walk(&part, treatment, &[level.head], &mut |_, fitted| match fitted {
         [] => Some(level.l2),
         [(reader, logits), ..] => {
-            reader.read(logits, held_labels, &places, &mut readings);
+            reader.read(logits, held.labels, &places, &mut readings);
             None
         }
     })?;

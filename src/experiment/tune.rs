@@ -188,7 +188,7 @@ impl Search<'_> {
             .filter_map(|other| ratio_of(&other.scheme))
             .collect();
         ratios.sort_by(f64::total_cmp);
-        let below = ratios.iter().copied().filter(|&ratio| ratio < at).next_back();
+        let below = ratios.iter().copied().rfind(|&ratio| ratio < at);
         let above = ratios.iter().copied().find(|&ratio| ratio > at);
         let mut between = Vec::new();
         for neighbour in [below, above].into_iter().flatten() {
