@@ -67,7 +67,7 @@ pub enum Rule {
 /// the cross-fitted metric is above that of every simpler rule.
 ///
 /// # Errors
-/// Those of [`OutOfFold::log_posteriors`] and [`HeldOut::new`].
+/// Those of [`HeldOut::new`].
 pub fn cross_calibrate(
     oof: &OutOfFold,
     rows: &ScoredRows<'_>,

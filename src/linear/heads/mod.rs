@@ -3,9 +3,9 @@
 //! | head | weights and bias of class c | its setting |
 //! |---|---|---|
 //! | [`ncm`](means::ClassMeans) | the mean of the class, or its direction | which of the two |
-//! | [`lda`](lda::lda) | `S^-1 mu_c`, `log prior_c - mu_c' S^-1 mu_c / 2` | shrinkage of S |
-//! | [`tau_norm`] | `w_c / ||w_c||^tau`, no bias | tau |
-//! | [`lws`] | `s_c w_c`, `b_c`: scales fitted under balanced classes | ridge that holds the scales at 1 |
+//! | [`lda`](fn@lda::lda) | `S^-1 mu_c`, `log prior_c - mu_c' S^-1 mu_c / 2` | shrinkage of S |
+//! | [`tau_norm()`] | `w_c / ||w_c||^tau`, no bias | tau |
+//! | [`lws()`] | `s_c w_c`, `b_c`: scales fitted under balanced classes | ridge that holds the scales at 1 |
 //!
 //! All give a [`LinearModel`](super::model::LinearModel) over the same features, dense or sparse. [`choice`] picks a
 //! setting on validation rows. Deferred re-weighting (Cao et al. 2019) is no head of its own here: for a convex loss fitted

@@ -1,7 +1,7 @@
 //! The report as one HTML file: figures drawn as SVG, a table that sorts and filters, no network.
 //!
-//! [`render`] puts [`page`] together from the [`figures`] that have something to show. Figures draw into a [`plot`]
-//! over [`scale`]s with the elements of [`svg`]; names pass [`escape`] on their way into the page.
+//! [`render`] puts `page` together from the `figures` that have something to show. Figures draw into a `plot`
+//! over `scale`s with the elements of `svg`; names pass [`escape`] on their way into the page.
 
 pub mod escape;
 mod figures;
