@@ -31,7 +31,8 @@ fn noisy() -> Folder {
         row
     });
     write("noisy.csv", noisy.collect());
-    folder.ok(&format!("--train noisy.csv {QUICK} -o m.cbfit"));
+    // Without class weights: with them rows of rare classes lead, wrong or not, for they weigh the most.
+    folder.ok("--train noisy.csv --valid-fraction 0 --l2 0.1 --weighting none -o m.cbfit");
     folder
 }
 

@@ -44,7 +44,7 @@ fn comparison() -> Value {
         "higher_is_better": true,
         "candidates": [candidate("none", 0.6, Value::Null), candidate("inverse", 0.7, gain)],
         "verdict": { "recommended": 1, "best": 1, "sentence": "inverse is better.", "command": "cbfit --train x" },
-        "warnings": ["few rows"], "fits": 40, "seconds": 2.5,
+        "warnings": ["few rows"], "fits": 40, "passes": 400, "seconds": 2.5,
     })
 }
 

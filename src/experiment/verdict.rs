@@ -82,7 +82,7 @@ fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric:
                 format!("weighting does not help here: no candidate has a higher {metric} than {}", top.name)
             }
             Some(gap) => format!(
-                "weighting does not help here: the highest {metric}, that of {}, is {} than without weights, which chance explains",
+                "weighting does not demonstrably help here: the highest {metric}, that of {}, is {} than without weights, which chance explains",
                 top.name,
                 gap_text(gap, "higher", "lower")
             ),
@@ -137,5 +137,81 @@ impl Standpoint {
             against_baseline: None,
             against_best: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::Loss;
+    use crate::weighting::Scheme;
+
+    fn gap(value: f64, width: f64, p_holm: f64) -> Option<Gap> {
+        Some(Gap { value, low: value - width, high: value + width, p_holm })
+    }
+
+    /// None, none + adjust and inverse with these values; `p` of the differences from none, then from the best.
+    fn standpoints(values: [f64; 3], p_none: f64, p_best: f64) -> Vec<Standpoint> {
+        let loss = Loss::Softmax;
+        let treatments =
+            [Treatment::plain(loss), Treatment::adjusted(loss), Treatment::weighted(loss, Scheme::Inverse)];
+        let mut all: Vec<Standpoint> = treatments
+            .iter()
+            .zip(values)
+            .map(|(treatment, value)| Standpoint::new(treatment.to_string(), treatment, value))
+            .collect();
+        let top = best(&all).unwrap();
+        for at in 0..3 {
+            all[at].against_baseline = if at == 0 { None } else { gap(values[at] - values[0], 0.01, p_none) };
+            all[at].against_best = if at == top { None } else { gap(values[at] - values[top], 0.01, p_best) };
+        }
+        all
+    }
+
+    #[test]
+    fn what_chance_explains_recommends_no_weights() {
+        let found = find(&standpoints([0.60, 0.605, 0.608], 0.4, 0.3), "macro_recall").unwrap();
+        assert_eq!((found.recommended, found.best), (0, 2));
+        assert!(
+            found.sentence.starts_with("weighting does not demonstrably help here"),
+            "{}",
+            found.sentence
+        );
+        assert!(
+            found.sentence.contains("0.008 higher (95 % interval -0.002 to +0.018)"),
+            "{}",
+            found.sentence
+        );
+        let found = find(&standpoints([0.61, 0.605, 0.608], 0.4, 0.3), "macro_recall").unwrap();
+        assert_eq!((found.recommended, found.best), (0, 0));
+        assert!(found.sentence.contains("no candidate has a higher macro_recall"), "{}", found.sentence);
+    }
+
+    #[test]
+    fn an_adjustment_that_does_as_well_spares_the_weights() {
+        let found = find(&standpoints([0.5, 0.695, 0.70], 0.001, 0.6), "macro_recall").unwrap();
+        // The unweighted fit is as far from the best as p_best says; here nothing is told from the best, so none wins.
+        assert_eq!(found.recommended, 0);
+        let mut all = standpoints([0.5, 0.695, 0.70], 0.001, 0.6);
+        all[0].against_best = gap(-0.2, 0.01, 0.001);
+        let found = find(&all, "macro_recall").unwrap();
+        assert_eq!((found.recommended, found.best), (1, 2));
+        assert!(found.sentence.starts_with("weighting is not needed here"), "{}", found.sentence);
+        assert!(found.sentence.contains("the best weighting, inverse, does as well"), "{}", found.sentence);
+    }
+
+    #[test]
+    fn weights_are_recommended_where_nothing_simpler_keeps_up() {
+        let found = find(&standpoints([0.5, 0.65, 0.70], 0.001, 0.001), "macro_recall").unwrap();
+        assert_eq!((found.recommended, found.best), (2, 2));
+        assert!(found.sentence.starts_with("inverse helps here"), "{}", found.sentence);
+        assert!(
+            found
+                .sentence
+                .contains("0.050 higher (95 % interval +0.040 to +0.060) than that of none + adjust"),
+            "{}",
+            found.sentence
+        );
+        assert_eq!(find(&[], "macro_recall"), None);
     }
 }

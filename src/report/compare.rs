@@ -192,7 +192,8 @@ impl Described<'_> {
         Ok(CompareReport {
             schema: "cbfit.compare/1".into(),
             cbfit: env!("CARGO_PKG_VERSION").into(),
-            source: self.main.source.name.clone(),
+            // Reports are passed on; folders are nobody's business.
+            source: self.main.source.name.rsplit(['/', '\\']).next().unwrap_or_default().into(),
             rows: question.labels.len() as u64,
             class_names: self.main.label_map.names.clone(),
             class_rows: question.counts.rows.clone(),
