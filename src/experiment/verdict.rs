@@ -47,19 +47,25 @@ pub struct Finding {
 }
 
 impl Gap {
-    fn is_loss(&self) -> bool {
-        self.value < 0.0 && self.p_holm < LEVEL
+    /// Whether the candidate lies more than a standard error (a quarter of the interval) behind. A test would do worse here:
+    /// over 43 data sets (`benches/verdicts.py`), to take the unweighted fit until it is refuted at 5 % was right on 24.
+    fn is_behind(&self) -> bool {
+        self.value < -(self.high - self.low) / 4.0
+    }
+
+    fn is_chance(&self) -> bool {
+        self.p_holm >= LEVEL
     }
 }
 
-/// The simplest candidate that is not significantly worse than the best: the unweighted fit, then the unweighted fit
+/// The simplest candidate within a standard error of the best (Breiman et al. 1984): the unweighted fit, then the unweighted fit
 /// adjusted after training, which keeps its probabilities, then the others from the best down. `metric` is named in the
 /// sentence. `None` without candidates.
 pub fn find(standpoints: &[Standpoint], metric: &str) -> Option<Finding> {
     let best = best(standpoints)?;
     let simplicity = |s: &Standpoint| (!s.is_plain, !s.is_adjusted);
     let level =
-        (0..standpoints.len()).filter(|&at| !standpoints[at].against_best.is_some_and(|g| g.is_loss()));
+        (0..standpoints.len()).filter(|&at| !standpoints[at].against_best.is_some_and(|g| g.is_behind()));
     let recommended = level.min_by(|&a, &b| {
         let order = simplicity(&standpoints[a]).cmp(&simplicity(&standpoints[b]));
         order.then(standpoints[b].value.total_cmp(&standpoints[a].value))
@@ -82,14 +88,15 @@ fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric:
                 format!("weighting does not help here: no candidate has a higher {metric} than {}", top.name)
             }
             Some(gap) => format!(
-                "weighting does not demonstrably help here: the highest {metric}, that of {}, is {} than without weights, which chance explains",
+                "weighting does not demonstrably help here: the highest {metric}, that of {}, is {} than without weights, no more than chance",
                 top.name,
                 gap_text(gap, "higher", "lower")
             ),
         };
     }
     let gain = chosen.against_baseline.map_or(String::new(), |gap| {
-        format!("is {} than without weights", gap_text(&gap, "higher", "lower"))
+        let doubt = if gap.is_chance() { ", which may be chance" } else { "" };
+        format!("is {} than without weights{doubt}", gap_text(&gap, "higher", "lower"))
     });
     if chosen.is_adjusted {
         let weighted = (0..standpoints.len())
@@ -107,7 +114,8 @@ fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric:
         );
     }
     let rest =
-        match standpoints.iter().find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_loss())) {
+        match standpoints.iter().find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_behind()))
+        {
             Some(adjusted) => match adjusted.against_best {
                 Some(gap) if recommended == best => {
                     let more = Gap { value: -gap.value, low: -gap.high, high: -gap.low, ..gap };
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_chance_explains_recommends_no_weights() {
-        let found = find(&standpoints([0.60, 0.605, 0.608], 0.4, 0.3), "macro_recall").unwrap();
+        let found = find(&standpoints([0.60, 0.603, 0.604], 0.4, 0.3), "macro_recall").unwrap();
         assert_eq!((found.recommended, found.best), (0, 2));
         assert!(
             found.sentence.starts_with("weighting does not demonstrably help here"),
@@ -178,7 +186,7 @@ mod tests {
             found.sentence
         );
         assert!(
-            found.sentence.contains("0.008 higher (95 % interval -0.002 to +0.018)"),
+            found.sentence.contains("0.004 higher (95 % interval -0.006 to +0.014)"),
             "{}",
             found.sentence
         );
@@ -189,15 +197,15 @@ mod tests {
 
     #[test]
     fn an_adjustment_that_does_as_well_spares_the_weights() {
-        let found = find(&standpoints([0.5, 0.695, 0.70], 0.001, 0.6), "macro_recall").unwrap();
-        // The unweighted fit is as far from the best as p_best says; here nothing is told from the best, so none wins.
-        assert_eq!(found.recommended, 0);
-        let mut all = standpoints([0.5, 0.695, 0.70], 0.001, 0.6);
-        all[0].against_best = gap(-0.2, 0.01, 0.001);
-        let found = find(&all, "macro_recall").unwrap();
+        // A standard error is a quarter of the interval, .005.
+        let found = find(&standpoints([0.5, 0.697, 0.70], 0.001, 0.6), "macro_recall").unwrap();
         assert_eq!((found.recommended, found.best), (1, 2));
         assert!(found.sentence.starts_with("weighting is not needed here"), "{}", found.sentence);
         assert!(found.sentence.contains("the best weighting, inverse, does as well"), "{}", found.sentence);
+        assert!(!found.sentence.contains("chance"), "{}", found.sentence);
+        let found = find(&standpoints([0.68, 0.697, 0.70], 0.2, 0.6), "macro_recall").unwrap();
+        assert_eq!(found.recommended, 1);
+        assert!(found.sentence.contains("which may be chance"), "{}", found.sentence);
     }
 
     #[test]
