@@ -16,6 +16,7 @@ use crate::model_file::{self, ModelMetadata};
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
 use crate::report::text;
+use crate::weighting::summary::spread;
 use crate::{Error, Result};
 
 /// Runs the command.
@@ -81,7 +82,7 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
             "Weights   {}{}   max/min {}",
             metadata.weighting.scheme,
             metadata.weighting.beta.as_ref().map_or(String::new(), |beta| format!(" {beta}")),
-            short(ratio(&metadata.class_weights))
+            short(spread(&metadata.class_weights))
         ),
         format!("Columns   {}", columns_text(metadata)),
         format!("Config    {}", metadata.config),
@@ -105,11 +106,6 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         }
     }
     lines.join("\n") + "\n"
-}
-
-fn ratio(weights: &[f64]) -> f64 {
-    let present = || weights.iter().copied().filter(|&w| w > 0.0);
-    present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
 }
 
 fn columns_text(metadata: &ModelMetadata) -> String {

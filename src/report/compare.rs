@@ -12,8 +12,8 @@ use crate::experiment::fold_fits::FoldTable;
 use crate::experiment::readings::Decision;
 use crate::experiment::treatment::Treatment;
 use crate::experiment::verdict::{Standpoint, find};
-use crate::labels::ClassCounts;
 use crate::metrics::Metric;
+use crate::weighting::summary::spread;
 use crate::weighting::{ClassWeights, Normalisation};
 
 /// A comparison of candidates on the same folds. `schema` names the layout.
@@ -234,7 +234,8 @@ impl Described<'_> {
         let compared = &comparison.candidates[at];
         let treatment = &question.candidates[at];
         let score = |metric| comparison.score(question, at, metric);
-        let weights = weights_of(treatment, question.counts, self.max_weight)?;
+        let scheme = &treatment.scheme;
+        let weights = ClassWeights::new(scheme, question.counts, Normalisation::Samples, self.max_weight)?;
         let level = |setting: &Setting| self.table.levels[setting.treatment][setting.level];
         let tau = |setting: &Setting| match setting.decision {
             Decision::Adjusted(place) => self.taus.get(place).copied(),
@@ -250,7 +251,7 @@ impl Described<'_> {
             loss: treatment.loss.name().into(),
             flags,
             prior: tau(&compared.final_setting).map(|tau| format!("tau={tau}")),
-            weight_ratio: ratio(&weights),
+            weight_ratio: spread(&weights.alpha),
             l2: compared.settings.iter().filter_map(|setting| level(setting).l2).collect(),
             tau: compared.settings.iter().filter_map(tau).collect(),
             scores: BriefScores {
@@ -285,19 +286,6 @@ impl Described<'_> {
 fn difference(folded: FoldedGap) -> Difference {
     let FoldedGap { gap, p, p_folds } = folded;
     Difference { value: gap.value, low: gap.low, high: gap.high, p, p_holm: gap.p_holm, p_folds }
-}
-
-/// The class weights of a treatment on these counts, mean row weight 1.
-///
-/// # Errors
-/// Those of [`ClassWeights::new`].
-pub fn weights_of(treatment: &Treatment, counts: &ClassCounts, cap: Option<f64>) -> Result<ClassWeights> {
-    ClassWeights::new(&treatment.scheme, counts, Normalisation::Samples, cap)
-}
-
-fn ratio(weights: &ClassWeights) -> f64 {
-    let present = || weights.alpha.iter().copied().filter(|&a| a > 0.0);
-    present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
 }
 
 /// The report as a table with its verdict, a line each.

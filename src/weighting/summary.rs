@@ -72,7 +72,8 @@ fn factor(weights: &ClassWeights) -> f64 {
     pair.map_or(f64::NAN, |(alpha, raw)| alpha / raw)
 }
 
-fn spread(alpha: &[f64]) -> f64 {
+/// Largest over smallest of the weights of classes with rows; NaN where there are none.
+pub fn spread(alpha: &[f64]) -> f64 {
     let present = || alpha.iter().copied().filter(|&a| a > 0.0);
     present().fold(f64::NAN, f64::max) / present().fold(f64::NAN, f64::min)
 }
