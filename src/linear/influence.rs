@@ -122,9 +122,11 @@ impl<'a> Influence<'a> {
         let mut sums = Sums::new(&problem);
         sums.run(&Pass { problem: &problem, kernels, arithmetic, weights: &laid_out, bias, centre });
         let total = problem.total_weight();
-        let weight = (0..weight.len()).map(|at| sums.weight(at / features, at % features));
-        let gradient: Vec<f64> =
-            weight.chain((0..classes).map(|class| sums.bias(class))).map(|sum| sum / total).collect();
+        let mut gradient = vec![0.0; weight.len()];
+        let of_classes = gradient.chunks_exact_mut(features.max(1)).enumerate();
+        of_classes.for_each(|(class, own)| sums.weights_of(class, 0, own));
+        gradient.extend((0..classes).map(|class| sums.bias(class)));
+        gradient.iter_mut().for_each(|sum| *sum /= total);
         Direction { solution: self.solved(&gradient) }
     }
 

@@ -185,7 +185,7 @@ impl<'a> Objective<'a> {
     }
 
     fn reduce_gradient(&self, theta: &[f32], gradient: &mut [f32]) {
-        const CHUNK: usize = 4096;
+        const CHUNK: usize = 1024;
         let (sums, total) = (&self.sums, self.moments.total_weight);
         let features = self.problem.rows.features().max(1);
         let (on_weights, on_bias) = self.decays();
@@ -196,8 +196,11 @@ impl<'a> Objective<'a> {
             let chunks = gradient.par_chunks_mut(CHUNK).zip(weight.par_chunks(CHUNK));
             let on_weights = on_weights * self.problem.l2_factor(class);
             chunks.enumerate().for_each(|(chunk, (gradient, weight))| {
-                for ((out, &w), feature) in gradient.iter_mut().zip(weight).zip(chunk * CHUNK..) {
-                    *out = (sums.weight(class, feature) / total + on_weights * f64::from(w)) as f32;
+                let mut of_loss = [0.0; CHUNK];
+                let of_loss = &mut of_loss[..weight.len()];
+                sums.weights_of(class, chunk * CHUNK, of_loss);
+                for ((out, &w), sum) in gradient.iter_mut().zip(weight).zip(of_loss) {
+                    *out = (*sum / total + on_weights * f64::from(w)) as f32;
                 }
             });
         });

@@ -16,6 +16,8 @@ use crate::simd::Kernels;
 
 /// Segments are multiples of the largest block.
 pub(super) const SEGMENT_UNIT: usize = 256;
+/// Rows of a segment at least: with 512 the sums of a fit of 151 classes cost as much as its products.
+const SEGMENT_ROWS: usize = 1024;
 const MAX_SEGMENTS: usize = 64;
 /// Values of the gradients of all segments together, and how few segments are worth it.
 const SEGMENT_VALUES: usize = 1 << 24;
@@ -51,7 +53,7 @@ pub(super) struct Sums {
 }
 
 /// Where in the sums of a gradient its values lie: class by class, of sparse rows feature by feature.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Strides {
     class: usize,
     feature: usize,
@@ -98,21 +100,31 @@ impl Sums {
         }
     }
 
-    /// Sum of the gradient in the weight of a class for a feature.
-    pub(super) fn weight(&self, class: usize, feature: usize) -> f64 {
-        self.at(class * self.strides.class + feature * self.strides.feature)
+    /// Sums of the gradient in the weights of a class for the features from `first` on.
+    pub(super) fn weights_of(&self, class: usize, first: usize, out: &mut [f64]) {
+        out.fill(0.0);
+        match &self.parts {
+            Parts::Segments { segments, .. } => {
+                segments.iter().for_each(|segment| segment.add_weights_of(class, first, self.strides, out));
+            }
+            Parts::Slabs { gradient, .. } => self.strides.add(gradient, class, first, out),
+        }
     }
 
     /// Sum of the gradient in the bias of a class.
     pub(super) fn bias(&self, class: usize) -> f64 {
-        self.at(self.strides.weights + class)
-    }
-
-    fn at(&self, at: usize) -> f64 {
         match &self.parts {
-            Parts::Segments { segments, .. } => segments.iter().map(|s| s.gradient[at]).sum(),
-            Parts::Slabs { gradient, .. } => gradient[at],
+            Parts::Segments { segments, .. } => segments.iter().map(|s| s.bias[class]).sum(),
+            Parts::Slabs { gradient, .. } => gradient[self.strides.weights + class],
         }
+    }
+}
+
+impl Strides {
+    /// Adds what `gradient` holds of a class for the features from `first` on.
+    fn add(self, gradient: &[f64], class: usize, first: usize, out: &mut [f64]) {
+        let from = &gradient[class * self.class + first * self.feature..];
+        out.iter_mut().zip(from.iter().step_by(self.feature)).for_each(|(out, value)| *out += value);
     }
 }
 
@@ -122,7 +134,7 @@ impl Parts {
         let Some(most) = affordable_segments(problem) else {
             return Parts::Slabs { slab: Slab::new(problem), gradient: Vec::new() };
         };
-        let segments = rows.div_ceil(2 * SEGMENT_UNIT).clamp(1, most);
+        let segments = rows.div_ceil(SEGMENT_ROWS).clamp(1, most);
         let segment_rows = rows.div_ceil(segments).next_multiple_of(SEGMENT_UNIT).max(SEGMENT_UNIT);
         let segments = (0..rows.div_ceil(segment_rows)).map(|_| Segment::default()).collect();
         Parts::Segments { segment_rows, segments, spare: Mutex::default() }
@@ -146,8 +158,9 @@ fn affordable_segments(problem: &Problem<'_>) -> Option<usize> {
 #[derive(Debug, Default)]
 struct Segment {
     loss: f64,
-    /// Weights, then biases.
-    gradient: Vec<f64>,
+    bias: Vec<f64>,
+    /// Sums of the weights up to the last flush; empty where the recent ones are all.
+    weight: Vec<f64>,
     recent: GradientSums,
 }
 
@@ -162,11 +175,15 @@ impl Segment {
         let problem = pass.problem;
         let (classes, features) = (problem.classes, problem.rows.features());
         let block_rows = pass.arithmetic.block_rows();
+        let flush_rows = flush_rows(problem);
         self.loss = 0.0;
-        self.gradient.clear();
-        self.gradient.resize(problem.parameters(), 0.0);
-        let (weight, bias) = self.gradient.split_at_mut(classes * features);
-        for rows in ranges(rows, flush_rows(problem)) {
+        self.bias.clear();
+        self.bias.resize(classes, 0.0);
+        self.weight.clear();
+        if rows.len() > flush_rows {
+            self.weight.resize(classes * features, 0.0);
+        }
+        for rows in ranges(rows, flush_rows) {
             self.recent.reset(classes, 0..features as u32, pass.arithmetic);
             for rows in ranges(rows, block_rows) {
                 let x = scratch.rows.load(&problem.rows, pass.centre, rows.clone(), pass.arithmetic);
@@ -174,9 +191,19 @@ impl Segment {
                 let z = scratch.logits.as_mut_slice();
                 self.loss += pass.residuals(x, rows.start, z);
                 x.accumulate_gradient(z, classes, &mut self.recent);
-                add_rows(z, classes, bias);
+                add_rows(z, classes, &mut self.bias);
             }
-            self.recent.add_to(weight);
+            if !self.weight.is_empty() {
+                self.recent.add_to(&mut self.weight);
+            }
+        }
+    }
+
+    fn add_weights_of(&self, class: usize, first: usize, strides: Strides, out: &mut [f64]) {
+        if self.weight.is_empty() {
+            self.recent.add_weights_of(class, first, out);
+        } else {
+            strides.add(&self.weight, class, first, out);
         }
     }
 }

@@ -22,9 +22,14 @@ pub(super) enum Arithmetic {
 impl Arithmetic {
     /// The fastest one for these rows and so many classes.
     pub(super) fn fastest(kernels: &'static Kernels, rows: &Rows<'_>, classes: usize) -> Self {
+        if rows.is_sparse() { Arithmetic::Sparse(kernels) } else { Arithmetic::of_dense(kernels, classes) }
+    }
+
+    /// The fastest one for dense rows and so many classes.
+    pub(super) fn of_dense(kernels: &'static Kernels, classes: usize) -> Self {
         match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, classes)) {
-            Some(tiles) if !rows.is_sparse() => Arithmetic::Split(kernels, tiles),
-            _ => Arithmetic::in_f32(kernels, rows),
+            Some(tiles) => Arithmetic::Split(kernels, tiles),
+            None => Arithmetic::Single(kernels),
         }
     }
 
@@ -118,6 +123,18 @@ impl BlockBuffer {
         }
         let x = rows.block(arithmetic.kernels(), centre, range.start, range.end, &mut self.x);
         Block::of_dense(x, rows.features(), &mut self.tiles, arithmetic)
+    }
+
+    /// Dense rows of `features` values each.
+    pub(super) fn of_values<'b, 'v>(
+        &'b mut self,
+        rows: impl Iterator<Item = &'v [f32]>,
+        features: usize,
+        arithmetic: Arithmetic,
+    ) -> Block<'b> {
+        self.x.clear();
+        rows.for_each(|row| self.x.extend_from_slice(row));
+        Block::of_dense(&self.x, features, &mut self.tiles, arithmetic)
     }
 
     /// The rows at `positions` minus `centre`.
@@ -216,6 +233,17 @@ impl GradientSums {
             features.for_each(|(feature, into)| add(into, self.by_feature.feature(feature)));
         } else {
             add(into, &self.by_class);
+        }
+    }
+
+    /// Adds those of a class for the features from `first` on.
+    pub(super) fn add_weights_of(&self, class: usize, first: usize, out: &mut [f64]) {
+        if self.is_by_feature {
+            let features = out.iter_mut().zip(first..);
+            features.for_each(|(out, at)| *out += f64::from(self.by_feature.feature(at)[class]));
+        } else {
+            let own = &self.by_class[class * self.columns.len() + first..];
+            out.iter_mut().zip(own).for_each(|(out, &value)| *out += f64::from(value));
         }
     }
 

@@ -132,7 +132,7 @@ impl<'a> Lda<'a> {
         let offsets: Vec<f64> = (0..self.means.classes())
             .flat_map(|class| self.means.mean(class).iter().zip(&centre).map(|(m, c)| m - c))
             .collect();
-        let weights = solve(&factor, mirrored(covariance, features), &offsets, features, self.kernels);
+        let weights = solve(&factor, mirrored(covariance, features), &offsets, features);
         Ok(self.means.model(|class| {
             let (from, to) = (class * features, (class + 1) * features);
             let (w, offset) = (&weights[from..to], &offsets[from..to]);
@@ -220,18 +220,12 @@ fn mirrored(mut matrix: Vec<f32>, size: usize) -> Vec<f32> {
 
 /// `matrix^-1` times each row of `right`. The factor is of f32: its error is taken back twice with residuals in f64
 /// (iterative refinement, Wilkinson 1963).
-fn solve(
-    factor: &InverseFactor,
-    matrix: Vec<f32>,
-    right: &[f64],
-    size: usize,
-    kernels: &'static Kernels,
-) -> Vec<f64> {
+fn solve(factor: &InverseFactor, matrix: Vec<f32>, right: &[f64], size: usize) -> Vec<f64> {
     const REFINEMENTS: usize = 2;
     let mut solution = vec![0.0; right.len()];
     let mut residual: Vec<f32> = right.iter().map(|&r| r as f32).collect();
     for round in 0..=REFINEMENTS {
-        factor.solve(&mut residual, kernels);
+        factor.solve(&mut residual);
         solution.iter_mut().zip(&residual).for_each(|(x, &step)| *x += f64::from(step));
         if round == REFINEMENTS {
             break;

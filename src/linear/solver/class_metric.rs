@@ -68,7 +68,7 @@ impl ClassMetric {
     }
 
     /// Factors the metric for the penalty `l2` on the weights.
-    pub(super) fn set_l2(&mut self, l2: f64, kernels: &Kernels) {
+    pub(super) fn set_l2(&mut self, l2: f64, kernels: &'static Kernels) {
         let moments = &self.moments;
         for level in &mut self.levels {
             level.factor = None;

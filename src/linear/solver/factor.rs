@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{Kernels, PackedWeights};
+use crate::linear::products::{Arithmetic, BlockBuffer, Weights};
+use crate::simd::Kernels;
 
 /// Rows eliminated together.
 const BLOCK: usize = 64;
@@ -27,13 +28,14 @@ pub struct InverseFactor {
 struct Panel {
     outputs: std::ops::Range<usize>,
     inputs: std::ops::Range<usize>,
-    packed: PackedWeights,
+    weights: Weights,
+    arithmetic: Arithmetic,
 }
 
 impl InverseFactor {
     /// Factors `matrix` (`size x size`, row-major; only the upper triangle is read). `None` where it is not positive
     /// definite in f32.
-    pub fn new(matrix: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Self> {
+    pub fn new(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
         assert_eq!(matrix.len(), size * size, "a square matrix");
         let lower = eliminate(matrix, size, kernels)?;
         let mut factor = InverseFactor { size, lower, forward: Vec::new(), backward: Vec::new() };
@@ -43,32 +45,33 @@ impl InverseFactor {
         Some(factor)
     }
 
-    fn panels(&self, kernels: &Kernels, transposed: bool) -> Vec<Panel> {
+    fn panels(&self, kernels: &'static Kernels, transposed: bool) -> Vec<Panel> {
         let size = self.size;
         let starts: Vec<usize> = (0..size).step_by(CHUNK).collect();
         let panel = |&start: &usize| {
             let outputs = start..(start + CHUNK).min(size);
             let inputs = if transposed { start..size } else { 0..outputs.end };
-            let mut weights = Vec::with_capacity(outputs.len() * inputs.len());
+            let mut values = Vec::with_capacity(outputs.len() * inputs.len());
             for output in outputs.clone() {
                 if transposed {
-                    weights.extend(inputs.clone().map(|input| self.lower[input * size + output]));
+                    values.extend(inputs.clone().map(|input| self.lower[input * size + output]));
                 } else {
-                    weights.extend_from_slice(&self.lower[output * size..][inputs.clone()]);
+                    values.extend_from_slice(&self.lower[output * size..][inputs.clone()]);
                 }
             }
-            let mut packed = PackedWeights::default();
-            kernels.pack_weights(&weights, outputs.len(), inputs.len(), &mut packed);
-            Panel { outputs, inputs, packed }
+            let arithmetic = Arithmetic::of_dense(kernels, outputs.len());
+            let mut weights = Weights::default();
+            weights.lay_out(&values, outputs.len(), inputs.len(), arithmetic);
+            Panel { outputs, inputs, weights, arithmetic }
         };
         starts.par_iter().map(panel).collect()
     }
 
     /// Replaces each row of `rows` (any number x size) by `A^-1` times it.
-    pub fn solve(&self, rows: &mut [f32], kernels: &Kernels) {
+    pub fn solve(&self, rows: &mut [f32]) {
         for panels in [&self.forward, &self.backward] {
             let results: Vec<Vec<f32>> =
-                panels.par_iter().map(|panel| panel.multiply(rows, self.size, kernels)).collect();
+                panels.par_iter().map(|panel| panel.multiply(rows, self.size)).collect();
             for (panel, result) in panels.iter().zip(&results) {
                 let results = result.chunks_exact(panel.outputs.len());
                 for (row, values) in rows.chunks_exact_mut(self.size).zip(results) {
@@ -81,17 +84,15 @@ impl InverseFactor {
 
 impl Panel {
     /// `rows.len() / size x outputs`.
-    fn multiply(&self, rows: &[f32], size: usize, kernels: &Kernels) -> Vec<f32> {
+    fn multiply(&self, rows: &[f32], size: usize) -> Vec<f32> {
         const ROWS: usize = 256;
         let outputs = self.outputs.len();
         let mut product = vec![0.0; rows.len() / size * outputs];
         let bias = vec![0.0; outputs];
         product.par_chunks_mut(ROWS * outputs).zip(rows.par_chunks(ROWS * size)).for_each(|(z, rows)| {
-            let mut x = Vec::with_capacity(z.len() / outputs * self.inputs.len());
-            for row in rows.chunks_exact(size) {
-                x.extend_from_slice(&row[self.inputs.clone()]);
-            }
-            kernels.logits(&x, self.inputs.len(), &self.packed, &bias, z, outputs);
+            let mut buffer = BlockBuffer::default();
+            let rows = rows.chunks_exact(size).map(|row| &row[self.inputs.clone()]);
+            buffer.of_values(rows, self.inputs.len(), self.arithmetic).logits(&self.weights, &bias, z);
         });
         product
     }
@@ -225,7 +226,7 @@ mod tests {
             let factor = InverseFactor::new(matrix.clone(), size, kernels).expect("positive definite");
             let right: Vec<f32> = (0..3 * size).map(|i| (i % 17) as f32 - 8.0).collect();
             let mut solution = right.clone();
-            factor.solve(&mut solution, kernels);
+            factor.solve(&mut solution);
             for (x, b) in solution.chunks(size).zip(right.chunks(size)) {
                 for (i, &b) in b.iter().enumerate() {
                     let row: f64 = (0..size).map(|j| f64::from(matrix[i * size + j]) * f64::from(x[j])).sum();

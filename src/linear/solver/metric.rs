@@ -202,7 +202,7 @@ impl Preconditioner {
     pub fn solve(&self, gradient: &mut [f32], kernels: &Kernels) {
         match &self.metric {
             Some(Metric::OfClasses(metric)) => metric.solve(gradient, kernels),
-            Some(Metric::OfParameters(metric)) => metric.solve(gradient, kernels),
+            Some(Metric::OfParameters(metric)) => metric.solve(gradient),
             None => {}
         }
     }

@@ -8,7 +8,6 @@ use super::work_of_a_pass;
 use crate::linear::hessian::Hessian;
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
-use crate::simd::Kernels;
 
 /// Parameters up to which the Hessian is factored: 64 MiB a matrix.
 const MOST_PARAMETERS: usize = 4096;
@@ -79,9 +78,9 @@ impl NewtonMetric {
     }
 
     /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
-    pub(super) fn solve(&self, gradient: &mut [f32], kernels: &Kernels) {
+    pub(super) fn solve(&self, gradient: &mut [f32]) {
         if let Some(factor) = &self.factor {
-            factor.solve(gradient, kernels);
+            factor.solve(gradient);
         }
     }
 }

@@ -153,7 +153,12 @@ impl SecondMoments {
     }
 
     /// Factors `curvature` times the moments plus `ridge` on the diagonal; `None` where f32 does not resolve it.
-    pub(super) fn factor(&self, curvature: f64, ridge: f64, kernels: &Kernels) -> Option<InverseFactor> {
+    pub(super) fn factor(
+        &self,
+        curvature: f64,
+        ridge: f64,
+        kernels: &'static Kernels,
+    ) -> Option<InverseFactor> {
         let size = self.products().len().isqrt();
         // In the row form the curvature is divided out: (k X^T X + l I) = k (X^T X + l/k I).
         let (scale, diagonal) = match self {
@@ -177,12 +182,12 @@ impl SecondMoments {
         kernels: &Kernels,
     ) {
         match self {
-            SecondMoments::Features(_) => factor.solve(gradient, kernels),
+            SecondMoments::Features(_) => factor.solve(gradient),
             SecondMoments::SomeFeatures { chosen, variance, .. } => {
                 let mut solved = Vec::new();
                 let rows = gradient.chunks_exact(variance.len());
                 rows.for_each(|row| solved.extend(chosen.iter().map(|&feature| row[feature])));
-                factor.solve(&mut solved, kernels);
+                factor.solve(&mut solved);
                 let rows =
                     gradient.par_chunks_exact_mut(variance.len()).zip(solved.par_chunks_exact(chosen.len()));
                 rows.for_each(|(row, solved)| {
@@ -198,7 +203,7 @@ impl SecondMoments {
                 let classes = gradient.len() / features.max(1);
                 let mut along = vec![0.0; classes * size];
                 multiply(gradient, features, packed, &mut along, kernels);
-                factor.solve(&mut along, kernels);
+                factor.solve(&mut along);
                 let mut by_row = vec![0.0; along.len()];
                 for (class, values) in along.chunks_exact(size).enumerate() {
                     for (row, &value) in values.iter().enumerate() {
