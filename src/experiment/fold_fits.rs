@@ -2,13 +2,14 @@
 //!
 //! What can be shared is: each fit starts from its neighbour in l2, the first of a path from the same end of the
 //! treatment before, the metric of the solver follows a path, and one pass over the held-out rows serves every way of
-//! reading them. Starts never cross folds: one
-//! that saw the held-out rows would carry something of them over.
+//! reading them. A fit that is asked for again on the same fold is not made again. Starts never cross folds: one that saw
+//! the held-out rows would carry something of them over.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::folds::Folds;
+use super::kept::KeptFits;
 use super::pilot::Pilot;
 use super::readings::{Reader, Readings};
 use super::treatment::Treatment;
@@ -257,18 +258,21 @@ struct Walker<'f> {
     watch: &'f mut dyn FoldWatch,
     /// The first fit of the last treatment on this fold, at the strong end of its path, and its loss.
     strong: Option<(Loss, Vec<f32>)>,
+    /// Those of this fold.
+    kept: KeptFits,
     fits: usize,
     passes: usize,
 }
 
 impl<'f> Walker<'f> {
     fn new(settings: &'f FitSettings, kernels: &'static Kernels, watch: &'f mut dyn FoldWatch) -> Self {
-        Walker { settings, kernels, watch, strong: None, fits: 0, passes: 0 }
+        Walker { settings, kernels, watch, strong: None, kept: KeptFits::default(), fits: 0, passes: 0 }
     }
 
     fn begin_fold(&mut self, repeat: usize, fold: usize) {
         self.watch.fold(repeat, fold);
         self.strong = None;
+        self.kept.clear();
     }
 
     /// The given values for all treatments, or for each the three around its best on this fold.
@@ -344,32 +348,54 @@ impl<'f> Walker<'f> {
         };
         let mut wanted = next(variance, &[]);
         while let Some(Some(l2)) = wanted {
-            self.watch.begin(treatment, l2);
-            objective.set_l2(l2);
-            let mut stopped = false;
-            let watch = &mut *self.watch;
-            let fitted =
-                fit(&mut objective, &mut preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
-                    let flow = watch.progress(progress);
-                    stopped |= flow.is_break();
-                    flow
-                })?;
-            if stopped {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.fits += 1;
-            let base = weighted.classifier(&fitted.theta, &recipe);
+            let theta = match self.kept.find(treatment, l2) {
+                Some(theta) => theta.to_vec(),
+                None => {
+                    objective.set_l2(l2);
+                    match self.fit(treatment, l2, &mut objective, &mut preconditioner, &start)? {
+                        Some(theta) => theta,
+                        None => return Ok(ControlFlow::Break(())),
+                    }
+                }
+            };
+            let base = weighted.classifier(&theta, &recipe);
             let read = self.read(part, &weighted, Some(&base), heads, taus)?;
             wanted = next(variance, &read);
-            self.passes += fitted.passes;
             if self.strong.is_none() {
-                self.strong = Some((recipe.loss, fitted.theta.clone()));
+                self.strong = Some((recipe.loss, theta.clone()));
             }
             if !is_minibatch {
-                start = fitted.theta;
+                start = theta;
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The minimum at the l2 of `objective`, kept for whoever asks again; `None` where the watch stopped it.
+    fn fit(
+        &mut self,
+        treatment: &Treatment,
+        l2: f64,
+        objective: &mut Objective<'_>,
+        preconditioner: &mut Preconditioner,
+        start: &[f32],
+    ) -> Result<Option<Vec<f32>>> {
+        self.watch.begin(treatment, l2);
+        let mut stopped = false;
+        let watch = &mut *self.watch;
+        let optimizer = &self.settings.optimizer;
+        let fitted = fit(objective, preconditioner, start, optimizer, None, &mut |progress| {
+            let flow = watch.progress(progress);
+            stopped |= flow.is_break();
+            flow
+        })?;
+        if stopped {
+            return Ok(None);
+        }
+        self.fits += 1;
+        self.passes += fitted.passes;
+        self.kept.keep(treatment, l2, &fitted.theta);
+        Ok(Some(fitted.theta))
     }
 
     /// Readers and logits of the held-out rows for each setting of the head.

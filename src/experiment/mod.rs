@@ -6,6 +6,7 @@ pub mod compare;
 pub mod crossfit;
 pub mod fold_fits;
 pub mod folds;
+mod kept;
 pub mod outcomes;
 mod pilot;
 pub mod readings;
