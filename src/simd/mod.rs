@@ -23,8 +23,11 @@ mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
+mod padded;
 mod rows;
 mod scalar;
+mod score_kernels;
+mod score_rows;
 mod sparse;
 mod table;
 mod terms;
@@ -35,6 +38,10 @@ pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use memory::prefer_large_pages;
 pub use pack::PackedWeights;
+pub use padded::PaddedRows;
+pub use score_rows::{
+    Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, ScoreRows, SketchOut,
+};
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::pack::PackedWeights;
 use super::sparse::FeatureMajor;
+use super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
 use half::{bf16, f16};
@@ -31,6 +32,14 @@ pub(super) struct Table {
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
+    pub sketch_rows: unsafe fn(
+        ScoreRows<'_>,
+        Option<LeafRows<'_>>,
+        &[f32],
+        (ScoreLoss, Curvature),
+        SketchOut<'_>,
+    ) -> f64,
+    pub sum_leaf: unsafe fn(LeafSum<'_>, (ScoreLoss, Curvature), &mut [f32], &mut [f32]),
 }
 
 /// Compiles the generic kernels for `$lanes` under its target features and collects them as `KERNELS`.
@@ -41,7 +50,9 @@ macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
+            use super::super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
+            use super::super::score_kernels;
             use super::*;
             use crate::matrix::SparseRef;
             use half::{bf16, f16};
@@ -82,6 +93,13 @@ macro_rules! kernel_table {
                     = rows::one_vs_rest::<$lanes, false>(block, gamma);
                 fn focal(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::one_vs_rest::<$lanes, true>(block, gamma);
+                fn sketch_rows(
+                    rows: ScoreRows<'_>, leaves: Option<LeafRows<'_>>, directions: &[f32],
+                    loss: (ScoreLoss, Curvature), out: SketchOut<'_>
+                ) -> f64 = score_kernels::sketch_rows::<$lanes>(rows, leaves, directions, loss, out);
+                fn sum_leaf(
+                    leaf: LeafSum<'_>, loss: (ScoreLoss, Curvature), gradient: &mut [f32], hessian: &mut [f32]
+                ) = score_kernels::sum_leaf::<$lanes>(leaf, loss, gradient, hessian);
             }
 
             pub(in super::super) static KERNELS: Kernels = Kernels(Table {
@@ -105,6 +123,8 @@ macro_rules! kernel_table {
                 softmax,
                 sigmoid,
                 focal,
+                sketch_rows,
+                sum_leaf,
             });
         }
         pub(super) use kernels::KERNELS;
