@@ -1,0 +1,11 @@
+//! Histogram gradient boosting: the second learner.
+//!
+//! A [`binned::BinnedMatrix`] holds features as bytes. A tree is grown leaf by leaf on integer histograms of
+//! whatever the trees are fitted to (`statistics`), and kept in a [`tree::Tree`].
+//!
+//! Everything that decides about a tree is a sum of integers, which is the same in any order: one seed and one data set
+//! give the same bytes for any number of threads and any instruction set.
+
+pub mod binned;
+mod statistics;
+pub mod tree;
