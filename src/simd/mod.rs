@@ -15,6 +15,7 @@ mod avx512;
 mod gemm;
 mod isa;
 mod kernels;
+mod lane_bins;
 mod lanes;
 mod lines;
 mod math;
@@ -36,6 +37,7 @@ mod vector;
 
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
+pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
 pub use memory::prefer_large_pages;
 pub use pack::PackedWeights;
 pub use padded::PaddedRows;

@@ -166,7 +166,8 @@ pub(super) unsafe fn sketch_rows<L: Lanes>(
         let sketch = &mut out.sketch[row * count..][..count];
         if weight == 0.0 {
             sketch.fill(0.0);
-            out.slopes[row] = RowSlope::default();
+            // The peak keeps its exponentials finite where a leaf sums them times 0.
+            out.slopes[row] = RowSlope { peak: own.max(largest), ..RowSlope::default() };
             continue;
         }
         sums.0[..=count].fill([0.0; LINE]);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::lane_bins::{Lanes4, Lanes8, Lanes16, PrefixSearch};
 use super::pack::PackedWeights;
 use super::sparse::FeatureMajor;
 use super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
@@ -40,6 +41,12 @@ pub(super) struct Table {
         SketchOut<'_>,
     ) -> f64,
     pub sum_leaf: unsafe fn(LeafSum<'_>, (ScoreLoss, Curvature), &mut [f32], &mut [f32]),
+    pub accumulate4: unsafe fn(&[[u8; 16]], &[u32], &[Lanes4], &mut [[Lanes4; 256]]),
+    pub accumulate8: unsafe fn(&[[u8; 16]], &[u32], &[Lanes8], &mut [[Lanes8; 256]]),
+    pub accumulate16: unsafe fn(&[[u8; 16]], &[u32], &[Lanes16], &mut [[Lanes16; 256]]),
+    pub best_prefix4: unsafe fn(PrefixSearch<'_, Lanes4>) -> Option<(u8, f32)>,
+    pub best_prefix8: unsafe fn(PrefixSearch<'_, Lanes8>) -> Option<(u8, f32)>,
+    pub best_prefix16: unsafe fn(PrefixSearch<'_, Lanes16>) -> Option<(u8, f32)>,
 }
 
 /// Compiles the generic kernels for `$lanes` under its target features and collects them as `KERNELS`.
@@ -52,6 +59,7 @@ macro_rules! kernel_table {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
             use super::super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
+            use super::super::lane_bins::{self, Lanes4, Lanes8, Lanes16, PrefixSearch};
             use super::super::score_kernels;
             use super::*;
             use crate::matrix::SparseRef;
@@ -100,6 +108,19 @@ macro_rules! kernel_table {
                 fn sum_leaf(
                     leaf: LeafSum<'_>, loss: (ScoreLoss, Curvature), gradient: &mut [f32], hessian: &mut [f32]
                 ) = score_kernels::sum_leaf::<$lanes>(leaf, loss, gradient, hessian);
+                // Histograms of so many features that they fill a first-level cache twice: measured best.
+                fn accumulate4(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes4], h: &mut [[Lanes4; 256]])
+                    = lane_bins::accumulate::<Lanes4, 16>(bins, rows, values, h);
+                fn best_prefix4(search: PrefixSearch<'_, Lanes4>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes4, 4>(search);
+                fn accumulate8(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes8], h: &mut [[Lanes8; 256]])
+                    = lane_bins::accumulate::<Lanes8, 8>(bins, rows, values, h);
+                fn best_prefix8(search: PrefixSearch<'_, Lanes8>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes8, 8>(search);
+                fn accumulate16(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes16], h: &mut [[Lanes16; 256]])
+                    = lane_bins::accumulate::<Lanes16, 4>(bins, rows, values, h);
+                fn best_prefix16(search: PrefixSearch<'_, Lanes16>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes16, 16>(search);
             }
 
             pub(in super::super) static KERNELS: Kernels = Kernels(Table {
@@ -125,6 +146,12 @@ macro_rules! kernel_table {
                 focal,
                 sketch_rows,
                 sum_leaf,
+                accumulate4,
+                accumulate8,
+                accumulate16,
+                best_prefix4,
+                best_prefix8,
+                best_prefix16,
             });
         }
         pub(super) use kernels::KERNELS;
