@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use super::cut_scan::{CutSearch, FoundCut};
 use super::pack::PackedWeights;
+use super::packed::{PACKED_BINS, PackedSum};
 use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
@@ -28,6 +30,7 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
@@ -41,6 +44,8 @@ macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
+            use super::super::cut_scan::{self, CutSearch, FoundCut};
+            use super::super::packed::{PACKED_BINS, PackedSum};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::*;
             use crate::matrix::SparseRef;
@@ -76,6 +81,8 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
+                    = cut_scan::best_cut(bins, search);
                 fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::softmax::<$lanes>(block, gamma);
                 fn sigmoid(block: &mut RowBlock<'_>, gamma: f64) -> f64
@@ -102,6 +109,7 @@ macro_rules! kernel_table {
                 axpy,
                 sgd_update,
                 adamw_update,
+                best_cut,
                 softmax,
                 sigmoid,
                 focal,
