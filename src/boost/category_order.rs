@@ -46,14 +46,16 @@ pub(super) fn ordered_categories<B: LaneBin>(
         }
     }
     let axis = leading_axis(&scatter, directions);
-    let along = |bin: u8| (0..directions).map(|direction| axis[direction] * mean(bin, direction)).sum::<f64>();
+    let along =
+        |bin: u8| (0..directions).map(|direction| axis[direction] * mean(bin, direction)).sum::<f64>();
     order.sort_by(|&a, &b| along(a).total_cmp(&along(b)).then(a.cmp(&b)));
     order
 }
 
 /// Nearly the eigenvector of the largest eigenvalue, from the column of the largest diagonal entry on.
 fn leading_axis(scatter: &[[f64; MOST]; MOST], directions: usize) -> [f64; MOST] {
-    let widest = (0..directions).fold(0, |best, at| if scatter[at][at] > scatter[best][best] { at } else { best });
+    let widest =
+        (0..directions).fold(0, |best, at| if scatter[at][at] > scatter[best][best] { at } else { best });
     let mut axis = scatter[widest];
     for _ in 0..STEPS {
         let length = axis.iter().map(|value| value * value).sum::<f64>().sqrt();

@@ -80,18 +80,7 @@ impl ManyClasses {
         );
         let slopes = vec![RowSlope::default(); labels.len()];
         let kernels = Kernels::best();
-        ManyClasses {
-            loss,
-            curvature,
-            classes,
-            labels,
-            weights,
-            scores,
-            own,
-            slopes,
-            pending: None,
-            kernels,
-        }
+        ManyClasses { loss, curvature, classes, labels, weights, scores, own, slopes, pending: None, kernels }
     }
 
     /// Adds the pending leaf values to the scores, writes the residuals' projections onto `directions` (rows x

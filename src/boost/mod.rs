@@ -7,5 +7,8 @@
 //! give the same bytes for any number of threads and any instruction set.
 
 pub mod binned;
+pub mod binning;
+mod categories;
+mod cuts;
 mod statistics;
 pub mod tree;

@@ -211,7 +211,9 @@ impl<B: LaneBin> SketchRows<B> {
         let from = if missing_left { missing } else { B::default() };
         let left_sum = search.bins[1..=usize::from(bin)].iter().copied().fold(from, LaneBin::plus);
         // Missing values that this leaf did not have follow the greater weight.
-        let greater = |sum: B| i64::from(sum.lanes()[self.directions]) * 2 > i64::from(search.leaf.sum.lanes()[self.directions]);
+        let greater = |sum: B| {
+            i64::from(sum.lanes()[self.directions]) * 2 > i64::from(search.leaf.sum.lanes()[self.directions])
+        };
         let missing_left = if none { greater(left_sum) } else { missing_left };
         self.cut(search, Side::UpTo(bin), missing_left, left_sum)
     }

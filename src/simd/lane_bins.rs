@@ -193,8 +193,8 @@ unsafe fn accumulate_group<B: LaneBin>(
     }
     for (index, &row) in rows.iter().enumerate() {
         if let Some(&ahead) = rows.get(index + AHEAD) {
-            prefetch(bins.as_ptr().wrapping_add(ahead as usize));
-            prefetch(values.as_ptr().wrapping_add(ahead as usize));
+            prefetch(bins, ahead as usize);
+            prefetch(values, ahead as usize);
         }
         // SAFETY: rows are in range by contract.
         let (row_bins, value) =

@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cut_scan;
 mod gemm;
 mod isa;
 mod kernels;
@@ -24,6 +25,7 @@ mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
+mod packed;
 mod padded;
 mod rows;
 mod scalar;
@@ -35,15 +37,15 @@ mod terms;
 mod tiles;
 mod vector;
 
+pub use cut_scan::{CutSearch, FoundCut};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
-pub use memory::prefer_large_pages;
+pub use memory::{prefer_large_pages, prefetch};
 pub use pack::PackedWeights;
+pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed, pack_rows};
 pub use padded::PaddedRows;
-pub use score_rows::{
-    Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, ScoreRows, SketchOut,
-};
+pub use score_rows::{Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, ScoreRows, SketchOut};
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 

@@ -5,7 +5,7 @@
 
 use super::lanes::Lanes;
 use super::math::{LOWEST, exp};
-use super::memory::prefetch;
+use super::memory::prefetch_at;
 use super::padded::LINE;
 use super::score_rows::{
     Curvature, LeafRows, LeafSum, MAX_DIRECTIONS, RowSlope, ScoreLoss, ScoreRows, SketchOut,
@@ -241,12 +241,7 @@ unsafe fn add_and_largest<L: Lanes>(z: &mut [f32], step: Option<&[f32]>) -> f32 
 /// `z` must be whole lines and `directions` a multiple of it, at most [`MAX_DIRECTIONS`]; the machine must have the
 /// instruction set.
 #[inline(always)]
-unsafe fn project<L: Lanes>(
-    z: &[f32],
-    directions: &[f32],
-    sums: &mut Sums,
-    terms: impl Terms<L>,
-) {
+unsafe fn project<L: Lanes>(z: &[f32], directions: &[f32], sums: &mut Sums, terms: impl Terms<L>) {
     let whole = z.len() / (GROUP * LINE) * (GROUP * LINE);
     for at in (0..whole).step_by(GROUP * LINE) {
         // SAFETY: the lines of the group lie within `z`.
@@ -478,7 +473,7 @@ unsafe fn tile<L: Lanes, const ROWS: usize, T: Terms<L>>(
             let mut sum = L::load(to);
             let mut second = if T::BOTH { L::load(to_hessian) } else { sum };
             for ((place, ahead), terms) in places.iter().zip(&ahead).zip(&row_terms) {
-                prefetch(ahead.add(at));
+                prefetch_at(ahead.add(at));
                 let (g, h) = terms.terms(L::load(place.add(at)));
                 sum = sum.add(g);
                 if T::BOTH {

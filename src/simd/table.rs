@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use super::cut_scan::{CutSearch, FoundCut};
 use super::lane_bins::{Lanes4, Lanes8, Lanes16, PrefixSearch};
 use super::pack::PackedWeights;
-use super::sparse::FeatureMajor;
+use super::packed::{PACKED_BINS, PackedSum};
 use super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
+use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
 use half::{bf16, f16};
@@ -30,16 +32,12 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
-    pub sketch_rows: unsafe fn(
-        ScoreRows<'_>,
-        Option<LeafRows<'_>>,
-        &[f32],
-        (ScoreLoss, Curvature),
-        SketchOut<'_>,
-    ) -> f64,
+    pub sketch_rows:
+        unsafe fn(ScoreRows<'_>, Option<LeafRows<'_>>, &[f32], (ScoreLoss, Curvature), SketchOut<'_>) -> f64,
     pub sum_leaf: unsafe fn(LeafSum<'_>, (ScoreLoss, Curvature), &mut [f32], &mut [f32]),
     pub accumulate4: unsafe fn(&[[u8; 16]], &[u32], &[Lanes4], &mut [[Lanes4; 256]]),
     pub accumulate8: unsafe fn(&[[u8; 16]], &[u32], &[Lanes8], &mut [[Lanes8; 256]]),
@@ -58,6 +56,8 @@ macro_rules! kernel_table {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
             use super::super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
+            use super::super::cut_scan::{self, CutSearch, FoundCut};
+            use super::super::packed::{PACKED_BINS, PackedSum};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::super::lane_bins::{self, Lanes4, Lanes8, Lanes16, PrefixSearch};
             use super::super::score_kernels;
@@ -95,6 +95,8 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
+                    = cut_scan::best_cut(bins, search);
                 fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::softmax::<$lanes>(block, gamma);
                 fn sigmoid(block: &mut RowBlock<'_>, gamma: f64) -> f64
@@ -141,6 +143,7 @@ macro_rules! kernel_table {
                 axpy,
                 sgd_update,
                 adamw_update,
+                best_cut,
                 softmax,
                 sigmoid,
                 focal,
