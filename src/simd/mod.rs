@@ -33,7 +33,7 @@ mod terms;
 mod tiles;
 mod vector;
 
-pub use cut_scan::{CutSearch, FoundCut};
+pub use cut_scan::{CutSearch, FoundCut, limited_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use memory::{prefer_large_pages, prefetch};
