@@ -91,6 +91,16 @@ impl BinnedMatrix {
         block.bins[row][slot]
     }
 
+    /// Bins of rows from `start` on, `stride` (at least the number of features) bytes a row, as many as `out` has room for.
+    pub(super) fn copy_rows(&self, start: usize, stride: usize, out: &mut [u8]) {
+        for (offset, out) in out.chunks_exact_mut(stride).enumerate() {
+            for block in &self.blocks {
+                let bins = &block.bins[start + offset][..block.features];
+                out[block.first..block.first + block.features].copy_from_slice(bins);
+            }
+        }
+    }
+
     /// Bytes of the bins.
     pub fn bytes(&self) -> u64 {
         (self.blocks.len() * self.rows * BLOCK_FEATURES) as u64

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::binned::{BLOCK_FEATURES, BinnedMatrix, FeatureBlock, FeatureInfo, MAX_VALUE_BINS, MISSING};
+use super::sampling::stratified;
 use super::{categories, cuts};
 use crate::matrix::{Matrix, SparseRows, Storage};
 use crate::rng::CounterRng;
@@ -193,29 +194,14 @@ fn check(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<()
 }
 
 /// About `size` rows, ascending: the same share of each class, but no class falls below [`SAMPLE_OF_CLASS`] rows that
-/// has them (all rows without a class count as one).
+/// has them.
 fn sample(labels: &[u32], size: usize, seed: u64) -> Vec<u32> {
     let rows = labels.len();
     if rows <= size {
         return (0..rows as u32).collect();
     }
-    let mut left = std::collections::BTreeMap::<u32, usize>::new();
-    labels.iter().for_each(|&label| *left.entry(label).or_default() += 1);
-    let wanted = |n: usize| (n as f64 * size as f64 / rows as f64).round() as usize;
-    let mut open: std::collections::BTreeMap<u32, (usize, usize)> =
-        left.into_iter().map(|(class, n)| (class, (wanted(n).max(SAMPLE_OF_CLASS.min(n)), n))).collect();
-    let mut rng = CounterRng::new(seed, 0);
-    let mut chosen = Vec::with_capacity(size);
-    for (row, label) in labels.iter().enumerate() {
-        // Each row with the probability that what is left of its class leaves: exactly as many as wanted are chosen.
-        let Some((wanted, left)) = open.get_mut(label) else { continue };
-        if rng.below(*left) < *wanted {
-            *wanted -= 1;
-            chosen.push(row as u32);
-        }
-        *left -= 1;
-    }
-    chosen
+    let share = |n: usize| (n as f64 * size as f64 / rows as f64).round() as usize;
+    stratified(labels, |n| share(n).max(SAMPLE_OF_CLASS), CounterRng::new(seed, 0))
 }
 
 /// Sampled values of one column.

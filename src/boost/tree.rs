@@ -1,12 +1,14 @@
 //! The structure of a tree: inner nodes in arrays. What its leaves say is kept elsewhere, as a number or a row a leaf.
 
-use super::binned::{BINS, BinnedMatrix, MISSING};
+use serde::{Deserialize, Serialize};
+
+use super::binned::{BINS, MISSING};
 
 /// Set of bins, bit `b % 64` of word `b / 64` for bin b.
 pub type BinSet = [u64; BINS / 64];
 
 /// Where a node leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Child {
     /// Inner node of this index, larger than that of its parent.
     Node(u32),
@@ -15,7 +17,7 @@ pub enum Child {
 }
 
 /// Rows that an inner node sends to its first child; the others go to the second.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Test {
     /// Values up to a threshold.
     UpTo {
@@ -29,7 +31,7 @@ pub enum Test {
 }
 
 /// An inner node.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Index of the feature among those of the binned matrix.
     pub feature: u32,
@@ -57,7 +59,7 @@ impl Node {
 }
 
 /// Inner nodes, the root first; without any, the tree is its leaf 0.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Tree {
     /// Inner nodes, parents before children.
     pub nodes: Vec<Node>,
@@ -89,8 +91,23 @@ impl Tree {
         }
     }
 
-    /// The leaf of a row of a binned matrix with the features of training.
-    pub fn leaf_of(&self, matrix: &BinnedMatrix, row: usize) -> usize {
-        self.leaf(|feature| matrix.bin(row, feature))
+    /// Whether every node but the root and every leaf is led to once, and children come after their parents.
+    pub fn is_sound(&self) -> bool {
+        let mut seen = vec![false; self.nodes.len() + self.leaves()];
+        for (at, node) in self.nodes.iter().enumerate() {
+            for child in node.children {
+                let place = match child {
+                    Child::Node(child) if child as usize <= at => return false,
+                    Child::Node(child) if child as usize >= self.nodes.len() => return false,
+                    Child::Node(child) => child as usize,
+                    Child::Leaf(leaf) => self.nodes.len() + leaf as usize,
+                };
+                match seen.get_mut(place) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => return false,
+                }
+            }
+        }
+        true // as many places as children, none led to twice: all are reached
     }
 }

@@ -55,8 +55,8 @@ pub(super) unsafe fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearc
     let sides = left[..used].iter().zip(&left_rows[..used]);
     if search.max_step.is_finite() {
         scores.iter_mut().zip(sides).for_each(|(score, (&left, &rows))| {
-            *score = allowed_score(left, rows, all_rows, search, |l, r| {
-                limited(l, search.max_step) + limited(r, search.max_step)
+            *score = allowed_score(left, rows, all_rows, search, |(gl, hl), (gr, hr)| {
+                limited_score(gl, hl, search.max_step) + limited_score(gr, hr, search.max_step)
             });
         });
     } else {
@@ -104,7 +104,7 @@ fn allowed_score(
 
 /// `-(2 G v + H v^2)` at `v = -G/H`, or at the end of the interval `|v| <= max_step`.
 #[inline(always)]
-pub(super) fn limited((gradient, hessian): (f64, f64), max_step: f64) -> f64 {
+pub fn limited_score(gradient: f64, hessian: f64, max_step: f64) -> f64 {
     let free = gradient.abs() / hessian;
     let step = if free < max_step { free } else { max_step };
     step * (2.0 * gradient.abs() - hessian * step)
@@ -141,7 +141,7 @@ mod tests {
             }
             let (hl, hr) = (left.1 + search.l2, right.1 + search.l2);
             let score = if search.max_step.is_finite() {
-                limited((left.0, hl), search.max_step) + limited((right.0, hr), search.max_step)
+                limited_score(left.0, hl, search.max_step) + limited_score(right.0, hr, search.max_step)
             } else {
                 (left.0 * left.0 * hr + right.0 * right.0 * hl) / (hl * hr)
             };

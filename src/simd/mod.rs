@@ -37,7 +37,7 @@ mod terms;
 mod tiles;
 mod vector;
 
-pub use cut_scan::{CutSearch, FoundCut};
+pub use cut_scan::{CutSearch, FoundCut, limited_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
