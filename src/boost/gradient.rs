@@ -4,24 +4,14 @@
 //! Hessian follows from the residual, so it is never stored; focal losses have theirs from [`Loss::row_f64`].
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::loss::Loss;
 use crate::simd::Kernels;
+pub use crate::simd::Curvature;
 
 /// Rows that one task derives and whose f64 sums are formed at once: fixed, so that sums are the same on any number of
 /// threads.
 pub(super) const CHUNK: usize = 8192;
-
-/// What stands for the second derivative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Curvature {
-    /// The diagonal of the Hessian, for softmax times `K / (K - 1)` (Friedman 2001), which steps in each class alone need.
-    Newton,
-    /// The magnitude of the gradient: steps of bounded size, however sure the model is.
-    Absolute,
-}
 
 /// The loss of a boosted problem: what its derivatives depend on beside the scores.
 #[derive(Debug, Clone)]

@@ -216,7 +216,7 @@ impl<S: Statistics> Grower<'_, S> {
             (true, Some(mut parent)) => {
                 let built = self.histogram(small_rows, pool);
                 if large_open {
-                    self.clock.time(Phase::Histogram, || subtract(&mut parent, &built));
+                    self.clock.time(Phase::Histogram, || pool.subtract(&mut parent, &built));
                     self.seek(large, parent, pool);
                 } else {
                     pool.give_back(Some(parent));
@@ -307,10 +307,4 @@ fn commit<S: Statistics>(grower: &Grower<'_, S>, leaves: &mut Vec<Leaf<S::Bin>>,
     });
     leaves[at] = left;
     leaves.push(right);
-}
-
-fn subtract<B: Bin>(parent: &mut Histogram<B>, child: &Histogram<B>) {
-    for (parent, child) in parent.as_flattened_mut().iter_mut().zip(child.as_flattened()) {
-        *parent = parent.minus(*child);
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix};
+use super::binned::{BINS, BinnedMatrix, FeatureInfo};
 use super::statistics::{Bin, FeatureHistogram, Statistics};
 
 /// One histogram a feature.
@@ -14,7 +14,8 @@ pub(super) type Histogram<B> = Vec<FeatureHistogram<B>>;
 /// Histograms that are not in use, for the next leaves.
 #[derive(Debug)]
 pub(super) struct Pool<B> {
-    features: usize,
+    /// Slots that the bins of each feature reach; those behind stay empty and are never looked at.
+    slots: Vec<usize>,
     free: Mutex<Vec<Histogram<B>>>,
     /// Histograms handed out.
     live: AtomicUsize,
@@ -23,10 +24,11 @@ pub(super) struct Pool<B> {
 }
 
 impl<B: Bin> Pool<B> {
-    /// Histograms of `features` features each, of which `bytes` may be kept.
-    pub(super) fn new(features: usize, bytes: usize) -> Self {
-        let limit = bytes / (features * size_of::<FeatureHistogram<B>>()).max(1);
-        Pool { features, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
+    /// Histograms of these features, of which `bytes` may be kept.
+    pub(super) fn new(features: &[FeatureInfo], bytes: usize) -> Self {
+        let limit = bytes / (features.len() * size_of::<FeatureHistogram<B>>()).max(1);
+        let slots = features.iter().map(|feature| usize::from(feature.values) + 1).collect();
+        Pool { slots, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
     }
 
     /// Whether a leaf may keep its histogram. Which ones do may depend on threads, what is found in them does not.
@@ -40,10 +42,21 @@ impl<B: Bin> Pool<B> {
         let free = self.free.lock().ok().and_then(|mut free| free.pop());
         match free {
             Some(mut histogram) => {
-                histogram.as_flattened_mut().fill(B::default());
+                for (bins, &slots) in histogram.iter_mut().zip(&self.slots) {
+                    bins[..slots].fill(B::default());
+                }
                 histogram
             }
-            None => vec![[B::default(); BINS]; self.features],
+            None => vec![[B::default(); BINS]; self.slots.len()],
+        }
+    }
+
+    /// Takes the sums of a child away from those of its parent.
+    pub(super) fn subtract(&self, parent: &mut Histogram<B>, child: &Histogram<B>) {
+        for ((parent, child), &slots) in parent.iter_mut().zip(child).zip(&self.slots) {
+            for (parent, child) in parent[..slots].iter_mut().zip(&child[..slots]) {
+                *parent = parent.minus(*child);
+            }
         }
     }
 

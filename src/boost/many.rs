@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::leaves::Step;
 use super::sketch::CHUNK;
 use crate::loss::Loss;
 use crate::simd::{
@@ -35,17 +36,6 @@ pub(super) struct ManyClasses {
     kernels: &'static Kernels,
 }
 
-/// What makes leaf values of sums.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct LeafSettings {
-    /// Added to the second derivative of each class.
-    pub l2: f64,
-    /// Largest magnitude of a value before the learning rate, 0 for no limit.
-    pub max_delta_step: f64,
-    /// What values are multiplied by.
-    pub learning_rate: f64,
-}
-
 /// Sums over the rows of a leaf, one number a class.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct LeafSums {
@@ -56,31 +46,53 @@ pub(super) struct LeafSums {
 }
 
 impl ManyClasses {
-    /// Rows with their labels (below `classes`), weights (0 leaves a row out) and first scores, those of `row` for row
-    /// number `row`, offsets included.
+    /// Rows with their labels (below `classes`) and weights (0 leaves a row out), all scores 0.
     pub(super) fn new(
         (loss, curvature): (Loss, Curvature),
         classes: usize,
-        labels: Vec<u32>,
-        weights: Vec<f32>,
-        first_scores: impl Fn(usize, &mut [f32]) + Sync,
+        labels: &[u32],
+        weights: &[f32],
     ) -> Self {
         let loss = match loss {
             Loss::Softmax | Loss::SoftmaxFocal { .. } => ScoreLoss::Softmax { gamma: loss.gamma() },
             Loss::Sigmoid | Loss::Focal { .. } => ScoreLoss::OneVsRest { gamma: loss.gamma() },
         };
-        let mut scores = PaddedRows::filled(labels.len(), classes, NO_SCORE);
-        let mut own = vec![0.0; labels.len()];
-        let stride = scores.stride();
-        scores.values_mut().par_chunks_mut(stride.max(1)).zip(&mut own).zip(&labels).enumerate().for_each(
-            |(row, ((scores, own), &label))| {
-                first_scores(row, &mut scores[..classes]);
-                *own = std::mem::replace(&mut scores[label as usize], NO_SCORE);
-            },
-        );
-        let slopes = vec![RowSlope::default(); labels.len()];
-        let kernels = Kernels::best();
-        ManyClasses { loss, curvature, classes, labels, weights, scores, own, slopes, pending: None, kernels }
+        let rows = labels.len();
+        let mut many = ManyClasses {
+            loss,
+            curvature,
+            classes,
+            labels: labels.to_vec(),
+            weights: weights.to_vec(),
+            scores: PaddedRows::filled(rows, classes, NO_SCORE),
+            own: vec![0.0; rows],
+            slopes: vec![RowSlope::default(); rows],
+            pending: None,
+            kernels: Kernels::best(),
+        };
+        many.start(&|_, scores| scores.fill(0.0));
+        many
+    }
+
+    /// Number of classes K.
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Number of rows N.
+    pub(super) fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Sets the scores inside the loss, row by row.
+    pub(super) fn start(&mut self, first_scores: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        self.pending = None;
+        let (stride, classes) = (self.scores.stride(), self.classes);
+        let rows = self.scores.values_mut().par_chunks_mut(stride.max(1)).zip(&mut self.own).zip(&self.labels);
+        rows.enumerate().for_each(|(row, ((scores, own), &label))| {
+            first_scores(row, &mut scores[..classes]);
+            *own = std::mem::replace(&mut scores[label as usize], NO_SCORE);
+        });
     }
 
     /// Adds the pending leaf values to the scores, writes the residuals' projections onto `directions` (rows x
@@ -154,14 +166,14 @@ impl ManyClasses {
     }
 
     /// Values of leaves whose rows are given, leaves x K: a Newton step of each class by itself.
-    pub(super) fn leaves(&self, leaves: &[&[u32]], settings: LeafSettings) -> PaddedRows {
+    pub(super) fn leaves(&self, leaves: &[&[u32]], step: &Step) -> PaddedRows {
         let mut values = PaddedRows::filled(leaves.len(), self.classes, 0.0);
         let stride = values.stride().max(1);
         values.values_mut().par_chunks_mut(stride).zip(leaves).for_each(|(values, rows)| {
             let sums = self.sums(rows);
             let steps = values.iter_mut().zip(sums.gradient.iter().zip(&sums.hessian));
             for (value, (&gradient, &hessian)) in steps {
-                *value = settings.value(gradient, hessian) as f32;
+                *value = step.value(gradient, hessian);
             }
         });
         values
@@ -176,35 +188,17 @@ impl ManyClasses {
 
     /// Has the next pass add the values (leaves x K) of each row's leaf.
     pub(super) fn add_later(&mut self, leaf_of: Vec<u32>, values: PaddedRows) {
-        self.settle();
+        debug_assert!(self.pending.is_none(), "a pass lies between two trees");
         self.pending = Some((leaf_of, values));
     }
 
-    /// Adds what is pending.
-    pub(super) fn settle(&mut self) {
-        let Some((leaf_of, values)) = self.pending.take() else { return };
-        let stride = self.scores.stride();
-        let rows = self.scores.values_mut().par_chunks_mut(stride).zip(&mut self.own);
-        rows.zip(leaf_of.par_iter().zip(&self.labels)).for_each(|((scores, own), (&leaf, &label))| {
-            let step = &values.values()[leaf as usize * stride..][..stride];
-            scores.iter_mut().zip(step).for_each(|(score, step)| *score += step);
-            *own += step[label as usize];
-        });
-    }
-
-    /// Copies the scores of a row, offsets included, to `to`; [`ManyClasses::settle`] first.
+    /// Copies the scores of a row, pending values included, to `to`.
     pub(super) fn scores_of(&self, row: usize, to: &mut [f32]) {
         to.copy_from_slice(self.scores.row(row));
         to[self.labels[row] as usize] = self.own[row];
-    }
-}
-
-impl LeafSettings {
-    /// `-G / (H + l2)`, limited and shrunk; 0 where nothing is known.
-    fn value(&self, gradient: f64, hessian: f64) -> f64 {
-        let divisor = hessian + self.l2;
-        let step = if divisor > 0.0 { -gradient / divisor } else { 0.0 };
-        let limit = if self.max_delta_step > 0.0 { self.max_delta_step } else { f64::MAX };
-        self.learning_rate * step.clamp(-limit, limit)
+        if let Some((leaf_of, values)) = &self.pending {
+            let step = values.row(leaf_of[row] as usize);
+            to.iter_mut().zip(step).for_each(|(score, step)| *score += step);
+        }
     }
 }

@@ -9,14 +9,24 @@ use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::{Error, Result};
 
-/// A tree and what its leaves add to the score of one output.
+/// What a tree adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// The score of this output.
+    One(u32),
+    /// All scores: the tree is its round.
+    All,
+}
+
+/// A tree and what its leaves add to the scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BoostedTree {
     /// Inner nodes.
     pub tree: Tree,
-    /// Output that it adds to.
-    pub output: u32,
-    /// One value a leaf, the learning rate included.
+    /// What it adds to.
+    pub output: Output,
+    /// One value a leaf, or leaves x outputs of a tree for all, the learning rate included.
     pub values: Vec<f32>,
 }
 
@@ -49,12 +59,23 @@ impl BoostModel {
 
     /// Rounds of boosting: trees of an output.
     pub fn rounds(&self) -> usize {
-        self.trees.len() / self.outputs().max(1)
+        self.round_ends().count()
     }
 
     /// Leaves the trees of the first `rounds` rounds.
     pub fn truncate(&mut self, rounds: usize) {
-        self.trees.truncate(rounds.saturating_mul(self.outputs()));
+        let kept = rounds.checked_sub(1).map_or(Some(0), |last| self.round_ends().nth(last));
+        self.trees.truncate(kept.unwrap_or(usize::MAX));
+    }
+
+    /// Number of trees after each round: a tree for all outputs, or the tree of the last output, ends one.
+    fn round_ends(&self) -> impl Iterator<Item = usize> {
+        let outputs = self.outputs();
+        let last = move |tree: &BoostedTree| match tree.output {
+            Output::One(output) => output as usize + 1 == outputs,
+            Output::All => true,
+        };
+        self.trees.iter().enumerate().filter(move |(_, tree)| last(tree)).map(|(at, _)| at + 1)
     }
 
     /// Logits of all rows, `N x K`.
@@ -111,11 +132,15 @@ impl BoostModel {
         scores.into_iter().flat_map(|score| [-factor * score, factor * score]).collect()
     }
 
-    /// What each column of the matrix did for output `output`, or for all, by [`Importance`].
+    /// What each column of the matrix did for output `output`, or for all, by [`Importance`]. A tree for all outputs counts
+    /// for each.
     pub fn importances(&self, importance: Importance, output: Option<usize>) -> Vec<f64> {
         let mut totals = vec![0.0; self.binner.columns()];
-        let trees =
-            self.trees.iter().filter(|tree| output.is_none_or(|wanted| tree.output as usize == wanted));
+        let serves = |tree: &&BoostedTree| match (tree.output, output) {
+            (Output::One(own), Some(wanted)) => own as usize == wanted,
+            _ => true,
+        };
+        let trees = self.trees.iter().filter(serves);
         for node in trees.flat_map(|tree| &tree.tree.nodes) {
             let column = self.binner.features()[node.feature as usize].column as usize;
             totals[column] += match importance {
@@ -135,8 +160,12 @@ impl BoostModel {
             && self.trees.iter().all(|boosted| {
                 let leaves = boosted.tree.leaves();
                 let numeric = |test: &Test| !matches!(test, Test::UpTo { bin: 0, .. });
-                (boosted.output as usize) < self.base.len()
-                    && boosted.values.len() == leaves
+                let (there, values) = match boosted.output {
+                    Output::One(output) => ((output as usize) < self.base.len(), leaves),
+                    Output::All => (true, leaves * self.base.len()),
+                };
+                there
+                    && boosted.values.len() == values
                     && boosted.tree.is_sound()
                     && boosted.tree.nodes.iter().all(|n| (n.feature as usize) < features && numeric(&n.test))
             })
@@ -145,8 +174,7 @@ impl BoostModel {
 
 impl BoostedTree {
     pub(super) fn scored(&self) -> ScoredTree<'_> {
-        let output = self.output as usize;
-        ScoredTree { tree: FlatTree::new(&self.tree), values: &self.values, output }
+        ScoredTree { tree: FlatTree::new(&self.tree), values: &self.values, output: self.output }
     }
 }
 

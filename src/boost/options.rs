@@ -6,6 +6,44 @@ use super::gradient::Curvature;
 use super::start::Init;
 use crate::{Error, Result};
 
+/// What trees a round has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trees {
+    /// One for all classes from eight classes on, else one a class.
+    Auto,
+    /// One a class; two classes share one.
+    PerClass,
+    /// One whose leaves have a value for every class; two classes share one as it is.
+    Vector(Lanes),
+}
+
+/// Integers of a row from which vector trees are grown: random directions of the residuals, and the weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lanes {
+    /// 3 directions.
+    Four,
+    /// 7 directions.
+    Eight,
+    /// 15 directions.
+    Sixteen,
+}
+
+impl Trees {
+    /// Fewest classes for which a tree for all is the default.
+    const MANY: usize = 8;
+
+    /// Lanes of the sketches for `classes` classes, `None` for a tree a class.
+    pub fn lanes(self, classes: usize) -> Option<Lanes> {
+        match self {
+            Trees::Vector(lanes) if classes > 2 => Some(lanes),
+            Trees::Auto if classes >= Trees::MANY => Some(Lanes::Eight),
+            _ => None,
+        }
+    }
+}
+
 /// Settings of a boosted fit. Weights are scaled to mean one before they meet these, and Hessians are measured in that of
 /// an average row at the start: no setting changes its meaning with the scale of weights, their scheme or the number
 /// of classes.
@@ -30,8 +68,10 @@ pub struct BoostOptions {
     pub max_delta_step: Option<f64>,
     /// Average rows that are added to the Hessian of a category when categories are sorted.
     pub category_smoothing: f64,
-    /// What stands for the second derivative.
-    pub curvature: Curvature,
+    /// What stands for the second derivative; `None`: [`Curvature::Newton`], and [`Curvature::Absolute`] for vector trees.
+    pub curvature: Option<Curvature>,
+    /// What trees a round has.
+    pub trees: Trees,
     /// Where scores start.
     pub init: Init,
     /// Share of the rows of each class that each round is grown on, in (0, 1].
@@ -56,7 +96,8 @@ impl Default for BoostOptions {
             min_gain: 0.0,
             max_delta_step: None,
             category_smoothing: 10.0,
-            curvature: Curvature::Newton,
+            curvature: None,
+            trees: Trees::Auto,
             init: Init::Weighted,
             row_sample: 1.0,
             column_sample: 1.0,
@@ -67,6 +108,12 @@ impl Default for BoostOptions {
 }
 
 impl BoostOptions {
+    /// What stands for the second derivative with `classes` classes.
+    pub fn curvature(&self, classes: usize) -> Curvature {
+        let vector = self.trees.lanes(classes).is_some();
+        self.curvature.unwrap_or(if vector { Curvature::Absolute } else { Curvature::Newton })
+    }
+
     /// Refuses settings out of their range.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::binned::{BINS, BinnedMatrix};
+use super::model::Output;
 use super::tree::{BinSet, Child, Test, Tree};
 use crate::matrix::{MatRef, Matrix};
 
@@ -92,20 +93,40 @@ impl FlatTree {
     }
 }
 
-/// A tree and what its leaves add to one output.
+/// A tree and what its leaves add.
 pub(super) struct ScoredTree<'a> {
     pub tree: FlatTree,
     pub values: &'a [f32],
-    pub output: usize,
+    pub output: Output,
 }
 
 /// Adds what `trees` say to the scores (rows x outputs) of rows of bins.
 fn add_block(trees: &[ScoredTree<'_>], bins: &[u8], features: usize, scores: &mut [f32], outputs: usize) {
     for scored in trees {
-        scored.tree.leaves(bins, features, |row, leaf| {
-            scores[row * outputs + scored.output] += scored.values[leaf];
+        scored.tree.leaves(bins, features, |row, leaf| match scored.output {
+            Output::One(output) => scores[row * outputs + output as usize] += scored.values[leaf],
+            Output::All => {
+                let values = &scored.values[leaf * outputs..][..outputs];
+                let scores = &mut scores[row * outputs..][..outputs];
+                scores.iter_mut().zip(values).for_each(|(score, value)| *score += value);
+            }
         });
     }
+}
+
+/// The leaf of each row of a binned matrix.
+pub(super) fn leaves_of(tree: &Tree, matrix: &BinnedMatrix) -> Vec<u32> {
+    let (tree, features) = (FlatTree::new(tree), matrix.features().len().max(1));
+    let mut leaf_of = vec![0; matrix.rows()];
+    leaf_of.par_chunks_mut(ROWS).enumerate().for_each_init(
+        || vec![0u8; ROWS * features],
+        |bins, (block, leaf_of)| {
+            let bins = &mut bins[..leaf_of.len() * features];
+            matrix.copy_rows(block * ROWS, features, bins);
+            tree.leaves(bins, features, |row, leaf| leaf_of[row] = leaf as u32);
+        },
+    );
+    leaf_of
 }
 
 /// Adds what `trees` say to the scores (rows x outputs) of all rows of a binned matrix.

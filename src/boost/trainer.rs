@@ -7,18 +7,19 @@ use super::gradient::{Curvature, Derivatives, Pointwise};
 use super::grower::{Grower, Shape};
 use super::histogram::Pool;
 use super::leaves::{self, Step};
-use super::model::{BoostModel, BoostedTree, logit_of_score, outputs};
-use super::options::BoostOptions;
+use super::model::{BoostModel, BoostedTree, Output, logit_of_score, outputs};
+use super::options::{BoostOptions, Lanes};
 use super::predictor::add_binned;
 use super::sampling::stratified;
 use super::scalar::Scalar;
 use super::start::base_scores;
 use super::statistics::Limits;
 use super::tree::Tree;
+use super::vector::{Plan, VectorFit, VectorProblem, VectorRounds};
 use crate::labels::ClassCounts;
 use crate::loss::Loss;
 use crate::rng::CounterRng;
-use crate::simd::{Kernels, PackedSum};
+use crate::simd::{Kernels, Lanes4, Lanes8, Lanes16, PackedSum};
 use crate::{Error, Result};
 
 /// What a boosted fit minimises: `sum_i w_i loss(F(x_i) + offsets, y_i)` over sums F of trees.
@@ -63,6 +64,8 @@ pub struct Trainer<'a> {
     weights: Vec<f32>,
     counts: ClassCounts,
     model: BoostModel,
+    /// Where trees are for all classes: the fit of these, in place of scores, derivatives and statistics.
+    vectors: Option<Box<dyn VectorRounds>>,
     /// Scores of the training rows, `N x outputs`.
     scores: Vec<f32>,
     derivatives: Derivatives,
@@ -109,10 +112,14 @@ impl<'a> Trainer<'a> {
             base,
             trees: Vec::new(),
         };
-        let scores = start_scores(&problem, &model);
+        let lanes = options.trees.lanes(problem.classes);
+        let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes));
+        let scores = if vectors.is_none() { start_scores(&problem, &model) } else { Vec::new() };
+        let pooled = if vectors.is_none() { problem.features.features() } else { &[] };
         let mut trainer = Trainer {
             problem,
             options: options.clone(),
+            vectors,
             kernels,
             weights,
             counts,
@@ -120,13 +127,17 @@ impl<'a> Trainer<'a> {
             scores,
             derivatives: Derivatives::default(),
             statistics: Scalar::new(kernels),
-            pool: Pool::new(problem.features.features().len(), options.histogram_bytes),
+            pool: Pool::new(pooled, options.histogram_bytes),
             average_rows: Vec::new(),
             validation: Vec::new(),
             clock: Clock::default(),
         };
-        trainer.derive();
-        trainer.average_rows = trainer.derivatives.mean_hessians();
+        trainer.start_vectors();
+        trainer.derive(0);
+        match &mut trainer.vectors {
+            Some(vectors) => vectors.measure(),
+            None => trainer.average_rows = trainer.derivatives.mean_hessians(),
+        }
         Ok(trainer)
     }
 
@@ -182,12 +193,19 @@ impl<'a> Trainer<'a> {
     pub fn round(&mut self) -> Round {
         let outputs = self.model.outputs();
         let number = self.model.rounds() + 1;
-        let loss = self.derive();
+        let loss = self.derive(number);
         let rows = self.sampled_rows(number);
         let mut leaves = 0;
-        for output in 0..outputs {
-            let tree = self.grow(output, number, &rows);
-            leaves += tree.values.len();
+        for output in 0..if self.vectors.is_some() { 1 } else { outputs } {
+            let tree = match self.vectors.take() {
+                Some(mut vectors) => {
+                    let tree = self.grow_vectors(vectors.as_mut(), number, rows.as_deref());
+                    self.vectors = Some(vectors);
+                    tree
+                }
+                None => self.grow(output, number, &rows),
+            };
+            leaves += tree.tree.leaves();
             for validation in &mut self.validation {
                 add_binned(&[tree.scored()], validation.features, &mut validation.scores, outputs);
             }
@@ -216,7 +234,14 @@ impl<'a> Trainer<'a> {
 
     /// Logits of the training rows, `N x K`, the logits that the fit started from included.
     pub fn logits(&self) -> Vec<f32> {
-        self.model.logits_of(self.scores.clone())
+        let Some(vectors) = &self.vectors else { return self.model.logits_of(self.scores.clone()) };
+        let mut logits = vectors.scores();
+        if let Some(offsets) = self.problem.offsets {
+            for row in logits.chunks_exact_mut(self.problem.classes) {
+                row.iter_mut().zip(offsets).for_each(|(logit, offset)| *logit -= offset);
+            }
+        }
+        logits
     }
 
     /// Logits of validation rows, as [`Trainer::logits`]; `None` for an index that was not given out.
@@ -239,7 +264,10 @@ impl<'a> Trainer<'a> {
         self.clock.seconds(phase)
     }
 
-    fn derive(&mut self) -> f64 {
+    fn derive(&mut self, round: usize) -> f64 {
+        if let Some(vectors) = &mut self.vectors {
+            return vectors.derive(self.options.seed, round as u64, &self.clock);
+        }
         let pointwise = Pointwise {
             loss: self.problem.loss,
             classes: self.problem.classes,
@@ -247,7 +275,7 @@ impl<'a> Trainer<'a> {
             labels: self.problem.labels,
             weights: &self.weights,
             offsets: self.problem.offsets.map(|offsets| inner_offsets(offsets, self.problem.classes)),
-            curvature: self.options.curvature,
+            curvature: self.options.curvature(self.problem.classes),
         };
         let (scores, to) = (&self.scores, &mut self.derivatives);
         self.clock.time(Phase::Gradient, || pointwise.derive(self.kernels, scores, to))
@@ -299,10 +327,7 @@ impl<'a> Trainer<'a> {
                 max_delta_step: step.max_delta_step,
                 category_smoothing: self.options.category_smoothing * unit,
             },
-            shape: Shape {
-                max_leaves: self.options.max_leaves,
-                max_depth: self.options.max_depth.unwrap_or(usize::MAX),
-            },
+            shape: self.shape(),
             threshold: &|feature, bin| binner.features()[feature].threshold(bin),
             clock: &self.clock,
         };
@@ -314,7 +339,7 @@ impl<'a> Trainer<'a> {
                 leaves::add(&grown, &values, &mut self.scores, outputs, output);
             }
             let tree: Tree = grown.tree;
-            let boosted = BoostedTree { tree, output: output as u32, values };
+            let boosted = BoostedTree { tree, output: Output::One(output as u32), values };
             if sample.is_some() {
                 add_binned(&[boosted.scored()], self.problem.features, &mut self.scores, outputs);
             }
@@ -322,22 +347,110 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// The one tree of a round for all outputs.
+    fn grow_vectors(
+        &self,
+        vectors: &mut dyn VectorRounds,
+        round: usize,
+        sample: Option<&[u32]>,
+    ) -> BoostedTree {
+        let options = &self.options;
+        let usable = self.usable_features(round, 0);
+        vectors.grow(&Plan {
+            features: self.problem.features,
+            binner: self.problem.binner,
+            usable: &usable,
+            rows: sample,
+            // A row of mean weight counts as one, whatever its Hessian: sketches have a weight and no Hessian.
+            limits: Limits {
+                min_rows: options.min_rows as u32,
+                min_weight: options.min_child_weight,
+                l2: options.l2,
+                min_gain: options.min_gain,
+                max_delta_step: 0.0,
+                category_smoothing: options.category_smoothing,
+            },
+            shape: self.shape(),
+            step: Step {
+                learning_rate: options.learning_rate,
+                l2: options.l2,
+                max_delta_step: self.max_delta_step(),
+            },
+            clock: &self.clock,
+        })
+    }
+
+    fn shape(&self) -> Shape {
+        let max_depth = self.options.max_depth.unwrap_or(usize::MAX);
+        Shape { max_leaves: self.options.max_leaves, max_depth }
+    }
+
+    /// Sets the scores of a fit of vector trees to what the model and the start say.
+    fn start_vectors(&mut self) {
+        let Some(vectors) = &mut self.vectors else { return };
+        let (problem, model) = (&self.problem, &self.model);
+        let classes = problem.classes;
+        let first = |row: usize, scores: &mut [f32]| {
+            match problem.start {
+                Some(logits) => scores.copy_from_slice(&logits[row * classes..][..classes]),
+                None => scores.copy_from_slice(&model.base),
+            }
+            if let Some(offsets) = problem.offsets {
+                scores.iter_mut().zip(offsets).for_each(|(score, offset)| *score += offset);
+            }
+        };
+        if model.trees.is_empty() {
+            return vectors.start(&first);
+        }
+        // Trees are added to what the fit had added them to, in the same order: it goes on with the same bits.
+        let mut scores = vec![0.0; problem.labels.len() * classes];
+        scores.chunks_exact_mut(classes).enumerate().for_each(|(row, scores)| first(row, scores));
+        model.add_to(problem.features, &mut scores);
+        vectors.start(&|row, to| to.copy_from_slice(&scores[row * classes..][..classes]));
+    }
+
     fn max_delta_step(&self) -> f64 {
         // In logits: what an answer can be wrong by is then mended in a few rounds, and no leaf of sure rows, whose
         // Hessian has all but vanished, can throw the others off.
         const NEWTON_LIMIT: f64 = 4.0;
-        let newton = self.options.curvature == Curvature::Newton;
+        let newton = self.options.curvature(self.problem.classes) == Curvature::Newton;
         self.options.max_delta_step.unwrap_or(if newton { NEWTON_LIMIT } else { 0.0 })
     }
 
     /// Scores anew from the trees there are.
     fn rescore(&mut self) {
-        self.scores = start_scores(&self.problem, &self.model);
-        self.model.add_to(self.problem.features, &mut self.scores);
+        if self.vectors.is_some() {
+            self.start_vectors();
+        } else {
+            self.scores = start_scores(&self.problem, &self.model);
+            self.model.add_to(self.problem.features, &mut self.scores);
+        }
         for validation in &mut self.validation {
             validation.scores = self.model.base.repeat(validation.features.rows());
             self.model.add_to(validation.features, &mut validation.scores);
         }
+    }
+}
+
+fn vector_fit(
+    problem: &BoostProblem<'_>,
+    options: &BoostOptions,
+    weights: &[f32],
+    lanes: Lanes,
+) -> Box<dyn VectorRounds> {
+    let problem = VectorProblem {
+        loss: problem.loss,
+        curvature: options.curvature(problem.classes),
+        classes: problem.classes,
+        labels: problem.labels,
+        weights,
+        features: problem.features,
+        histogram_bytes: options.histogram_bytes,
+    };
+    match lanes {
+        Lanes::Four => Box::new(VectorFit::<Lanes4>::new(&problem)),
+        Lanes::Eight => Box::new(VectorFit::<Lanes8>::new(&problem)),
+        Lanes::Sixteen => Box::new(VectorFit::<Lanes16>::new(&problem)),
     }
 }
 

@@ -105,7 +105,7 @@ fn every_loss_falls_and_raw_rows_score_as_bins_do() {
         let made = Made::random(1500, classes, 1);
         for loss in LOSSES {
             for curvature in [Curvature::Newton, Curvature::Absolute] {
-                let options = BoostOptions { curvature, ..options() };
+                let options = BoostOptions { curvature: Some(curvature), ..options() };
                 let trainer = made.fit(loss, &options, 15);
                 let logits = trainer.logits();
                 let before =

@@ -6,6 +6,7 @@
 
 use super::padded::LINE;
 use super::{Kernels, area, math};
+use serde::{Deserialize, Serialize};
 
 /// What stands in the place of the true class and in the padding of a row of scores.
 pub const NO_SCORE: f32 = math::LOWEST;
@@ -25,13 +26,14 @@ pub enum ScoreLoss {
     },
 }
 
-/// Which second derivative leaf values divide by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What stands for the second derivative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Curvature {
-    /// `|g| (1 - p)`, which is `p (1 - p)` of cross entropies. The focal modulator counts as a constant factor, so
-    /// that it is never negative.
+    /// The diagonal of the Hessian, for softmax times `K / (K - 1)` (Friedman 2001), which steps in each class alone need.
+    /// Vector trees take the focal modulator for a constant factor, so that it is never negative: `|g| (1 - p)`.
     Newton,
-    /// `|g|`: steps of at most the learning rate for each class.
+    /// The magnitude of the gradient: steps of bounded size, however sure the model is.
     Absolute,
 }
 
