@@ -286,3 +286,7 @@ fn variance(gradient: f32, weight: f32, factor: f32) -> f32 {
     // Rounding may leave q a little above one; a weight of zero makes it NaN.
     if hessian > 0.0 { hessian } else { 0.0 }
 }
+
+#[cfg(test)]
+#[path = "gradient_tests.rs"]
+mod tests;

@@ -26,3 +26,7 @@ pub mod start;
 mod statistics;
 pub mod trainer;
 pub mod tree;
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod reference;
