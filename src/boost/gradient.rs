@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use crate::loss::Loss;
-use crate::simd::Kernels;
 pub use crate::simd::Curvature;
+use crate::simd::Kernels;
 
 /// Rows that one task derives and whose f64 sums are formed at once: fixed, so that sums are the same on any number of
 /// threads.
@@ -276,3 +276,7 @@ fn variance(gradient: f32, weight: f32, factor: f32) -> f32 {
     // Rounding may leave q a little above one; a weight of zero makes it NaN.
     if hessian > 0.0 { hessian } else { 0.0 }
 }
+
+#[cfg(test)]
+#[path = "gradient_tests.rs"]
+mod tests;

@@ -88,7 +88,8 @@ impl ManyClasses {
     pub(super) fn start(&mut self, first_scores: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         self.pending = None;
         let (stride, classes) = (self.scores.stride(), self.classes);
-        let rows = self.scores.values_mut().par_chunks_mut(stride.max(1)).zip(&mut self.own).zip(&self.labels);
+        let rows =
+            self.scores.values_mut().par_chunks_mut(stride.max(1)).zip(&mut self.own).zip(&self.labels);
         rows.enumerate().for_each(|(row, ((scores, own), &label))| {
             first_scores(row, &mut scores[..classes]);
             *own = std::mem::replace(&mut scores[label as usize], NO_SCORE);

@@ -30,3 +30,7 @@ mod statistics;
 pub mod trainer;
 pub mod tree;
 mod vector;
+
+#[cfg(test)]
+#[path = "reference_tests.rs"]
+mod reference;

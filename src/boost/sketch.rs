@@ -272,3 +272,7 @@ impl<B: LaneBin> Statistics for SketchRows<B> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sketch_tests.rs"]
+mod tests;

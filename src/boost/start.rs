@@ -52,12 +52,11 @@ fn binary_score(loss: Loss, shares: &[f64]) -> f64 {
         return log_odds;
     }
     let term = Loss::Focal { gamma };
-    newton(&[log_odds], |z, g, h| {
+    newton(&[log_odds], |z, sums| {
         let (mut slope, mut curvature) = ([0.0], [0.0]);
         for (share, sign) in [(shares[1], 1.0), (shares[0], -1.0)] {
             term.row_f64(&[sign * z[0]], 0, &mut slope, &mut curvature);
-            g[0] += share * sign * slope[0];
-            h[0] += share * curvature[0];
+            add(&mut sums[0], share, sign * slope[0], curvature[0]);
         }
     })[0]
 }
@@ -79,29 +78,37 @@ fn constant_minimiser(loss: Loss, shares: &[f64]) -> Vec<f64> {
     }
     let classes = shares.len();
     let (mut slope, mut curvature) = (vec![0.0; classes], vec![0.0; classes]);
-    newton(&start, |z, g, h| {
+    newton(&start, |z, sums| {
         for (class, share) in shares.iter().enumerate() {
             loss.row_f64(z, class, &mut slope, &mut curvature);
-            for output in 0..classes {
-                g[output] += share * slope[output];
-                h[output] += share * curvature[output];
+            for ((sums, &slope), &curvature) in sums.iter_mut().zip(&slope).zip(&curvature) {
+                add(sums, *share, slope, curvature);
             }
         }
     })
 }
 
-/// Diagonal Newton steps of at most 1 from `start`; `derive` adds gradient and Hessian at a point.
-fn newton(start: &[f64], mut derive: impl FnMut(&[f64], &mut [f64], &mut [f64])) -> Vec<f64> {
-    const STEPS: usize = 100;
+fn add(sums: &mut [f64; 3], share: f64, slope: f64, curvature: f64) {
+    sums[0] += share * slope;
+    sums[1] += share * curvature;
+    sums[2] += share * slope.abs();
+}
+
+/// Diagonal Newton steps of at most 1 from `start`; `derive` adds gradient, Hessian and mean magnitude of the gradient at
+/// a point.
+///
+/// The magnitude bounds the steps: twice a cross entropy's variance, it sees to it that outputs which move at the same
+/// time do not overshoot together.
+fn newton(start: &[f64], mut derive: impl FnMut(&[f64], &mut [[f64; 3]])) -> Vec<f64> {
+    const STEPS: usize = 300;
     let mut z = start.to_vec();
-    let (mut g, mut h) = (vec![0.0; z.len()], vec![0.0; z.len()]);
+    let mut sums = vec![[0.0; 3]; z.len()];
     for _ in 0..STEPS {
-        (g.fill(0.0), h.fill(0.0));
-        derive(&z, &mut g, &mut h);
+        sums.fill([0.0; 3]);
+        derive(&z, &mut sums);
         let mut largest = 0.0f64;
-        for ((z, g), h) in z.iter_mut().zip(&g).zip(&h) {
-            // Where the loss is concave the gradient alone says which way.
-            let step = (g / h.max(1e-2 * g.abs()).max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
+        for (z, [g, h, magnitude]) in z.iter_mut().zip(&sums) {
+            let step = (g / h.max(*magnitude).max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
             *z -= step;
             largest = largest.max(step.abs());
         }

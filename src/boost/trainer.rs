@@ -531,3 +531,7 @@ fn of_mean_one(weights: &[f32]) -> Result<Vec<f32>> {
 #[cfg(test)]
 #[path = "trainer_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "vector_tests.rs"]
+mod vector_tests;

@@ -132,10 +132,7 @@ impl<B: LaneBin> VectorRounds for VectorFit<B> {
     fn scores(&self) -> Vec<f32> {
         let classes = self.many.classes();
         let mut scores = vec![0.0; self.many.rows() * classes];
-        scores
-            .par_chunks_mut(classes)
-            .enumerate()
-            .for_each(|(row, scores)| self.many.scores_of(row, scores));
+        scores.par_chunks_mut(classes).enumerate().for_each(|(row, scores)| self.many.scores_of(row, scores));
         scores
     }
 }

@@ -31,6 +31,8 @@ mod rows;
 mod scalar;
 mod score_kernels;
 mod score_rows;
+#[cfg(test)]
+mod score_tests;
 mod sparse;
 mod table;
 mod terms;
