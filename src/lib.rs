@@ -5,6 +5,7 @@
 //! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
 //! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
+pub mod boost;
 pub mod calibrate;
 pub mod cli;
 pub mod data;

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use super::cut_scan::{CutSearch, FoundCut};
 use super::pack::PackedWeights;
+use super::packed::{PACKED_BINS, PackedSum};
 use super::sparse::FeatureMajor;
 use super::table::Table;
 use super::{Isa, TileKernels, area, scalar};
@@ -303,6 +305,13 @@ impl Kernels {
         assert!(w.len() == g.len() && w.len() == m.len() && w.len() == v.len());
         // SAFETY: lengths checked; the table's instruction set is available.
         unsafe { (self.0.adamw_update)(w, g, m, v, step) }
+    }
+
+    /// The cut with the largest score in a histogram, the lowest bin of equals; `None` where no cut keeps the limits of
+    /// the search. Every instruction set finds the same one.
+    pub fn best_cut(&self, bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut> {
+        // SAFETY: the code indexes with checks; the table's instruction set is available.
+        unsafe { (self.0.best_cut)(bins, search) }
     }
 
     /// Sum of weight x cross entropy `-log softmax(z)_y`; as in all losses of rows, the logits become the residuals

@@ -16,6 +16,12 @@ impl Lines {
         self.0.resize(floats.div_ceil(FLOATS), Line([0.0; FLOATS]));
     }
 
+    /// Memory for `floats` values of an empty buffer, not written yet.
+    pub(super) fn reserve(&mut self, floats: usize) -> &mut [impl Sized] {
+        self.0.reserve_exact(floats.div_ceil(FLOATS));
+        self.0.spare_capacity_mut()
+    }
+
     pub(super) fn values(&self) -> &[f32] {
         // SAFETY: a line is sixteen f32 without padding.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * FLOATS) }

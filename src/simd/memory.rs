@@ -1,4 +1,4 @@
-//! Asking the system for large pages.
+//! Asking the system for large pages, and the processor for what is needed soon.
 
 /// Asks for large memory pages where `memory` holds whole ones: a hundred megabytes are then mapped in by some fifty page
 /// faults instead of 25,000, which take longer than reading a file of that size. To be called before the memory is
@@ -20,6 +20,32 @@ pub fn prefer_large_pages<T>(memory: &mut [T]) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = memory;
+}
+
+/// Asks the processor for the cache line at `at`, which need not be readable; nothing where it takes no such hints.
+#[inline(always)]
+pub(super) fn prefetch_at<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which faults at no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Asks for the memory of an item that will be read soon; values stay as they are. An index beyond the slice asks for
+/// nothing.
+#[inline(always)]
+pub fn prefetch<T>(items: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(item) = items.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: part of the base architecture; a hint that neither reads nor writes.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (items, index);
 }
 
 #[cfg(test)]

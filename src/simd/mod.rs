@@ -12,9 +12,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cut_scan;
 mod gemm;
 mod isa;
 mod kernels;
+mod lane_bins;
 mod lanes;
 mod lines;
 mod math;
@@ -23,18 +25,29 @@ mod narrow_rows;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
+mod packed;
+mod padded;
 mod rows;
 mod scalar;
+mod score_kernels;
+mod score_rows;
+#[cfg(test)]
+mod score_tests;
 mod sparse;
 mod table;
 mod terms;
 mod tiles;
 mod vector;
 
+pub use cut_scan::{CutSearch, FoundCut, limited_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
-pub use memory::prefer_large_pages;
+pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
+pub use memory::{prefer_large_pages, prefetch};
 pub use pack::PackedWeights;
+pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed, pack_rows};
+pub use padded::PaddedRows;
+pub use score_rows::{Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, ScoreRows, SketchOut};
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 

@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
+use super::cut_scan::{CutSearch, FoundCut};
+use super::lane_bins::{Lanes4, Lanes8, Lanes16, PrefixSearch};
 use super::pack::PackedWeights;
+use super::packed::{PACKED_BINS, PackedSum};
+use super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
 use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
@@ -28,9 +32,19 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
+    pub sketch_rows:
+        unsafe fn(ScoreRows<'_>, Option<LeafRows<'_>>, &[f32], (ScoreLoss, Curvature), SketchOut<'_>) -> f64,
+    pub sum_leaf: unsafe fn(LeafSum<'_>, (ScoreLoss, Curvature), &mut [f32], &mut [f32]),
+    pub accumulate4: unsafe fn(&[[u8; 16]], &[u32], &[Lanes4], &mut [[Lanes4; 256]]),
+    pub accumulate8: unsafe fn(&[[u8; 16]], &[u32], &[Lanes8], &mut [[Lanes8; 256]]),
+    pub accumulate16: unsafe fn(&[[u8; 16]], &[u32], &[Lanes16], &mut [[Lanes16; 256]]),
+    pub best_prefix4: unsafe fn(PrefixSearch<'_, Lanes4>) -> Option<(u8, f32)>,
+    pub best_prefix8: unsafe fn(PrefixSearch<'_, Lanes8>) -> Option<(u8, f32)>,
+    pub best_prefix16: unsafe fn(PrefixSearch<'_, Lanes16>) -> Option<(u8, f32)>,
 }
 
 /// Compiles the generic kernels for `$lanes` under its target features and collects them as `KERNELS`.
@@ -41,7 +55,12 @@ macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
+            use super::super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
+            use super::super::cut_scan::{self, CutSearch, FoundCut};
+            use super::super::packed::{PACKED_BINS, PackedSum};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
+            use super::super::lane_bins::{self, Lanes4, Lanes8, Lanes16, PrefixSearch};
+            use super::super::score_kernels;
             use super::*;
             use crate::matrix::SparseRef;
             use half::{bf16, f16};
@@ -76,12 +95,34 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
+                    = cut_scan::best_cut(bins, search);
                 fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::softmax::<$lanes>(block, gamma);
                 fn sigmoid(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::one_vs_rest::<$lanes, false>(block, gamma);
                 fn focal(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::one_vs_rest::<$lanes, true>(block, gamma);
+                fn sketch_rows(
+                    rows: ScoreRows<'_>, leaves: Option<LeafRows<'_>>, directions: &[f32],
+                    loss: (ScoreLoss, Curvature), out: SketchOut<'_>
+                ) -> f64 = score_kernels::sketch_rows::<$lanes>(rows, leaves, directions, loss, out);
+                fn sum_leaf(
+                    leaf: LeafSum<'_>, loss: (ScoreLoss, Curvature), gradient: &mut [f32], hessian: &mut [f32]
+                ) = score_kernels::sum_leaf::<$lanes>(leaf, loss, gradient, hessian);
+                // Histograms of so many features that they fill a first-level cache twice: measured best.
+                fn accumulate4(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes4], h: &mut [[Lanes4; 256]])
+                    = lane_bins::accumulate::<Lanes4, 16>(bins, rows, values, h);
+                fn best_prefix4(search: PrefixSearch<'_, Lanes4>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes4, 4>(search);
+                fn accumulate8(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes8], h: &mut [[Lanes8; 256]])
+                    = lane_bins::accumulate::<Lanes8, 8>(bins, rows, values, h);
+                fn best_prefix8(search: PrefixSearch<'_, Lanes8>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes8, 8>(search);
+                fn accumulate16(bins: &[[u8; 16]], rows: &[u32], values: &[Lanes16], h: &mut [[Lanes16; 256]])
+                    = lane_bins::accumulate::<Lanes16, 4>(bins, rows, values, h);
+                fn best_prefix16(search: PrefixSearch<'_, Lanes16>) -> Option<(u8, f32)>
+                    = lane_bins::best_prefix::<Lanes16, 16>(search);
             }
 
             pub(in super::super) static KERNELS: Kernels = Kernels(Table {
@@ -102,9 +143,18 @@ macro_rules! kernel_table {
                 axpy,
                 sgd_update,
                 adamw_update,
+                best_cut,
                 softmax,
                 sigmoid,
                 focal,
+                sketch_rows,
+                sum_leaf,
+                accumulate4,
+                accumulate8,
+                accumulate16,
+                best_prefix4,
+                best_prefix8,
+                best_prefix16,
             });
         }
         pub(super) use kernels::KERNELS;

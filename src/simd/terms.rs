@@ -61,6 +61,16 @@ impl SoftmaxEnd {
         (f64::from(weight) * self.slope / self.total) as f32
     }
 
+    /// One over the sum of all exponentials: what makes an exponential a probability.
+    pub(super) fn inverse_total(&self) -> f32 {
+        (1.0 / self.total) as f32
+    }
+
+    /// Probability of the true class.
+    pub(super) fn hit(&self) -> f32 {
+        (1.0 - self.miss) as f32
+    }
+
     /// Residual of the true class.
     pub(super) fn own_residual(&self, weight: f32) -> f32 {
         (-f64::from(weight) * self.slope * self.miss) as f32

@@ -1,0 +1,376 @@
+//! From the values of a [`Matrix`] to bins: a [`Binner`] is fitted to a sample of training rows and bins any rows.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::binned::{BLOCK_FEATURES, BinnedMatrix, FeatureBlock, FeatureInfo, MAX_VALUE_BINS, MISSING};
+use super::sampling::stratified;
+use super::{categories, cuts};
+use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::rng::CounterRng;
+use crate::simd::prefer_large_pages;
+use crate::{Error, Result};
+
+/// How bins are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinningOptions {
+    /// Most bins of a feature beside the one of missing values, 2..=254.
+    pub max_bins: usize,
+    /// Columns whose values are codes of categories without an order.
+    pub categorical: Vec<usize>,
+    /// Rows that bins are made from; of every class at least [`SAMPLE_OF_CLASS`].
+    pub sample: usize,
+    /// Key of the draw of these rows.
+    pub seed: u64,
+}
+
+impl Default for BinningOptions {
+    fn default() -> Self {
+        BinningOptions { max_bins: MAX_VALUE_BINS, categorical: Vec::new(), sample: 200_000, seed: 0 }
+    }
+}
+
+/// Rows of each class that the sample holds at least, where the class has them: a plain sample loses values that only
+/// a class of the tail has.
+pub const SAMPLE_OF_CLASS: usize = 50;
+
+/// The values of one feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Values {
+    /// Largest value of each bin but the last, ascending.
+    Numeric(Vec<f32>),
+    /// The code of each bin, ascending.
+    Categorical(Vec<f32>),
+}
+
+/// One column that trees can use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BinnedFeature {
+    /// The column of the feature matrix.
+    pub column: u32,
+    /// What the bins stand for.
+    pub values: Values,
+}
+
+impl BinnedFeature {
+    /// Number of value bins, 1..=254.
+    pub fn bins(&self) -> usize {
+        match &self.values {
+            Values::Numeric(cuts) => cuts.len() + 1,
+            Values::Categorical(codes) => codes.len(),
+        }
+    }
+
+    /// Bin of a value; of NaN, and of a category that was not seen, the bin of missing values.
+    pub fn bin(&self, value: f32) -> u8 {
+        let bin = match &self.values {
+            _ if value.is_nan() => return MISSING,
+            Values::Numeric(cuts) => cuts.partition_point(|&cut| cut < value),
+            Values::Categorical(codes) => match codes.binary_search_by(|code| code.total_cmp(&(value + 0.0)))
+            {
+                Ok(bin) => bin,
+                Err(_) => return MISSING,
+            },
+        };
+        bin as u8 + 1
+    }
+
+    /// The number whose comparison `value <= threshold` says whether the bin of a numeric value is at most `bin`.
+    pub fn threshold(&self, bin: u8) -> f32 {
+        match &self.values {
+            Values::Numeric(cuts) => cuts.get(usize::from(bin) - 1).copied().unwrap_or(f32::INFINITY),
+            Values::Categorical(_) => f32::INFINITY,
+        }
+    }
+}
+
+/// Bins of every column that varies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Binner {
+    columns: usize,
+    features: Vec<BinnedFeature>,
+}
+
+impl Binner {
+    /// Finds bins for the columns of `matrix`, whose rows have the classes `labels` (codes; a row without a class may
+    /// have any other number). Columns without two different values (or one, and gaps) in the sample are left out.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for `max_bins` out of range or a categorical column that the matrix lacks;
+    /// [`Error::LengthMismatch`] where labels and rows differ in number.
+    pub fn fit(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<Self> {
+        check(matrix, labels, options)?;
+        let rows = sample(labels, options.sample, options.seed);
+        let columns = matrix.cols();
+        let groups: Vec<usize> = (0..columns).step_by(BLOCK_FEATURES).collect();
+        let features = groups
+            .par_iter()
+            .flat_map_iter(|&first| {
+                let width = BLOCK_FEATURES.min(columns - first);
+                let sampled = Sampled::take(matrix, &rows, first, width);
+                sampled.into_iter().enumerate().filter_map(move |(slot, sampled)| {
+                    let column = first + slot;
+                    let categorical = options.categorical.contains(&column);
+                    let values = sampled.bins(categorical, options.max_bins)?;
+                    Some(BinnedFeature { column: column as u32, values })
+                })
+            })
+            .collect();
+        Ok(Binner { columns, features })
+    }
+
+    /// The features, in the order of their columns.
+    pub fn features(&self) -> &[BinnedFeature] {
+        &self.features
+    }
+
+    /// Columns of the matrices that it bins.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bins of all rows of `matrix`.
+    ///
+    /// # Errors
+    /// [`Error::FeatureMismatch`] where the matrix has another number of columns; [`Error::TooLarge`] from 2^32 - 1
+    /// rows on.
+    pub fn bin(&self, matrix: &Matrix) -> Result<BinnedMatrix> {
+        if matrix.cols() != self.columns {
+            return Err(Error::FeatureMismatch {
+                file: "the matrix".into(),
+                detail: format!("{} columns, not {}", matrix.cols(), self.columns),
+            });
+        }
+        let rows = matrix.rows();
+        if rows >= u32::MAX as usize {
+            let (need, limit) = (rows as u64, u64::from(u32::MAX) - 1);
+            return Err(Error::TooLarge { what: "boosting on so many rows".into(), need, limit });
+        }
+        let (mut infos, mut blocks) = (Vec::with_capacity(self.features.len()), Vec::new());
+        for (first, width) in BinnedMatrix::layout(self.features.len()) {
+            let features = &self.features[first..first + width];
+            let mut bins = vec![[MISSING; BLOCK_FEATURES]; rows];
+            prefer_large_pages(&mut bins);
+            let lookups: Vec<Lookup> = features.iter().map(Lookup::new).collect();
+            let missing = fill(matrix, &lookups, &mut bins);
+            infos.extend(features.iter().zip(missing).map(|(feature, missing)| FeatureInfo {
+                column: feature.column,
+                values: feature.bins() as u8,
+                categorical: matches!(feature.values, Values::Categorical(_)),
+                missing,
+            }));
+            blocks.push(FeatureBlock { first, features: width, bins });
+        }
+        Ok(BinnedMatrix::new(rows, infos, blocks))
+    }
+
+    /// Bins of one row, whose values are given by column, into one slot a feature.
+    pub(super) fn bin_row(&self, value: impl Fn(usize) -> f32, bins: &mut [u8]) {
+        for (bin, feature) in bins.iter_mut().zip(&self.features) {
+            *bin = feature.bin(value(feature.column as usize));
+        }
+    }
+}
+
+fn check(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<()> {
+    if labels.len() != matrix.rows() {
+        return Err(Error::LengthMismatch {
+            left: "the features".into(),
+            left_rows: matrix.rows() as u64,
+            right: "the labels".into(),
+            right_rows: labels.len() as u64,
+        });
+    }
+    if !(2..=MAX_VALUE_BINS).contains(&options.max_bins) {
+        let help = "bins are bytes: 2 to 254, and one for missing values";
+        return Err(Error::bad_value("--max-bins", options.max_bins.to_string(), "out of range", help));
+    }
+    if let Some(column) = options.categorical.iter().find(|&&column| column >= matrix.cols()) {
+        let why = format!("the features have {} columns", matrix.cols());
+        return Err(Error::bad_value("--categorical", column.to_string(), why, "columns count from 0"));
+    }
+    Ok(())
+}
+
+/// About `size` rows, ascending: the same share of each class, but no class falls below [`SAMPLE_OF_CLASS`] rows that
+/// has them.
+fn sample(labels: &[u32], size: usize, seed: u64) -> Vec<u32> {
+    let rows = labels.len();
+    if rows <= size {
+        return (0..rows as u32).collect();
+    }
+    let share = |n: usize| (n as f64 * size as f64 / rows as f64).round() as usize;
+    stratified(labels, |n| share(n).max(SAMPLE_OF_CLASS), CounterRng::new(seed, 0))
+}
+
+/// Sampled values of one column.
+#[derive(Default)]
+struct Sampled {
+    /// Values that are stored and not NaN.
+    values: Vec<f32>,
+    /// Rows without an entry, whose value is 0.
+    zeros: usize,
+    missing: bool,
+}
+
+impl Sampled {
+    /// The values of `width` columns from `first` on in `rows`.
+    fn take(matrix: &Matrix, rows: &[u32], first: usize, width: usize) -> Vec<Self> {
+        let mut columns: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
+        match matrix.storage() {
+            Storage::Sparse(sparse) => {
+                let all = sparse.range(0, sparse.rows());
+                for &row in rows {
+                    let (places, values) = all.row_within(row as usize, first as u32..(first + width) as u32);
+                    places.iter().zip(values).for_each(|(&at, &x)| columns[at as usize - first].push(x));
+                }
+                for column in &mut columns {
+                    let stored = column.values.len() + usize::from(column.missing);
+                    column.zeros = rows.len().saturating_sub(stored);
+                }
+            }
+            _ => {
+                for &row in rows {
+                    for (slot, column) in columns.iter_mut().enumerate() {
+                        column.push(matrix.get(row as usize, first + slot));
+                    }
+                }
+            }
+        }
+        columns
+    }
+
+    fn push(&mut self, value: f32) {
+        if value.is_nan() {
+            self.missing = true;
+        } else {
+            self.values.push(value + 0.0); // -0 is 0
+        }
+    }
+
+    fn bins(mut self, categorical: bool, max_bins: usize) -> Option<Values> {
+        let mut counted = cuts::distinct(&mut self.values);
+        if self.zeros > 0 {
+            match counted.binary_search_by(|(value, _)| value.total_cmp(&0.0)) {
+                Ok(at) => counted[at].1 += self.zeros,
+                Err(at) => counted.insert(at, (0.0, self.zeros)),
+            }
+        }
+        let varies = counted.len() > 1 || (counted.len() == 1 && self.missing);
+        varies.then(|| match categorical {
+            true => Values::Categorical(categories::kept(&counted, max_bins)),
+            false => Values::Numeric(cuts::cuts(&counted, max_bins)),
+        })
+    }
+}
+
+/// The bins of a feature for many look-ups.
+struct Lookup<'a> {
+    feature: &'a BinnedFeature,
+    /// Cuts of a numeric feature, filled with infinity up to one less than a power of two.
+    cuts: Vec<f32>,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(feature: &'a BinnedFeature) -> Self {
+        let cuts = match &feature.values {
+            Values::Numeric(cuts) => {
+                let mut padded = cuts.clone();
+                padded.resize((cuts.len() + 1).next_power_of_two() - 1, f32::INFINITY);
+                padded
+            }
+            Values::Categorical(_) => Vec::new(),
+        };
+        Lookup { feature, cuts }
+    }
+
+    fn column(&self) -> usize {
+        self.feature.column as usize
+    }
+
+    /// [`BinnedFeature::bin`] without branches on the value.
+    #[inline]
+    fn bin(&self, value: f32) -> u8 {
+        if let Values::Categorical(_) = self.feature.values {
+            return self.feature.bin(value);
+        }
+        let mut at = 0;
+        let mut half = self.cuts.len().div_ceil(2);
+        while half > 0 {
+            at += half * usize::from(self.cuts[at + half - 1] < value);
+            half /= 2;
+        }
+        if value.is_nan() { MISSING } else { at as u8 + 1 }
+    }
+}
+
+/// Rows that one task bins.
+const CHUNK: usize = 4096;
+
+/// Bins all rows of one block; tells of each feature whether a row lacks it.
+fn fill(matrix: &Matrix, lookups: &[Lookup<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) -> Vec<bool> {
+    match matrix.storage() {
+        Storage::F32(values) => fill_dense(values, matrix.cols(), lookups, bins, |&x| x),
+        Storage::F16(values) => fill_dense(values, matrix.cols(), lookups, bins, |x| x.to_f32()),
+        Storage::Bf16(values) => fill_dense(values, matrix.cols(), lookups, bins, |x| x.to_f32()),
+        Storage::Sparse(rows) => fill_sparse(rows, lookups, bins),
+    }
+}
+
+fn fill_dense<T: Sync>(
+    values: &[T],
+    cols: usize,
+    lookups: &[Lookup<'_>],
+    bins: &mut [[u8; BLOCK_FEATURES]],
+    widen: impl Fn(&T) -> f32 + Sync,
+) -> Vec<bool> {
+    let tasks = bins.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * cols));
+    let missing = tasks.map(|(bins, values)| {
+        let mut missing = [false; BLOCK_FEATURES];
+        for (bins, values) in bins.iter_mut().zip(values.chunks_exact(cols)) {
+            for ((bin, missing), lookup) in bins.iter_mut().zip(&mut missing).zip(lookups) {
+                *bin = lookup.bin(widen(&values[lookup.column()]));
+                *missing |= *bin == MISSING;
+            }
+        }
+        missing
+    });
+    either(missing, lookups.len())
+}
+
+fn fill_sparse(rows: &SparseRows, lookups: &[Lookup<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) -> Vec<bool> {
+    let mut absent = [MISSING; BLOCK_FEATURES];
+    absent.iter_mut().zip(lookups).for_each(|(bin, lookup)| *bin = lookup.bin(0.0));
+    let columns: Vec<u32> = lookups.iter().map(|lookup| lookup.feature.column).collect();
+    let (Some(&first), Some(&last)) = (columns.first(), columns.last()) else { return Vec::new() };
+    let all = rows.range(0, rows.rows());
+    let missing = bins.par_chunks_mut(CHUNK).enumerate().map(|(chunk, bins)| {
+        let mut missing = [false; BLOCK_FEATURES];
+        for (offset, bins) in bins.iter_mut().enumerate() {
+            *bins = absent;
+            let (places, values) = all.row_within(chunk * CHUNK + offset, first..last + 1);
+            for (place, &value) in places.iter().zip(values) {
+                if let Ok(slot) = columns.binary_search(place) {
+                    bins[slot] = lookups[slot].bin(value);
+                }
+            }
+            bins.iter().zip(&mut missing).for_each(|(&bin, missing)| *missing |= bin == MISSING);
+        }
+        missing
+    });
+    either(missing, lookups.len())
+}
+
+fn either(missing: impl ParallelIterator<Item = [bool; BLOCK_FEATURES]>, features: usize) -> Vec<bool> {
+    let none = || [false; BLOCK_FEATURES];
+    let any = missing.reduce(none, |mut a, b| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
+        a
+    });
+    any[..features].to_vec()
+}
+
+#[cfg(test)]
+#[path = "binning_tests.rs"]
+mod tests;

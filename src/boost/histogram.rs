@@ -1,0 +1,131 @@
+//! Histograms of all features over the rows of a leaf, and the memory they are kept in.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::binned::{BINS, BinnedMatrix, FeatureInfo};
+use super::statistics::{Bin, FeatureHistogram, Statistics};
+
+/// One histogram a feature.
+pub(super) type Histogram<B> = Vec<FeatureHistogram<B>>;
+
+/// Histograms that are not in use, for the next leaves.
+#[derive(Debug)]
+pub(super) struct Pool<B> {
+    /// Slots that the bins of each feature reach; those behind stay empty and are never looked at.
+    slots: Vec<usize>,
+    free: Mutex<Vec<Histogram<B>>>,
+    /// Histograms handed out.
+    live: AtomicUsize,
+    /// Histograms that leaves may keep; beyond, they are built anew when their leaf is cut.
+    limit: usize,
+}
+
+impl<B: Bin> Pool<B> {
+    /// Histograms of these features, of which `bytes` may be kept.
+    pub(super) fn new(features: &[FeatureInfo], bytes: usize) -> Self {
+        let limit = bytes / (features.len() * size_of::<FeatureHistogram<B>>()).max(1);
+        let slots = features.iter().map(|feature| usize::from(feature.values) + 1).collect();
+        Pool { slots, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
+    }
+
+    /// Whether a leaf may keep its histogram. Which ones do may depend on threads, what is found in them does not.
+    pub(super) fn has_room(&self) -> bool {
+        self.live.load(Ordering::Relaxed) <= self.limit
+    }
+
+    /// A histogram of sums over no rows.
+    fn take(&self) -> Histogram<B> {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        let free = self.free.lock().ok().and_then(|mut free| free.pop());
+        match free {
+            Some(mut histogram) => {
+                for (bins, &slots) in histogram.iter_mut().zip(&self.slots) {
+                    bins[..slots].fill(B::default());
+                }
+                histogram
+            }
+            None => vec![[B::default(); BINS]; self.slots.len()],
+        }
+    }
+
+    /// Takes the sums of a child away from those of its parent.
+    pub(super) fn subtract(&self, parent: &mut Histogram<B>, child: &Histogram<B>) {
+        for ((parent, child), &slots) in parent.iter_mut().zip(child).zip(&self.slots) {
+            for (parent, child) in parent[..slots].iter_mut().zip(&child[..slots]) {
+                *parent = parent.minus(*child);
+            }
+        }
+    }
+
+    /// Takes a histogram back.
+    pub(super) fn give_back(&self, histogram: Option<Histogram<B>>) {
+        if let Some(histogram) = histogram {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            if let Ok(mut free) = self.free.lock() {
+                free.push(histogram);
+            }
+        }
+    }
+}
+
+/// Additions below which one thread builds a histogram alone: a thread takes longer to wake than to add these.
+const ALONE: usize = 1 << 15;
+
+/// Rows that a thread takes at least.
+const MIN_ROWS: usize = 1 << 13;
+
+/// Histograms of the usable features over `rows`. Sums of integers: however the work is shared, the bytes are the same.
+pub(super) fn build<S: Statistics>(
+    statistics: &S,
+    matrix: &BinnedMatrix,
+    usable: &[bool],
+    rows: &[u32],
+    pool: &Pool<S::Bin>,
+) -> Histogram<S::Bin> {
+    let mut histogram = pool.take();
+    let blocks: Vec<_> = {
+        let mut rest = &mut histogram[..];
+        let mut parts = Vec::with_capacity(matrix.blocks().len());
+        for block in matrix.blocks() {
+            let (own, others) = rest.split_at_mut(block.features);
+            rest = others;
+            if usable[block.first..block.first + block.features].contains(&true) {
+                parts.push((block, own));
+            }
+        }
+        parts
+    };
+    let threads = rayon::current_num_threads();
+    if threads == 1 || rows.len() * matrix.features().len() < ALONE {
+        blocks.into_iter().for_each(|(block, own)| statistics.accumulate(block, rows, own));
+        return histogram;
+    }
+    // Fewer blocks than twice the threads are cut along their rows, or some thread would idle.
+    let pieces = (2 * threads).div_ceil(blocks.len().max(1)).min(rows.len() / MIN_ROWS).min(threads).max(1);
+    let size = rows.len().div_ceil(pieces).max(1);
+    blocks.into_par_iter().for_each(|(block, own)| {
+        let Some((first, others)) = rows.split_at_checked(size) else {
+            return statistics.accumulate(block, rows, own);
+        };
+        let (partial, ()) = rayon::join(
+            || {
+                let parts = others.par_chunks(size).map(|rows| {
+                    let mut part = vec![[S::Bin::default(); BINS]; block.features];
+                    statistics.accumulate(block, rows, &mut part);
+                    part
+                });
+                parts.collect::<Vec<_>>()
+            },
+            || statistics.accumulate(block, first, own),
+        );
+        for part in partial {
+            for (sum, part) in own.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
+                *sum = sum.plus(*part);
+            }
+        }
+    });
+    histogram
+}

@@ -1,0 +1,186 @@
+//! Statistics of trees with a number a leaf: fixed-point gradient and Hessian in one word a row.
+
+use rayon::prelude::*;
+
+use super::binned::{BINS, FeatureBlock, FeatureInfo};
+use super::category_cut;
+use super::gradient::{CHUNK, Derivatives};
+use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
+use crate::simd::{CutSearch, Kernels, PackedSum, accumulate_packed, limited_score, pack_rows};
+
+impl Bin for PackedSum {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        PackedSum::plus(self, other)
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        PackedSum::minus(self, other)
+    }
+}
+
+/// Gradients and Hessians of all rows, as they are and as words.
+#[derive(Debug)]
+pub(super) struct Scalar {
+    words: Vec<PackedSum>,
+    /// Factors of gradient and Hessian in the words.
+    scales: (f64, f64),
+    /// Largest fixed-point Hessian of a row.
+    largest_hessian: f64,
+    kernels: &'static Kernels,
+}
+
+impl Scalar {
+    /// Words for rows to come.
+    pub(super) fn new(kernels: &'static Kernels) -> Self {
+        Scalar { words: Vec::new(), scales: (0.0, 0.0), largest_hessian: 0.0, kernels }
+    }
+
+    /// Takes the derivatives for output `output` of a tree to be grown.
+    pub(super) fn set(&mut self, derivatives: &Derivatives, output: usize) {
+        let rows = derivatives.rows();
+        let chunks = 0..rows.div_ceil(CHUNK);
+        let sums: Vec<(f64, f64, f32)> = chunks
+            .into_par_iter()
+            .map_init(Vec::new, |buffer, chunk| {
+                let (g, h) = derivatives.chunk(chunk, output, buffer);
+                (sum(g.iter().map(|g| g.abs())), sum(h.iter().copied()), largest(h))
+            })
+            .collect();
+        let (mut magnitudes, mut curvature, mut most) = (0.0, 0.0, 0.0f32);
+        for (g, h, peak) in sums {
+            magnitudes += g;
+            curvature += h;
+            most = most.max(peak);
+        }
+        self.scales = PackedSum::scales(magnitudes, curvature, rows);
+        self.largest_hessian = (f64::from(most) * self.scales.1).round_ties_even();
+        self.words.resize(rows, PackedSum::ZERO);
+        let scales = self.scales;
+        self.words.par_chunks_mut(CHUNK).enumerate().for_each_init(Vec::new, |buffer, (chunk, words)| {
+            let (g, h) = derivatives.chunk(chunk, output, buffer);
+            pack_rows(g, h, scales, words);
+        });
+    }
+
+    fn units(&self, leaf: &LeafTotals<PackedSum>, limits: &Limits) -> Units {
+        let (gradient, hessian) = self.scales;
+        let l2 = limits.l2 * hessian;
+        let (g, h) = (f64::from(leaf.sum.gradient()), f64::from(leaf.sum.hessian()));
+        let limited = limits.max_delta_step > 0.0;
+        let max_step = if limited { limits.max_delta_step * gradient / hessian } else { f64::INFINITY };
+        let parent = if limited { limited_score(g, h + l2, max_step) } else { g * g / (h + l2) };
+        Units {
+            l2,
+            max_step,
+            min_hessian: (limits.min_weight * hessian).max(1.0),
+            parent,
+            // Half of a score is the loss taken away; it is in units of gradient^2 / Hessian.
+            gain: hessian / (gradient * gradient) / 2.0,
+        }
+    }
+}
+
+/// Limits in the fixed-point units of the words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Units {
+    pub(super) l2: f64,
+    pub(super) max_step: f64,
+    pub(super) min_hessian: f64,
+    /// Score of the leaf without a cut.
+    pub(super) parent: f64,
+    /// What makes a gain of a difference of scores.
+    gain: f64,
+}
+
+impl Units {
+    /// Gain of a cut with `score`, `None` where it is rounding or too small.
+    pub(super) fn gain(&self, score: f64, limits: &Limits) -> Option<f64> {
+        /// A cut between equal rows gains nothing, of which rounding may leave a trace.
+        const ROUNDING: f64 = 1e-10;
+        let difference = score - self.parent;
+        let gain = difference * self.gain;
+        (difference > ROUNDING * self.parent && gain > limits.min_gain && gain.is_finite()).then_some(gain)
+    }
+
+    /// Score of one side.
+    pub(super) fn score(&self, gradient: f64, hessian: f64) -> f64 {
+        let hessian = hessian + self.l2;
+        if self.max_step.is_finite() {
+            limited_score(gradient, hessian, self.max_step)
+        } else {
+            gradient * gradient / hessian
+        }
+    }
+}
+
+fn sum(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(f64::from).sum()
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most, &value| if value > most { value } else { most })
+}
+
+impl Statistics for Scalar {
+    type Bin = PackedSum;
+
+    fn accumulate(&self, block: &FeatureBlock, rows: &[u32], histogram: &mut [FeatureHistogram<PackedSum>]) {
+        accumulate_packed(&block.bins, &self.words, rows, histogram);
+    }
+
+    fn total(&self, rows: &[u32]) -> PackedSum {
+        rows.iter().fold(PackedSum::ZERO, |sum, &row| sum.plus(self.words[row as usize]))
+    }
+
+    fn best_cut(
+        &self,
+        bins: &[PackedSum; BINS],
+        feature: &FeatureInfo,
+        leaf: &LeafTotals<PackedSum>,
+        limits: &Limits,
+    ) -> Option<Cut<PackedSum>> {
+        let units = self.units(leaf, limits);
+        let certain_hessian = f64::from(limits.min_rows) * self.largest_hessian;
+        if feature.categorical {
+            let smoothing = limits.category_smoothing * self.scales.1;
+            return category_cut::best(bins, feature, leaf, limits, &units, smoothing, certain_hessian);
+        }
+        let mut search = CutSearch {
+            values: usize::from(feature.values),
+            missing_left: PackedSum::ZERO,
+            total: leaf.sum,
+            min_rows: limits.min_rows,
+            certain_hessian,
+            min_hessian: units.min_hessian,
+            l2: units.l2,
+            max_step: units.max_step,
+        };
+        let missing = bins[0];
+        let mut best = self.kernels.best_cut(bins, &search).map(|found| (found, false));
+        if missing != PackedSum::ZERO {
+            search.missing_left = missing;
+            // Missing values go right where both sides are as good.
+            best = match (best, self.kernels.best_cut(bins, &search)) {
+                (None, found) => found.map(|found| (found, true)),
+                (Some((right, _)), Some(left)) if left.0 > right.0 => Some((left, true)),
+                (best, _) => best,
+            };
+        }
+        let ((score, bin), missing_left) = best?;
+        let gain = units.gain(score, limits)?;
+        let left_sum =
+            bins[1..=bin].iter().fold(search_start(missing, missing_left), |sum, &bin| sum.plus(bin));
+        // Without rows to learn from, missing values follow the heavier side.
+        let missing_left = match missing == PackedSum::ZERO {
+            true => left_sum.hessian() > leaf.sum.minus(left_sum).hessian(),
+            false => missing_left,
+        };
+        Some(Cut { gain, left: Side::UpTo(bin as u8), missing_left, left_sum })
+    }
+}
+
+fn search_start(missing: PackedSum, missing_left: bool) -> PackedSum {
+    if missing_left { missing } else { PackedSum::ZERO }
+}

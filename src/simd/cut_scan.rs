@@ -1,0 +1,215 @@
+//! The best cut of a numeric feature from its histogram of packed sums.
+//!
+//! Sums and comparisons are whole numbers or single f64 operations, which every instruction set rounds alike: the cut
+//! found is the same everywhere. The code is plain, and made vectors of by the compiler for each instruction set.
+
+use super::packed::{PACKED_BINS, PackedSum};
+
+/// What is asked of a scan. Gradients, Hessians and scores are in fixed-point units.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CutSearch {
+    /// Number of value bins.
+    pub values: usize,
+    /// What rows without a value sum to, where they go left; else zero.
+    pub missing_left: PackedSum,
+    /// Sum over all rows of the leaf.
+    pub total: PackedSum,
+    /// Fewest rows of a side.
+    pub min_rows: u32,
+    /// Hessian that only `min_rows` rows or more can have.
+    pub certain_hessian: f64,
+    /// Least Hessian of a side, positive.
+    pub min_hessian: f64,
+    /// Added to the Hessian of a side.
+    pub l2: f64,
+    /// Largest `|gradient / hessian|` of a side, infinite for no limit.
+    pub max_step: f64,
+}
+
+/// Score of both sides `G_L^2 / (H_L + l2) + G_R^2 / (H_R + l2)` (or what a limited step leaves of it) and the last bin
+/// of the left side.
+pub type FoundCut = (f64, usize);
+
+/// The cut with the largest score, the lowest bin of equals; `None` where no cut keeps the limits.
+///
+/// # Safety
+/// None; `unsafe` only to stand in a table with its neighbours.
+#[inline(always)]
+pub(super) unsafe fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut> {
+    let mut left = [PackedSum::ZERO; PACKED_BINS];
+    let mut left_rows = [0u32; PACKED_BINS];
+    let (mut sum, mut rows) = (search.missing_left, search.missing_left.rows());
+    let values = search.values.min(PACKED_BINS - 1);
+    for bin in 1..=values {
+        sum = sum.plus(bins[bin]);
+        // Rows of single bins are added up apart: where one has more than fit its bits, the sum is too small, never too large.
+        rows += bins[bin].rows();
+        left[bin] = sum;
+        left_rows[bin] = rows;
+    }
+    let missing_right = if search.missing_left == PackedSum::ZERO { bins[0].rows() } else { 0 };
+    let all_rows = rows + missing_right;
+
+    let mut scores = [REFUSED; PACKED_BINS];
+    let used = (values + 1).next_multiple_of(STRIDE).min(PACKED_BINS);
+    let sides = left[..used].iter().zip(&left_rows[..used]);
+    if search.max_step.is_finite() {
+        scores.iter_mut().zip(sides).for_each(|(score, (&left, &rows))| {
+            *score = allowed_score(left, rows, all_rows, search, |(gl, hl), (gr, hr)| {
+                limited_score(gl, hl, search.max_step) + limited_score(gr, hr, search.max_step)
+            });
+        });
+    } else {
+        // One division instead of two, over the common denominator.
+        scores.iter_mut().zip(sides).for_each(|(score, (&left, &rows))| {
+            *score = allowed_score(left, rows, all_rows, search, |(gl, hl), (gr, hr)| {
+                (gl * gl * hr + gr * gr * hl) / (hl * hr)
+            });
+        });
+    }
+    let mut best = [REFUSED; STRIDE];
+    for scores in scores[..used].chunks_exact(STRIDE) {
+        best.iter_mut()
+            .zip(scores)
+            .for_each(|(best, &score)| *best = if score > *best { score } else { *best });
+    }
+    let best = best.into_iter().fold(REFUSED, |best, score| if score > best { score } else { best });
+    let bin = scores[..used].iter().position(|&score| score == best)?;
+    (best > REFUSED).then_some((best, bin))
+}
+
+/// Score of a cut that breaks a limit: below every other.
+const REFUSED: f64 = -1.0;
+
+/// Scores are compared in so many lanes.
+const STRIDE: usize = 8;
+
+#[inline(always)]
+fn allowed_score(
+    left: PackedSum,
+    left_rows: u32,
+    all_rows: u32,
+    search: &CutSearch,
+    score: impl Fn((f64, f64), (f64, f64)) -> f64,
+) -> f64 {
+    let (gl, hl) = (f64::from(left.gradient()), f64::from(left.hessian()));
+    let (gr, hr) = (f64::from(search.total.gradient()) - gl, f64::from(search.total.hessian()) - hl);
+    let enough = |hessian: f64, rows: u32| {
+        (hessian >= search.min_hessian) & ((rows >= search.min_rows) | (hessian >= search.certain_hessian))
+    };
+    let allowed = enough(hl, left_rows) & enough(hr, all_rows.wrapping_sub(left_rows));
+    let score = score((gl, hl + search.l2), (gr, hr + search.l2));
+    if allowed { score } else { REFUSED }
+}
+
+/// `-(2 G v + H v^2)` at `v = -G/H`, or at the end of the interval `|v| <= max_step`.
+#[inline(always)]
+pub fn limited_score(gradient: f64, hessian: f64, max_step: f64) -> f64 {
+    let free = gradient.abs() / hessian;
+    let step = if free < max_step { free } else { max_step };
+    step * (2.0 * gradient.abs() - hessian * step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::CounterRng;
+    use crate::simd::{Isa, Kernels};
+
+    /// The same search, cut by cut.
+    fn plain(
+        bins: &[PackedSum; PACKED_BINS],
+        rows: &[u32],
+        search: &CutSearch,
+        missing: bool,
+    ) -> Option<FoundCut> {
+        let mut best: Option<FoundCut> = None;
+        for cut in 1..=search.values {
+            let is_left = |bin: usize| if bin == 0 { missing } else { bin <= cut };
+            let side = |left: bool| {
+                (0..=search.values).filter(|&bin| is_left(bin) == left).fold(
+                    (0.0, 0.0, 0),
+                    |(g, h, n), bin| {
+                        let sum = bins[bin];
+                        (g + f64::from(sum.gradient()), h + f64::from(sum.hessian()), n + rows[bin])
+                    },
+                )
+            };
+            let (left, right) = (side(true), side(false));
+            if [left, right].iter().any(|&(_, h, n)| n < search.min_rows || h < search.min_hessian) {
+                continue;
+            }
+            let (hl, hr) = (left.1 + search.l2, right.1 + search.l2);
+            let score = if search.max_step.is_finite() {
+                limited_score(left.0, hl, search.max_step) + limited_score(right.0, hr, search.max_step)
+            } else {
+                (left.0 * left.0 * hr + right.0 * right.0 * hl) / (hl * hr)
+            };
+            if best.is_none_or(|(best, _)| score > best) {
+                best = Some((score, cut));
+            }
+        }
+        best
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_cut_of_the_plain_search() {
+        let mut rng = CounterRng::new(1, 0);
+        let mut found = 0;
+        for round in 0..400 {
+            let values = 1 + rng.below(254);
+            let (mut bins, mut rows) = ([PackedSum::ZERO; PACKED_BINS], [0u32; PACKED_BINS]);
+            let with_missing = round % 3 == 0;
+            for bin in usize::from(!with_missing)..=values {
+                for _ in 0..rng.below(4) {
+                    let row = PackedSum::of_row(rng.below(2001) as i64 - 1000, rng.below(500) as u64);
+                    bins[bin] = bins[bin].plus(row);
+                    rows[bin] += 1;
+                }
+            }
+            let total = bins.iter().fold(PackedSum::ZERO, |sum, &bin| sum.plus(bin));
+            for missing in [false, true] {
+                let search = CutSearch {
+                    values,
+                    missing_left: if missing { bins[0] } else { PackedSum::ZERO },
+                    total,
+                    min_rows: 1 + rng.below(30) as u32,
+                    certain_hessian: f64::INFINITY,
+                    min_hessian: 1.0 + rng.below(900) as f64,
+                    l2: [0.0, 300.0][rng.below(2)],
+                    max_step: [f64::INFINITY, 0.5][rng.below(2)],
+                };
+                let wanted = plain(&bins, &rows, &search, missing);
+                found += usize::from(wanted.is_some());
+                for kernels in Isa::ALL.into_iter().filter_map(Kernels::for_isa) {
+                    assert_eq!(kernels.best_cut(&bins, &search), wanted, "{kernels:?} {search:?}");
+                }
+            }
+        }
+        assert!(found > 200);
+    }
+
+    #[test]
+    fn rows_that_wrap_around_are_never_counted_too_many() {
+        // 1,030 rows count as 6; their Hessian vouches for them where it can.
+        let mut bins = [PackedSum::ZERO; PACKED_BINS];
+        for bin in [1, 2] {
+            for _ in 0..1030 {
+                bins[bin] = bins[bin].plus(PackedSum::of_row(bin as i64 * 4 - 6, 3));
+            }
+        }
+        let search = CutSearch {
+            values: 2,
+            missing_left: PackedSum::ZERO,
+            total: bins[1].plus(bins[2]),
+            min_rows: 20,
+            certain_hessian: 20.0 * 3.0,
+            min_hessian: 1.0,
+            l2: 0.0,
+            max_step: f64::INFINITY,
+        };
+        assert_eq!(Kernels::best().best_cut(&bins, &search).map(|(_, bin)| bin), Some(1));
+        let uncertain = CutSearch { certain_hessian: 1e6, ..search };
+        assert_eq!(Kernels::best().best_cut(&bins, &uncertain), None);
+    }
+}
