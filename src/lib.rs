@@ -16,6 +16,7 @@ pub mod linear;
 pub mod loss;
 pub mod matrix;
 pub mod metrics;
+pub mod model;
 pub mod model_file;
 pub mod output;
 pub mod report;

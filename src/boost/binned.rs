@@ -3,6 +3,8 @@
 //! Sixteen features share a block, in which a row is sixteen bytes side by side: one load brings all bins of a row, and
 //! the histograms of a block stay in the first-level cache (16 features x 256 bins x 8 bytes are 32 KiB).
 
+use rayon::prelude::*;
+
 /// Slots of a feature in a histogram: bin 0 for missing values, bins 1..=254 for values; 255 is never used.
 pub const BINS: usize = 256;
 
@@ -98,6 +100,19 @@ impl BinnedMatrix {
                 let bins = &block.bins[start + offset][..block.features];
                 out[block.first..block.first + block.features].copy_from_slice(bins);
             }
+        }
+    }
+
+    /// The rows `rows` (each below [`BinnedMatrix::rows`]), in that order.
+    pub fn chosen(&self, rows: &[usize]) -> Self {
+        let chosen = |block: &FeatureBlock| FeatureBlock {
+            bins: rows.iter().map(|&row| block.bins[row]).collect(),
+            ..*block
+        };
+        BinnedMatrix {
+            rows: rows.len(),
+            features: self.features.clone(),
+            blocks: self.blocks.par_iter().map(chosen).collect(),
         }
     }
 

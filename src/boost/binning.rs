@@ -100,15 +100,33 @@ impl Binner {
     /// [`Error::BadValue`] for `max_bins` out of range or a categorical column that the matrix lacks;
     /// [`Error::LengthMismatch`] where labels and rows differ in number.
     pub fn fit(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<Self> {
-        check(matrix, labels, options)?;
-        let rows = sample(labels, options.sample, options.seed);
+        check(matrix, matrix.rows(), labels, options)?;
+        Ok(Self::of(matrix, &sample(labels, options.sample, options.seed), options))
+    }
+
+    /// As [`Binner::fit`], by the rows `rows` of `matrix` alone, whose classes are `labels` in their order.
+    ///
+    /// # Errors
+    /// Those of [`Binner::fit`].
+    ///
+    /// # Panics
+    /// Where a row is beyond the matrix.
+    pub fn fit_on(matrix: &Matrix, rows: &[usize], labels: &[u32], options: &BinningOptions) -> Result<Self> {
+        check(matrix, rows.len(), labels, options)?;
+        let chosen = sample(labels, options.sample, options.seed);
+        let chosen: Vec<u32> = chosen.into_iter().map(|place| rows[place as usize] as u32).collect();
+        Ok(Self::of(matrix, &chosen, options))
+    }
+
+    /// Bins by the rows `rows`.
+    fn of(matrix: &Matrix, rows: &[u32], options: &BinningOptions) -> Self {
         let columns = matrix.cols();
         let groups: Vec<usize> = (0..columns).step_by(BLOCK_FEATURES).collect();
         let features = groups
             .par_iter()
             .flat_map_iter(|&first| {
                 let width = BLOCK_FEATURES.min(columns - first);
-                let sampled = Sampled::take(matrix, &rows, first, width);
+                let sampled = Sampled::take(matrix, rows, first, width);
                 sampled.into_iter().enumerate().filter_map(move |(slot, sampled)| {
                     let column = first + slot;
                     let categorical = options.categorical.contains(&column);
@@ -117,7 +135,22 @@ impl Binner {
                 })
             })
             .collect();
-        Ok(Binner { columns, features })
+        Binner { columns, features }
+    }
+
+    /// The bins of `features` of a matrix of `columns` columns, as [`Binner::features`] once gave them. `None` where
+    /// columns or bins are out of order, out of range or no numbers.
+    pub fn from_features(columns: usize, features: Vec<BinnedFeature>) -> Option<Self> {
+        let ascending =
+            |values: &[f32]| values.is_sorted_by(|a, b| a < b) && values.iter().all(|v| !v.is_nan());
+        let sound = |feature: &BinnedFeature| {
+            let (Values::Numeric(values) | Values::Categorical(values)) = &feature.values;
+            (feature.column as usize) < columns
+                && (1..=MAX_VALUE_BINS).contains(&feature.bins())
+                && ascending(values)
+        };
+        let in_order = features.is_sorted_by(|a, b| a.column < b.column);
+        (in_order && features.iter().all(sound)).then_some(Binner { columns, features })
     }
 
     /// The features, in the order of their columns.
@@ -173,11 +206,11 @@ impl Binner {
     }
 }
 
-fn check(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<()> {
-    if labels.len() != matrix.rows() {
+fn check(matrix: &Matrix, rows: usize, labels: &[u32], options: &BinningOptions) -> Result<()> {
+    if labels.len() != rows {
         return Err(Error::LengthMismatch {
             left: "the features".into(),
-            left_rows: matrix.rows() as u64,
+            left_rows: rows as u64,
             right: "the labels".into(),
             right_rows: labels.len() as u64,
         });

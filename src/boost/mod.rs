@@ -13,6 +13,7 @@ mod category_cut;
 mod category_order;
 pub mod clock;
 mod cuts;
+pub mod fit;
 pub mod gradient;
 mod grower;
 mod histogram;

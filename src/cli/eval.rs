@@ -112,7 +112,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
             DatasetReader::open(&args.data, &options, &metadata.encoder, labels, LabelNeed::Required)?;
         let mut data = reader.read_all()?;
         say_left_out(&talk, &data);
-        let mut probabilities = scorer.logits(&mut data);
+        let mut probabilities = scorer.logits(&mut data)?;
         let posterior = scorer.posterior(&prior, &probabilities)?;
         let decided = decisions.of(&posterior, &mut probabilities);
         let truth = data.labels.take().unwrap_or_default();

@@ -47,6 +47,10 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {
         let saved = model_file::load(&args.model)?;
+        let Some(model) = saved.model.linear() else {
+            let why = "is a model of trees";
+            return Err(Error::bad_value("--model", &args.model, why, "influence is that of linear models"));
+        };
         let penalty = Penalty::of(&args.model, &saved.metadata)?;
         let classes = class_codes(&args.class, &saved.metadata.label_map)?;
         let train = read(&args.train, &options, &saved, &talk)?;
@@ -73,7 +77,7 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
             let why = " of classes that the model weighs".into();
             return Err(Error::NoRows { file: train.source.name.clone(), why });
         }
-        let theta = [&saved.model.weight[..], &saved.model.bias[..]].concat();
+        let theta = [&model.weight[..], &model.bias[..]].concat();
         let mut influence = Influence::new(problem, &theta, kernels()?)?;
         let fit = influence.stationarity();
         let is_same = train.source.fingerprint == saved.metadata.data_fingerprint;

@@ -4,12 +4,13 @@ use super::args::{
     CalibrateArg, DecayArg, LossArg, MissingArg, OffsetsArg, OptimizerArg, ResampleArg, ScaleArg,
     ScheduleArg, TrainArgs, WeightingArg,
 };
+use super::plan_boost::{BoostPlan, boost_of};
 use super::plan_head::{HeadPlan, check_closed_form, head_of, ldam_of, vs_gamma_of};
 use super::shared::{no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
 use crate::calibrate::Method;
 use crate::calibrate::offsets::OffsetMetric;
-use crate::data::options::{Missing, ReadOptions};
+use crate::data::options::{Categories, Missing, ReadOptions};
 use crate::data::scale::Scale;
 use crate::experiment::folds::MOST_FOLDS;
 use crate::linear::fit::Optimizer;
@@ -55,6 +56,8 @@ pub struct TrainPlan {
     pub resampling: Option<Resampling>,
     /// How the linear functions come about, and what it leaves open, if given.
     pub head: HeadPlan,
+    /// How trees are boosted; `None` for a linear model.
+    pub boost: Option<BoostPlan>,
     /// Loss.
     pub loss: Loss,
     /// A given l2, or `None` to choose it.
@@ -135,7 +138,9 @@ impl TrainPlan {
     ///
     /// # Errors
     /// [`Error::NoEffect`] for a flag that cannot act, [`Error::BadValue`] and [`Error::BadBeta`] for values.
-    pub fn new(args: TrainArgs) -> Result<Self> {
+    pub fn new(mut args: TrainArgs) -> Result<Self> {
+        let boost = boost_of(&mut args)?;
+        let is_boosted = boost.is_some();
         let loss = loss_of(args.loss, args.gamma)?;
         let head = head_of(args.head.as_deref())?;
         if !head.head.is_fitted() {
@@ -173,10 +178,12 @@ impl TrainPlan {
                 features: args.columns.features.clone(),
                 id_col: args.columns.id_col.clone(),
                 split_col: args.split_col.clone(),
-                missing: missing_of(args.missing),
+                missing: if is_boosted { Missing::Keep } else { missing_of(args.missing) },
+                categories: if is_boosted { Categories::Codes } else { Categories::OneHot },
                 ..read_options(&args.file, &args.labels)?
             },
-            scale: scale_of(args.scale),
+            scale: if is_boosted { Some(Scale::None) } else { scale_of(args.scale) },
+            boost,
             max_weight: args.max_weight,
             vs_gamma: vs_gamma_of(args.vs_gamma)?,
             ldam: ldam_of(args.ldam, loss)?,

@@ -43,7 +43,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let mut posterior = None;
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
-            let mut values = scorer.logits(&mut block);
+            let mut values = scorer.logits(&mut block)?;
             let posterior = match &posterior {
                 Some(posterior) => posterior,
                 None => posterior.insert(scorer.posterior(&prior, &values)?),

@@ -38,7 +38,10 @@ impl Scorer {
     }
 
     /// Logits of all rows of `data` (`rows x C`); scales its features on the way.
-    pub fn logits(&self, data: &mut Dataset) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Those of [`crate::model::Model::logits`].
+    pub fn logits(&self, data: &mut Dataset) -> Result<Vec<f32>> {
         self.saved.scaler.apply(&mut data.features);
         self.saved.model.logits(&data.features, self.kernels)
     }

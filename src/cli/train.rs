@@ -10,11 +10,12 @@ use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
 use super::train_data::TrainData;
-use super::train_save::{add_calibration, saved_model, scores_record, test_scores};
-use super::{kernels, print_json, with_threads};
+use super::train_save::{Fitted, add_calibration, saved_model, scores_record, test_scores};
+use super::{kernels, print_json, train_boost, with_threads};
 use crate::Result;
 use crate::data::counts::read_class_weights;
 use crate::labels::ClassCounts;
+use crate::linear::classifier::is_tilted;
 use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
@@ -23,7 +24,7 @@ use crate::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation
 use crate::linear::solver::Fit;
 use crate::linear::solver::metric::Preconditioner;
 use crate::metrics::Evaluation;
-use crate::model_file;
+use crate::model_file::{self, ModelMetadata};
 use crate::output::AtomicFile;
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, seconds, short, thousands};
@@ -42,7 +43,10 @@ pub fn run(args: TrainArgs) -> Result<u8> {
     let interrupt = Interrupt::listen();
     let mut talk = Talk::new(run_args.quiet, plan.progress);
     with_threads(&run_args, || {
-        let report = train(&plan, &mut talk, &interrupt)?;
+        let report = match &plan.boost {
+            Some(boost) => train_boost::train(&plan, boost, &mut talk, &interrupt)?,
+            None => train(&plan, &mut talk, &interrupt)?,
+        };
         if run_args.json {
             print_json(&report)?;
         }
@@ -53,19 +57,7 @@ pub fn run(args: TrainArgs) -> Result<u8> {
 fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
-    AtomicFile::check(&plan.out)?;
-    let threads = rayon::current_num_threads();
-    talk.line(&format!(
-        "cbfit {}  linear/{}  seed {}  {} thread{}  {}",
-        env!("CARGO_PKG_VERSION"),
-        plan.loss.name(),
-        plan.seed,
-        threads,
-        if threads == 1 { "" } else { "s" },
-        kernels.isa().name()
-    ));
-    // A folder that cannot be written to is found before the work, not after it.
-    drop(AtomicFile::create(&plan.out)?);
+    announce(plan, talk, kernels)?;
     let data = TrainData::read(plan, talk)?;
     if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
         // An id that clashes with its columns, or a folder that takes no file, is found before the work, too.
@@ -140,9 +132,9 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let base = finished.as_ref().map(|finished| weighted.classifier(&finished.theta, &recipe));
     let builder = Builder::new(&weighted, base.as_ref(), kernels);
     let classifier = best.head.map_or_else(|| builder.base().cloned(), |setting| builder.build(setting))?;
-    let is_tilted = classifier.is_tilted();
 
-    let mut saved = saved_model(plan, &data, classifier, &recipe, &best, finished.as_ref(), &trials);
+    let fitted = Fitted::linear(plan, classifier, &recipe, &best, finished.as_ref(), &trials);
+    let mut saved = saved_model(&data, fitted);
     // What comes after the fit may be cut short without making the model another.
     let cut_short = interrupt.is_set();
     let outcome = match plan.calibration.as_ref().filter(|_| !interrupt.is_set()) {
@@ -181,32 +173,11 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
             say_scores(talk, "", calibrated, labels, &name);
         }
     }
-    if let Some(map) = &saved.metadata.calibration {
-        let method = map.method().name();
-        talk.phase(
-            "Note",
-            &format!("predict and eval give calibrated natural probabilities ({method}) by default"),
-        );
-    } else if is_tilted {
-        let tilted = "probabilities are tilted towards the rare classes";
-        talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
-    }
+    say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
     let took = started.elapsed().as_secs_f64();
-    talk.phase(
-        "Saved",
-        &format!(
-            "{} ({}) after {}   next: cbfit eval {} DATA",
-            plan.out,
-            bytes(size),
-            seconds(took),
-            plan.out
-        ),
-    );
-    if cut_short {
-        talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
-    }
+    say_saved(talk, &plan.out, size, took, cut_short);
     let chosen = Chosen {
         scheme: best.scheme.to_string(),
         l2: best.l2,
@@ -224,12 +195,53 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         chosen,
         weighting: summary,
         fit,
+        boost: None,
         valid: best.evaluation,
         calibration: outcome.map(|outcome| outcome.report),
         test,
         model: ModelSummary { path: plan.out.clone(), bytes: size },
         seconds: took,
     })
+}
+
+/// The first line of a run; finds out whether its model can be written before the work, not after it.
+pub(super) fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Result<()> {
+    AtomicFile::check(&plan.out)?;
+    let threads = rayon::current_num_threads();
+    talk.line(&format!(
+        "cbfit {}  {}/{}  seed {}  {} thread{}  {}",
+        env!("CARGO_PKG_VERSION"),
+        if plan.boost.is_some() { "boost" } else { "linear" },
+        plan.loss.name(),
+        plan.seed,
+        threads,
+        if threads == 1 { "" } else { "s" },
+        kernels.isa().name()
+    ));
+    AtomicFile::create(&plan.out).map(drop)
+}
+
+/// Says what probabilities mean by default.
+pub(super) fn say_tilt(talk: &Talk, metadata: &ModelMetadata) {
+    if let Some(map) = &metadata.calibration {
+        let method = map.method().name();
+        talk.phase(
+            "Note",
+            &format!("predict and eval give calibrated natural probabilities ({method}) by default"),
+        );
+    } else if is_tilted(&metadata.class_weights, metadata.logit_adjust, &metadata.logit_link) {
+        let tilted = "probabilities are tilted towards the rare classes";
+        talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
+    }
+}
+
+/// Says where the model is, and what to do next.
+pub(super) fn say_saved(talk: &Talk, out: &str, size: u64, took: f64, cut_short: bool) {
+    let (size, took) = (bytes(size), seconds(took));
+    talk.phase("Saved", &format!("{out} ({size}) after {took}   next: cbfit eval {out} DATA"));
+    if cut_short {
+        talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
+    }
 }
 
 /// The settings to fit in the end, and where to start.
@@ -385,19 +397,25 @@ fn fitted_text(fit: &FitSummary, optimizer: &Optimizer) -> String {
     )
 }
 
-fn say_weights(talk: &Talk, summary: &WeightSummary, rows: usize) {
+pub(super) fn say_weights(talk: &Talk, summary: &WeightSummary, rows: usize) {
     for (number, line) in text::weight_lines(summary, rows as u64).iter().enumerate() {
         talk.phase(if number == 0 { "Weights" } else { "" }, line);
     }
 }
 
-fn say_scores(talk: &Talk, name: &str, scores: &Evaluation, labels: &crate::labels::LabelMap, prior: &str) {
+pub(super) fn say_scores(
+    talk: &Talk,
+    name: &str,
+    scores: &Evaluation,
+    labels: &crate::labels::LabelMap,
+    prior: &str,
+) {
     for (number, line) in text::evaluation_lines(scores, labels, prior).iter().enumerate() {
         talk.phase(if number == 0 { name } else { "" }, line);
     }
 }
 
-fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
+pub(super) fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
     let optimizer = match plan.optimizer {
         OptimizerPlan::Given(optimizer) => optimizer,
         OptimizerPlan::Auto { lbfgs, minibatch } => {
@@ -436,7 +454,7 @@ fn solver_text(optimizer: &Optimizer) -> String {
 }
 
 /// Schemes to try, the one with the whole l2 path first.
-fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<Vec<Scheme>> {
+pub(super) fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<Vec<Scheme>> {
     let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
     Ok(match &plan.weighting {
         WeightingPlan::Scheme(scheme) => vec![scheme.clone()],
@@ -455,7 +473,7 @@ fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) -> Result<V
     })
 }
 
-fn scheme_of_ratio(ratio: f64, counts: &ClassCounts) -> Result<Scheme> {
+pub(super) fn scheme_of_ratio(ratio: f64, counts: &ClassCounts) -> Result<Scheme> {
     let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
     Ok(Scheme::Effective(Beta::for_ratio(ratio, n_max, n_min)?))
 }

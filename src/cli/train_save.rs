@@ -8,54 +8,52 @@ use super::train::Best;
 use super::train_calibrate::Outcome;
 use super::train_data::TrainData;
 use crate::Result;
+use crate::labels::ClassCounts;
 use crate::linear::classifier::Classifier;
 use crate::linear::heads::Head;
 use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
-use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
+use crate::model::Model;
+use crate::model_file::{Learner, ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
-use crate::weighting::{Normalisation, Scheme};
+use crate::weighting::{LogitLink, Normalisation, Scheme};
 
-/// `classifier`, made of `fit` where it is no closed form, with everything its file records. Nothing of it depends on time, threads or paths, so that the
-/// same data and flags give the same bytes.
-pub fn saved_model(
-    plan: &TrainPlan,
-    data: &TrainData,
-    classifier: Classifier,
-    recipe: &Recipe,
-    best: &Best,
-    fit: Option<&Fit>,
-    trials: &[TrialSummary],
-) -> SavedModel {
-    // Scales are fitted under balanced classes, whatever the fit below them.
-    let scheme = if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme };
-    let beta = match scheme {
-        Scheme::Effective(beta) => Some(beta.to_string()),
-        _ => None,
-    };
-    let loss = classifier.model.loss;
-    SavedModel {
-        model: classifier.model,
-        scaler: data.scaler.clone(),
-        metadata: ModelMetadata {
-            format_version: 1,
-            cbfit_version: env!("CARGO_PKG_VERSION").into(),
-            loss,
-            label_map: data.main.label_map.clone(),
+/// A model and what its file records of its fit.
+pub struct Fitted<'f> {
+    pub model: Model,
+    pub learner: Learner,
+    pub scheme: &'f Scheme,
+    pub counts: ClassCounts,
+    pub class_weights: Vec<f64>,
+    pub logit_adjust: f64,
+    pub logit_link: LogitLink,
+    pub config: Value,
+    pub certificate: Value,
+    pub history: Value,
+}
+
+impl<'f> Fitted<'f> {
+    /// `classifier`, made of `fit` where it is no closed form.
+    pub fn linear(
+        plan: &TrainPlan,
+        classifier: Classifier,
+        recipe: &Recipe,
+        best: &'f Best,
+        fit: Option<&Fit>,
+        trials: &[TrialSummary],
+    ) -> Self {
+        Fitted {
+            model: Model::Linear(classifier.model),
+            learner: Learner::Linear,
+            // Scales are fitted under balanced classes, whatever the fit below them.
+            scheme: if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme },
             counts: classifier.counts,
             class_weights: classifier.alpha,
-            weighting: WeightingRecord {
-                scheme: scheme.name().into(),
-                beta,
-                normalisation: Normalisation::Samples.name().into(),
-            },
             logit_adjust: classifier.logit_adjust,
             logit_link: classifier.link,
-            encoder: data.main.encoder.clone(),
-            scale: data.scaler.scale,
             config: json!({
                 "head": plan.head.head,
                 "head_setting": best.head.map(|setting| setting.to_string()),
@@ -70,14 +68,46 @@ pub fn saved_model(
                 "refit": plan.refit,
                 "seed": plan.seed,
             }),
-            data_fingerprint: data.main.source.fingerprint.clone(),
-            metrics: Value::Null,
             certificate: json!(fit.map(|fit| fit.certificate)),
             history: json!(trials),
-            calibration: None,
-            offsets: None,
-        },
+        }
     }
+}
+
+/// `fitted` with everything its file records. Nothing of it depends on time, threads or paths, so that the same data and
+/// flags give the same bytes.
+pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
+    let beta = match fitted.scheme {
+        Scheme::Effective(beta) => Some(beta.to_string()),
+        _ => None,
+    };
+    let mut metadata = ModelMetadata {
+        format_version: 1,
+        cbfit_version: env!("CARGO_PKG_VERSION").into(),
+        learner: fitted.learner,
+        loss: fitted.model.loss(),
+        label_map: data.main.label_map.clone(),
+        counts: fitted.counts,
+        class_weights: fitted.class_weights,
+        weighting: WeightingRecord {
+            scheme: fitted.scheme.name().into(),
+            beta,
+            normalisation: Normalisation::Samples.name().into(),
+        },
+        logit_adjust: fitted.logit_adjust,
+        logit_link: fitted.logit_link,
+        encoder: data.main.encoder.clone(),
+        scale: data.scaler.scale,
+        config: fitted.config,
+        data_fingerprint: data.main.source.fingerprint.clone(),
+        metrics: Value::Null,
+        certificate: fitted.certificate,
+        history: fitted.history,
+        calibration: None,
+        offsets: None,
+    };
+    metadata.format_version = metadata.needed_version();
+    SavedModel { model: fitted.model, scaler: data.scaler.clone(), metadata }
 }
 
 /// Puts the maps that out-of-fold rows gave into the model.
@@ -111,7 +141,7 @@ pub fn test_scores(
     kernels: &'static Kernels,
 ) -> Result<Option<TestScores>> {
     let Some(part) = data.test_part() else { return Ok(None) };
-    let logits = saved.model.logits_of(part.rows, kernels);
+    let logits = saved.model.logits_of(part.rows, kernels)?;
     let metadata = &saved.metadata;
     let under = |prior: &Prior| -> Result<Evaluation> {
         let mut probabilities = logits.clone();
@@ -119,7 +149,7 @@ pub fn test_scores(
         evaluate(&probabilities, &part.labels, &metadata.counts, None)
     };
     let natural = under(&Prior::Natural)?;
-    let calibrated = if metadata.needed_version() > 1 {
+    let calibrated = if metadata.calibration.is_some() || metadata.offsets.is_some() {
         let prior = if metadata.calibration.is_some() { Prior::Natural } else { Prior::AsTrained };
         let mut probabilities = logits.clone();
         let decided = Decisions::of_model(metadata)?.of(&metadata.posterior(&prior)?, &mut probabilities);

@@ -35,15 +35,6 @@ impl Classifier {
             .through(&self.link, prior))
     }
 
-    /// Whether probabilities as trained are others than under the natural prior.
-    pub fn is_tilted(&self) -> bool {
-        /// Weights within this ratio count as equal.
-        const EQUAL_RATIO: f64 = 1.01;
-        let present = || self.alpha.iter().copied().filter(|&alpha| alpha > 0.0);
-        let (most, least) = (present().fold(0.0, f64::max), present().fold(f64::INFINITY, f64::min));
-        most > EQUAL_RATIO * least || self.logit_adjust != 0.0 || !self.link.is_identity()
-    }
-
     /// Probabilities of `rows` under `prior`: `rows.len() x C`, row-major.
     ///
     /// # Errors
@@ -58,4 +49,14 @@ impl Classifier {
         self.correction(prior)?.posteriors_in_place(&mut values);
         Ok(values)
     }
+}
+
+/// Whether probabilities as trained are others than under the natural prior, with class weights `alpha`, tau of the logit
+/// adjustment and what else the loss did to the logits.
+pub fn is_tilted(alpha: &[f64], logit_adjust: f64, link: &LogitLink) -> bool {
+    /// Weights within this ratio count as equal.
+    const EQUAL_RATIO: f64 = 1.01;
+    let present = || alpha.iter().copied().filter(|&alpha| alpha > 0.0);
+    let (most, least) = (present().fold(0.0, f64::max), present().fold(f64::INFINITY, f64::min));
+    most > EQUAL_RATIO * least || logit_adjust != 0.0 || !link.is_identity()
 }

@@ -114,6 +114,16 @@ impl<'a> WeightedSample<'a> {
         })
     }
 
+    /// Weight of each row, that of its class included; without any where rows were resampled.
+    pub fn row_weights(&self) -> &[f32] {
+        &self.row_weights
+    }
+
+    /// What the loss adds to the logits of each class, if anything.
+    pub fn offsets(&self) -> Option<&[f32]> {
+        self.offsets.as_deref()
+    }
+
     /// Rows fitted: fewer than given where resampling left some out.
     pub fn rows(&self) -> usize {
         self.drawn.as_ref().map_or(self.sample.labels.len(), |drawn| drawn.labels.len())

@@ -1,4 +1,4 @@
-//! The safetensors layout of a model: header length, JSON header, f32 tensors without gaps.
+//! The safetensors layout of a model: header length, JSON header, tensors of f32 or u32 without gaps.
 //!
 //! Nothing the file states is believed before it is held against the length of the file.
 
@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 
 use safetensors::tensor::{Dtype, TensorInfo};
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::{Error, Result};
 
@@ -22,7 +23,47 @@ const METADATA_KEY: &str = "cbfit";
 pub struct NamedTensor<'a> {
     pub name: &'static str,
     pub shape: Vec<usize>,
-    pub values: &'a [f32],
+    pub values: Values<'a>,
+}
+
+/// Values of a tensor, four bytes each.
+#[derive(Clone, Copy)]
+pub enum Values<'a> {
+    F32(&'a [f32]),
+    U32(&'a [u32]),
+}
+
+impl Values<'_> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::U32(values) => values.len(),
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self {
+            Values::F32(_) => Dtype::F32,
+            Values::U32(_) => Dtype::U32,
+        }
+    }
+
+    /// The bytes of the values from `start` on, `count` of them at most.
+    fn bytes(&self, start: usize, count: usize, into: &mut Vec<u8>) {
+        let range = start..(start + count).min(self.len());
+        match self {
+            Values::F32(values) => into.extend(values[range].iter().flat_map(|value| value.to_le_bytes())),
+            Values::U32(values) => into.extend(values[range].iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
+}
+
+/// Tensors by name.
+#[derive(Default)]
+pub struct Tensors {
+    pub floats: BTreeMap<String, Vec<f32>>,
+    pub integers: BTreeMap<String, Vec<u32>>,
 }
 
 /// A model file whose header has been read and checked against its length.
@@ -70,7 +111,7 @@ impl Container {
         Ok(Container { path: path.to_owned(), file, file_bytes, data_start, metadata, header })
     }
 
-    /// Checks that the header lists tensors of f32 which cover the rest of the file, one after the other.
+    /// Checks that the header lists tensors of f32 or u32 which cover the rest of the file, one after the other.
     pub fn into_tensors(self) -> Result<TensorReader> {
         let mut infos = tensor_infos(&self.header, &self.path)?;
         infos.sort_by_key(|(_, info)| info.data_offsets);
@@ -78,9 +119,9 @@ impl Container {
         for (name, info) in &infos {
             let bytes = tensor_bytes(info);
             let starts_at_end = info.data_offsets.0 as u64 == end;
-            let (Some(bytes), true, Dtype::F32) = (bytes, starts_at_end, info.dtype) else {
+            let (Some(bytes), true, Dtype::F32 | Dtype::U32) = (bytes, starts_at_end, info.dtype) else {
                 let why = format!(
-                    "tensor {name} is {:?} {:?} at bytes {:?}, not f32 values from byte {end} on",
+                    "tensor {name} is {:?} {:?} at bytes {:?}, not f32 or u32 values from byte {end} on",
                     info.dtype,
                     info.shape.iter().take(4).collect::<Vec<_>>(),
                     info.data_offsets
@@ -115,19 +156,27 @@ impl TensorReader {
         self.infos.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
     }
 
-    /// Reads all tensors; every value is finite.
-    pub fn read(mut self) -> Result<BTreeMap<String, Vec<f32>>> {
-        let mut tensors = BTreeMap::new();
+    /// Reads all tensors; every f32 is finite.
+    pub fn read(mut self) -> Result<Tensors> {
+        let mut tensors = Tensors::default();
         for (name, info) in std::mem::take(&mut self.infos) {
-            let bytes = tensor_bytes(&info).unwrap_or(0);
-            let values = self.read_values(&name, bytes / VALUE_BYTES)?;
-            tensors.insert(name, values);
+            let count = tensor_bytes(&info).unwrap_or(0) / VALUE_BYTES;
+            if info.dtype == Dtype::U32 {
+                let values = self.read_values(&name, count, u32::from_le_bytes)?;
+                tensors.integers.insert(name, values);
+                continue;
+            }
+            let values = self.read_values(&name, count, f32::from_le_bytes)?;
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return Err(bad(&self.path, format!("value {at} of tensor {name} is {}", values[at])));
+            }
+            tensors.floats.insert(name, values);
         }
         Ok(tensors)
     }
 
-    fn read_values(&mut self, name: &str, count: u64) -> Result<Vec<f32>> {
-        let mut values: Vec<f32> = Vec::new();
+    fn read_values<T>(&mut self, name: &str, count: u64, from_bytes: fn([u8; 4]) -> T) -> Result<Vec<T>> {
+        let mut values: Vec<T> = Vec::new();
         // The count is bounded by the length of the file, which a sparse file makes as large as it likes.
         if usize::try_from(count).is_err() || values.try_reserve_exact(count as usize).is_err() {
             let what = format!("tensor {name} of {}", self.path);
@@ -138,13 +187,10 @@ impl TensorReader {
         while left > 0 {
             let part = &mut chunk[..left.min(64 * 1024) as usize];
             read_exact(&mut self.file, part, &self.path)?;
-            values.extend(part.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+            values.extend(part.as_chunks::<4>().0.iter().map(|bytes| from_bytes(*bytes)));
             left -= part.len() as u64;
         }
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(bad(&self.path, format!("value {at} of tensor {name} is {}", values[at]))),
-            None => Ok(values),
-        }
+        Ok(values)
     }
 }
 
@@ -156,8 +202,12 @@ pub fn write(out: &mut impl Write, path: &str, metadata: &str, tensors: &[NamedT
     let mut end = 0;
     for tensor in tensors {
         let start = end;
-        end += size_of_val(tensor.values);
-        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
+        end += VALUE_BYTES as usize * tensor.values.len();
+        let info = TensorInfo {
+            dtype: tensor.values.dtype(),
+            shape: tensor.shape.clone(),
+            data_offsets: (start, end),
+        };
         let info = serde_json::to_value(info).map_err(|error| bad(path, error.to_string()))?;
         header.insert(tensor.name.into(), info);
     }
@@ -172,11 +222,14 @@ pub fn write(out: &mut impl Write, path: &str, metadata: &str, tensors: &[NamedT
     let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(|source| Error::io(path, "write", source));
     put(&need.to_le_bytes())?;
     put(header.as_bytes())?;
-    let mut buffer = Vec::with_capacity(64 * 1024);
-    for values in tensors.iter().flat_map(|tensor| tensor.values.chunks(16 * 1024)) {
-        buffer.clear();
-        buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        put(&buffer)?;
+    const CHUNK: usize = 16 * 1024;
+    let mut buffer = Vec::with_capacity(VALUE_BYTES as usize * CHUNK);
+    for tensor in tensors {
+        for start in (0..tensor.values.len()).step_by(CHUNK) {
+            buffer.clear();
+            tensor.values.bytes(start, CHUNK, &mut buffer);
+            put(&buffer)?;
+        }
     }
     Ok(LENGTH_BYTES + need + end as u64)
 }
@@ -190,26 +243,50 @@ fn tensor_bytes(info: &TensorInfo) -> Option<u64> {
 
 /// Tensors of this version by name. A fixed set of keys keeps a hostile header from filling a map.
 fn tensor_infos(header: &str, path: &str) -> Result<Vec<(String, TensorInfo)>> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Tensors {
-        #[serde(rename = "__metadata__")]
-        _metadata: serde::de::IgnoredAny,
-        weight: TensorInfo,
-        bias: TensorInfo,
-        #[serde(rename = "scaler.mean")]
-        scaler_mean: Option<TensorInfo>,
-        #[serde(rename = "scaler.scale")]
-        scaler_scale: Option<TensorInfo>,
-    }
-    let tensors: Tensors = parse_json(header, path, "header")?;
-    let named = [
-        ("weight", Some(tensors.weight)),
-        ("bias", Some(tensors.bias)),
-        ("scaler.mean", tensors.scaler_mean),
-        ("scaler.scale", tensors.scaler_scale),
+    const NAMES: [&str; 11] = [
+        "weight",
+        "bias",
+        "scaler.mean",
+        "scaler.scale",
+        "boost.base",
+        "boost.features",
+        "boost.cuts",
+        "boost.trees",
+        "boost.nodes",
+        "boost.sets",
+        "boost.values",
     ];
-    Ok(named.into_iter().filter_map(|(name, info)| Some((name.to_owned(), info?))).collect())
+    struct Infos(Vec<(String, TensorInfo)>);
+    impl<'de> Deserialize<'de> for Infos {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+            struct Keys;
+            impl<'de> Visitor<'de> for Keys {
+                type Value = Infos;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("tensors by name")
+                }
+
+                fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Infos, M::Error> {
+                    let mut infos: Vec<(String, TensorInfo)> = Vec::new();
+                    while let Some(key) = map.next_key::<String>()? {
+                        if key == "__metadata__" {
+                            map.next_value::<serde::de::IgnoredAny>()?;
+                        } else if !NAMES.contains(&key.as_str()) {
+                            return Err(M::Error::custom(format_args!("unknown tensor {key:?}")));
+                        } else if infos.iter().any(|(name, _)| *name == key) {
+                            return Err(M::Error::custom(format_args!("duplicate tensor {key:?}")));
+                        } else {
+                            infos.push((key, map.next_value()?));
+                        }
+                    }
+                    Ok(Infos(infos))
+                }
+            }
+            deserializer.deserialize_map(Keys)
+        }
+    }
+    parse_json::<Infos>(header, path, "header").map(|infos| infos.0)
 }
 
 /// Parses JSON from a model file; a hostile text cannot blow up the message.

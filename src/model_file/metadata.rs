@@ -13,8 +13,8 @@ use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
 /// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
-/// that older builds read them: 1 without, 2 with a calibration or decision offsets.
-pub const FORMAT_VERSION: u64 = 2;
+/// that older builds read them: 1 without, 2 with a calibration or decision offsets, 3 with trees.
+pub const FORMAT_VERSION: u64 = 3;
 
 /// Most classes a model may have.
 pub const MAX_CLASSES: usize = 10_000_000;
@@ -33,6 +33,23 @@ pub struct WeightingRecord {
     pub normalisation: String,
 }
 
+/// What kind of model the tensors are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learner {
+    /// Linear functions.
+    #[default]
+    Linear,
+    /// Sums of trees.
+    Boost,
+}
+
+impl Learner {
+    fn is_linear(&self) -> bool {
+        *self == Learner::Linear
+    }
+}
+
 /// Everything in a model file except its tensors. C is the number of classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +58,9 @@ pub struct ModelMetadata {
     pub format_version: u64,
     /// Version of the cbfit that wrote the file.
     pub cbfit_version: String,
+    /// What kind of model it is.
+    #[serde(default, skip_serializing_if = "Learner::is_linear")]
+    pub learner: Learner,
     /// Loss the model was fitted with.
     pub loss: Loss,
     /// The C class names in the order of the rows of `weight`.
@@ -101,7 +121,11 @@ impl ModelMetadata {
 
     /// The oldest format that holds this model.
     pub fn needed_version(&self) -> u64 {
-        if self.calibration.is_some() || self.offsets.is_some() { 2 } else { 1 }
+        match self.learner {
+            Learner::Boost => 3,
+            Learner::Linear if self.calibration.is_some() || self.offsets.is_some() => 2,
+            Learner::Linear => 1,
+        }
     }
 
     /// Checks what the types leave open: C values of everything, unique names of the stated kind, finite numbers.
@@ -130,7 +154,8 @@ impl ModelMetadata {
         }
         self.logit_link.validate(classes)?;
         if self.format_version < self.needed_version() {
-            return Err(format!("format {} has no calibration and no offsets", self.format_version));
+            let what = if self.learner.is_linear() { "calibration and no offsets" } else { "trees" };
+            return Err(format!("format {} has no {what}", self.format_version));
         }
         let calibration = self.calibration.as_ref().and_then(|map| map.fault(classes));
         if let Some(fault) = calibration.or(self.offsets.as_ref().and_then(|offsets| offsets.fault(classes)))

@@ -1,8 +1,10 @@
 //! The model file `.cbfit`: a safetensors container with JSON metadata, so numpy and torch open it without cbfit.
 //!
-//! Tensors, all f32: `weight` (C x D), `bias` (C), and where features were scaled `scaler.mean` and `scaler.scale`
-//! (D each). The string `cbfit` of the container's `__metadata__` holds [`ModelMetadata`] as JSON.
+//! Tensors of a linear model, all f32: `weight` (C x D), `bias` (C), and where features were scaled `scaler.mean` and
+//! `scaler.scale` (D each). Those of trees are told in the source of `model_file::boosted`. The string `cbfit` of the
+//! container's `__metadata__` holds [`ModelMetadata`] as JSON.
 
+mod boosted;
 mod container;
 mod metadata;
 
@@ -13,12 +15,14 @@ use serde::Deserialize;
 
 use crate::data::scale::{Scale, Scaler};
 use crate::linear::model::LinearModel;
+use crate::model::Model;
 use crate::output::AtomicFile;
 use crate::{Error, Result};
-use container::{Container, NamedTensor, TensorReader, bad, parse_json};
+use boosted::Packed;
+use container::{Container, NamedTensor, TensorReader, Values, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{FORMAT_VERSION, MAX_CLASSES, ModelMetadata, WeightingRecord};
+pub use metadata::{FORMAT_VERSION, Learner, MAX_CLASSES, ModelMetadata, WeightingRecord};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
@@ -26,8 +30,8 @@ pub const MAX_FEATURES: usize = 1_000_000;
 /// A model with everything its file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedModel {
-    /// Weights and biases.
-    pub model: LinearModel,
+    /// Weights and biases, or trees.
+    pub model: Model,
     /// Scaling in front of the model.
     pub scaler: Scaler,
     /// The rest.
@@ -41,26 +45,31 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     saved.metadata.validate().map_err(|why| bad(&shown, why))?;
     let model = &saved.model;
-    let mut tensors = vec![
-        NamedTensor { name: "weight", shape: vec![model.classes(), model.features], values: &model.weight },
-        NamedTensor { name: "bias", shape: vec![model.classes()], values: &model.bias },
-    ];
+    let learner = if model.linear().is_some() { Learner::Linear } else { Learner::Boost };
+    if model.loss() != saved.metadata.loss || learner != saved.metadata.learner {
+        return Err(bad(&shown, "model and metadata name different losses or learners"));
+    }
+    let packed;
+    let mut tensors = match model {
+        Model::Linear(model) => linear_tensors(model),
+        Model::Boost(model) => {
+            packed = Packed::of(model);
+            packed.tensors()
+        }
+    };
     let Scaler { mean, deviation, .. } = &saved.scaler;
     if saved.scaler.scale == Scale::Standard {
-        tensors.push(NamedTensor { name: "scaler.mean", shape: vec![mean.len()], values: mean });
-        tensors.push(NamedTensor { name: "scaler.scale", shape: vec![deviation.len()], values: deviation });
+        tensors.push(NamedTensor { name: "scaler.mean", shape: vec![mean.len()], values: Values::F32(mean) });
+        let (shape, values) = (vec![deviation.len()], Values::F32(deviation));
+        tensors.push(NamedTensor { name: "scaler.scale", shape, values });
     }
     let shapes = tensors.iter().map(|tensor| (tensor.name, tensor.shape.as_slice()));
-    let features =
-        check_shapes(shapes, saved.metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    let features = check_shapes(shapes, &saved.metadata).map_err(|why| bad(&shown, why))?;
     for tensor in &tensors {
         check_values(tensor, features).map_err(|why| bad(&shown, why))?;
     }
-    if model.loss != saved.metadata.loss {
-        return Err(bad(&shown, "model and metadata name different losses"));
-    }
     let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(&shown, error.to_string()))?;
-    check_fit(&saved.metadata, &saved.scaler, model.features).map_err(|why| bad(&shown, why))?;
+    check_fit(&saved.metadata, &saved.scaler, model.features()).map_err(|why| bad(&shown, why))?;
     let mut file = AtomicFile::create(path)?;
     let bytes = container::write(&mut file, &shown, &json, &tensors)?;
     file.commit()?;
@@ -71,28 +80,36 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
 /// anything that [`save`] would not have written: sizes are held against the file before memory is taken.
 pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
     let (shown, metadata, tensors) = open(path.as_ref())?;
-    let features =
-        check_shapes(tensors.shapes(), metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    let features = check_shapes(tensors.shapes(), &metadata).map_err(|why| bad(&shown, why))?;
     let mut values = tensors.read()?;
-    let mut take = |name: &str| values.remove(name);
-    let weight = take("weight").unwrap_or_default();
-    let bias = take("bias").unwrap_or_default();
-    let scaler = Scaler {
-        scale: metadata.scale,
-        mean: take("scaler.mean").unwrap_or_default(),
-        deviation: take("scaler.scale").unwrap_or_default(),
-    };
+    let mut take = |name: &str| values.floats.remove(name).unwrap_or_default();
+    let scaler = Scaler { scale: metadata.scale, mean: take("scaler.mean"), deviation: take("scaler.scale") };
     check_fit(&metadata, &scaler, features).map_err(|why| bad(&shown, why))?;
-    let model = LinearModel { weight, bias, features, loss: metadata.loss };
+    let (loss, classes) = (metadata.loss, metadata.label_map.classes());
+    let model = match metadata.learner {
+        Learner::Linear => {
+            let (weight, bias) = (take("weight"), take("bias"));
+            Model::Linear(LinearModel { weight, bias, features, loss })
+        }
+        Learner::Boost => {
+            let trees = boosted::unpack(&mut values, loss, classes, features);
+            Model::Boost(trees.map_err(|why| bad(&shown, why))?)
+        }
+    };
     Ok(SavedModel { model, scaler, metadata })
+}
+
+fn linear_tensors(model: &LinearModel) -> Vec<NamedTensor<'_>> {
+    let (shape, values) = (vec![model.classes(), model.features], Values::F32(&model.weight));
+    let bias = NamedTensor { name: "bias", shape: vec![model.classes()], values: Values::F32(&model.bias) };
+    vec![NamedTensor { name: "weight", shape, values }, bias]
 }
 
 /// Reads what a model file says about itself and checks sizes and shapes, without reading its weights.
 /// Fails as [`load`] does.
 pub fn read_metadata(path: impl AsRef<Path>) -> Result<(ModelMetadata, usize)> {
     let (shown, metadata, tensors) = open(path.as_ref())?;
-    let features =
-        check_shapes(tensors.shapes(), metadata.label_map.classes()).map_err(|why| bad(&shown, why))?;
+    let features = check_shapes(tensors.shapes(), &metadata).map_err(|why| bad(&shown, why))?;
     Ok((metadata, features))
 }
 
@@ -121,10 +138,16 @@ fn open(path: &Path) -> Result<(String, ModelMetadata, TensorReader)> {
 /// The number of features D, where all tensors are there and agree on C and D.
 fn check_shapes<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a [usize])>,
-    classes: usize,
+    metadata: &ModelMetadata,
 ) -> Result<usize, String> {
+    let classes = metadata.label_map.classes();
     let shapes: std::collections::BTreeMap<&str, &[usize]> = tensors.collect();
+    let is_boosted = metadata.learner == Learner::Boost;
+    if let Some(foreign) = shapes.keys().find(|name| name.starts_with("boost.") != is_boosted) {
+        return Err(format!("it has {foreign}, which models of this kind have not"));
+    }
     let features = match shapes.get("weight") {
+        None if is_boosted => metadata.encoder.width(),
         Some(&&[rows, features]) if rows == classes => features,
         other => return Err(format!("it has {classes} classes, but its weight is {}", shape_text(other))),
     };
@@ -134,7 +157,7 @@ fn check_shapes<'a>(
     for (name, length) in [("bias", classes), ("scaler.mean", features), ("scaler.scale", features)] {
         match shapes.get(name) {
             Some(&&[found]) if found == length => {}
-            None if name != "bias" => {}
+            None if name != "bias" || is_boosted => {}
             other => return Err(format!("its {name} is {} instead of [{length}]", shape_text(other))),
         }
     }
@@ -152,7 +175,8 @@ fn check_fit(metadata: &ModelMetadata, scaler: &Scaler, features: usize) -> Resu
             metadata.encoder.width()
         ));
     }
-    if metadata.scale != scaler.scale || !scaler.fits(features) {
+    let is_unscaled = metadata.learner == Learner::Linear || metadata.scale == Scale::None;
+    if metadata.scale != scaler.scale || !scaler.fits(features) || !is_unscaled {
         return Err("its scaling does not fit its features".into());
     }
     Ok(())
@@ -167,6 +191,7 @@ fn check_values(tensor: &NamedTensor<'_>, features: usize) -> Result<(), String>
     if shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side)) != Some(values.len()) {
         return Err(format!("{} values of {name} for shape {shape:?}", values.len()));
     }
+    let Values::F32(values) = values else { return Ok(()) };
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         return Err(format!("{name} of row {}, feature {} is {}", at / features, at % features, values[at]));
     }

@@ -22,6 +22,7 @@ pub(super) fn example() -> SavedModel {
     let metadata = ModelMetadata {
         format_version: 1,
         cbfit_version: "0.1.0".into(),
+        learner: Learner::Linear,
         loss,
         label_map: LabelMap {
             kind: LabelKind::Text,
@@ -49,7 +50,7 @@ pub(super) fn example() -> SavedModel {
         calibration: None,
         offsets: None,
     };
-    SavedModel { model, scaler, metadata }
+    SavedModel { model: Model::Linear(model), scaler, metadata }
 }
 
 fn unscaled_scaler() -> Scaler {

@@ -1,8 +1,8 @@
 //! Reports as lines of text.
 
 use super::calibration::fine;
-use super::format::{score, short, thousands};
-use super::train::{TrialSummary, count_spread};
+use super::format::{score, seconds, short, thousands};
+use super::train::{BoostSummary, BoostTrial, TrialSummary, count_spread};
 use crate::labels::{ClassCounts, LabelMap};
 use crate::linear::certificate::Certificate;
 use crate::linear::route::Route;
@@ -115,6 +115,35 @@ pub fn trial_line(trial: &TrialSummary, seconds: f64) -> String {
         trial.steps,
         seconds,
         if trial.best { "  best" } else { "" },
+    )
+}
+
+/// One weighting that boosting tried, in one line.
+pub fn boost_trial_line(trial: &BoostTrial, took: f64) -> String {
+    format!(
+        "{:<24} {:>4} of {:>4} rounds   macro recall {}   top-1 {}   log-loss {}   {}{}",
+        trial.scheme,
+        trial.rounds,
+        trial.made,
+        score(trial.valid.macro_recall),
+        score(trial.valid.top1),
+        fine(trial.valid.log_loss),
+        seconds(took),
+        if trial.best { "  *" } else { "" }
+    )
+}
+
+/// A boosted model in one line.
+pub fn boost_line(summary: &BoostSummary) -> String {
+    let count = |n: usize| thousands(n as u64);
+    format!(
+        "{}{} rows, {} rounds: {} trees with {} leaves, cutting {} features",
+        if summary.refitted { "training and validation rows together: " } else { "" },
+        count(summary.rows),
+        count(summary.rounds),
+        count(summary.trees),
+        count(summary.leaves),
+        count(summary.used_features)
     )
 }
 

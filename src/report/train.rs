@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::CalibrationReport;
+use crate::boost::model::{BoostModel, Importance};
 use crate::labels::ClassCounts;
 use crate::linear::certificate::Certificate;
 use crate::linear::search::Trial;
@@ -31,6 +32,9 @@ pub struct TrainReport {
     pub weighting: WeightSummary,
     /// The final fit; `None` for a closed form.
     pub fit: Option<FitSummary>,
+    /// The trees, of a boosted model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boost: Option<BoostSummary>,
     /// Scores of the chosen trial on the validation rows, before any refit.
     pub valid: Option<Evaluation>,
     /// Calibration, offsets and out-of-fold rows, where they were asked for.
@@ -189,6 +193,59 @@ impl FitSummary {
             passes: fit.passes,
             converged: fit.converged,
             certificate: fit.certificate,
+        }
+    }
+}
+
+/// A boosted model.
+#[derive(Debug, Clone, Serialize)]
+pub struct BoostSummary {
+    /// Rows boosted.
+    pub rows: usize,
+    /// Whether these are training and validation rows together.
+    pub refitted: bool,
+    /// Rounds kept.
+    pub rounds: usize,
+    /// Trees.
+    pub trees: usize,
+    /// Leaves of all trees.
+    pub leaves: usize,
+    /// Features that trees cut.
+    pub used_features: usize,
+    /// Schemes tried, in order.
+    pub trials: Vec<BoostTrial>,
+}
+
+/// One weighting that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BoostTrial {
+    /// Weighting scheme with its beta.
+    pub scheme: String,
+    /// Rounds kept.
+    pub rounds: usize,
+    /// Rounds made.
+    pub made: usize,
+    /// The deciding metric of the validation rows after each round made, larger is better.
+    #[serde(deserialize_with = "super::nulls::list")]
+    pub scores: Vec<f64>,
+    /// Validation scores.
+    pub valid: BriefScores,
+    /// Whether it led when it was done.
+    pub best: bool,
+}
+
+impl BoostSummary {
+    /// Summary of `model`, boosted on `rows` rows.
+    pub fn of(model: &BoostModel, rows: usize, refitted: bool, trials: Vec<BoostTrial>) -> Self {
+        let splits = model.importances(Importance::Splits, None);
+        BoostSummary {
+            rows,
+            refitted,
+            rounds: model.rounds(),
+            trees: model.trees.len(),
+            leaves: model.trees.iter().map(|tree| tree.tree.leaves()).sum(),
+            used_features: splits.iter().filter(|&&splits| splits > 0.0).count(),
+            trials,
         }
     }
 }

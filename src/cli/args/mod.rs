@@ -1,6 +1,7 @@
 //! The raw command line: one table of flags. [`super::plan`] and its like turn it into what a run does.
 #![allow(rustdoc::broken_intra_doc_links)] // Brackets in help texts are defaults, not links.
 
+mod boost;
 mod describe;
 mod folds;
 mod score;
@@ -9,6 +10,7 @@ mod train;
 
 use clap::{Parser, Subcommand};
 
+pub use boost::{BoostArgs, HessianArg, InitArg, LearnerArg, TreesArg};
 pub use describe::{InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};

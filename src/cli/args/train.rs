@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::boost::{BoostArgs, LearnerArg};
 use super::shared::{ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, ProgressArg, RunArgs, ScaleArg};
 
 /// Class weighting schemes.
@@ -192,6 +193,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "K", help_heading = "Calibration")]
     pub folds: Option<usize>,
 
+    /// Learner
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Learner")]
+    pub learner: LearnerArg,
     /// linear, tau-norm, lws, ncm (nearest class mean) or lda (discriminant analysis), with its setting as in lda:0.3
     /// [linear; a setting is chosen on the validation rows]
     #[arg(long, value_name = "HEAD[:SETTING]", help_heading = "Learner")]
@@ -202,13 +206,13 @@ pub struct TrainArgs {
     /// Focusing exponent of the focal losses [1]
     #[arg(long, allow_negative_numbers = true, value_name = "GAMMA", help_heading = "Learner")]
     pub gamma: Option<f64>,
-    /// Strength of the l2 penalty [chosen on the validation rows]
+    /// Strength of the l2 penalty [chosen on the validation rows; 1 row for the leaves of trees]
     #[arg(long, allow_negative_numbers = true, value_name = "L2", help_heading = "Learner")]
     pub l2: Option<String>,
     /// What the penalty falls on
     #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Learner")]
     pub decay: DecayArg,
-    /// Metric by which l2 and beta are chosen: macro_recall, macro_f1, top1, worst_class, g_mean, mcc, log_loss, ...
+    /// Metric by which l2, beta and rounds are chosen: macro_recall, macro_f1, top1, worst_class, g_mean, mcc, log_loss, ...
     /// [macro_recall]
     #[arg(long, value_name = "METRIC", help_heading = "Learner")]
     pub metric: Option<String>,
@@ -227,7 +231,7 @@ pub struct TrainArgs {
     /// Rows a step of a minibatch optimizer [32 to 1024, by the number of rows]
     #[arg(long, value_name = "ROWS", help_heading = "Learner")]
     pub batch: Option<usize>,
-    /// Learning rate of a minibatch optimizer [from the scale of the features]
+    /// Learning rate of a minibatch optimizer [from the scale of the features], of boosting [0.1]
     #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Learner")]
     pub lr: Option<f64>,
     /// Momentum of sgd and nesterov [0.9]
@@ -236,9 +240,14 @@ pub struct TrainArgs {
     /// Schedule of the learning rate [cosine]
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Learner")]
     pub schedule: Option<ScheduleArg>,
-    /// Epochs without a lower balanced log-loss of the validation rows before a minibatch fit stops [5]
+    /// Epochs without a lower balanced log-loss of the validation rows before a minibatch fit stops [5], rounds without a
+    /// better --metric before boosting stops [30]
     #[arg(long, value_name = "N", help_heading = "Learner")]
     pub patience: Option<usize>,
+
+    /// Flags of boosting.
+    #[command(flatten)]
+    pub boost: BoostArgs,
 
     /// Model file [name of the training file with .cbfit]
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]

@@ -81,10 +81,11 @@ impl Run {
     }
 }
 
-/// Norm of each row of the weights (C x D) of `saved`.
+/// Norm of each row of the weights (C x D) of `saved`; empty where it is not linear.
 pub fn weight_norms(saved: &SavedModel) -> Vec<f64> {
+    let Some(model) = saved.model.linear() else { return Vec::new() };
     let square = |w: &f32| f64::from(*w) * f64::from(*w);
-    let rows = saved.model.weight.chunks_exact(saved.model.features.max(1));
+    let rows = model.weight.chunks_exact(model.features.max(1));
     rows.map(|row| row.iter().map(square).sum::<f64>().sqrt()).collect()
 }
 

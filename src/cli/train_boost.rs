@@ -1,0 +1,288 @@
+//! `cbfit train --learner boost`: read, split, weigh, bin, boost until validation rows gain no more, boost all rows, test,
+//! save.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::interrupt::Interrupt;
+use super::kernels;
+use super::plan::{TrainPlan, WeightingPlan};
+use super::plan_boost::BoostPlan;
+use super::talk::Talk;
+use super::train::{
+    announce, recipe, say_saved, say_scores, say_tilt, say_weights, scheme_of_ratio, schemes,
+};
+use super::train_data::{HeldPart, OwnedSample, TrainData};
+use super::train_save::{Fitted, saved_model, scores_record, test_scores};
+use crate::Result;
+use crate::boost::binned::BinnedMatrix;
+use crate::boost::binning::Binner;
+use crate::boost::fit::{Outcome, Score, Stopping, fit};
+use crate::boost::model::BoostModel;
+use crate::boost::trainer::{BoostProblem, Round, Trainer};
+use crate::linear::rows::Rows;
+use crate::linear::search::{Recipe, WeightedSample};
+use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
+use crate::model::Model;
+use crate::model_file::{self, Learner};
+use crate::report::format::{seconds, thousands};
+use crate::report::text;
+use crate::report::train::{BoostSummary, BoostTrial, BriefScores, Chosen, ModelSummary, TrainReport};
+use crate::simd::Kernels;
+use crate::weighting::Scheme;
+use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+
+/// Trains by `boost`.
+///
+/// # Errors
+/// Everything that keeps a model from being trained and saved.
+pub(super) fn train(
+    plan: &TrainPlan,
+    boost: &BoostPlan,
+    talk: &mut Talk,
+    interrupt: &Interrupt,
+) -> Result<TrainReport> {
+    let started = Instant::now();
+    let kernels = kernels()?;
+    announce(plan, talk, kernels)?;
+    let data = TrainData::read(plan, talk)?;
+    let counts = data.main.counts(Some(&data.train));
+    let learner = Boosting { plan, boost, data: &data, recipe: recipe(plan, &data), kernels, interrupt };
+    let searched = data.train_sample();
+    let (mut best, trials) = learner.choose(&searched, schemes(plan, &data, &counts)?, talk)?;
+    if trials.len() > 1 {
+        talk.phase("Chosen", &format!("{}  by {}", best.scheme, plan.metric.name()));
+    }
+    if let Some(valid) = &best.valid {
+        let prior = format!("as trained, {} rows held out", thousands(valid.rows));
+        say_scores(talk, "Valid", valid, &data.main.label_map, &prior);
+    }
+    let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
+    let sample = if refit { data.all_sample() } else { searched };
+    if refit {
+        if let WeightingPlan::Ratio(ratio) = plan.weighting {
+            // The ratio asked for is that of the rows the model is fitted on.
+            best.scheme = scheme_of_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
+        }
+        let stopping = Stopping { rounds: best.outcome.rounds, patience: usize::MAX };
+        let again = learner.boost(&sample, &best.scheme, None, stopping, talk)?;
+        (best.model, best.outcome.interrupted) = (again.model, again.outcome.interrupted);
+    }
+    let weighted = WeightedSample::new(sample.view(), &best.scheme, &learner.recipe)?;
+    let weights = sample.weight_summary(&weighted);
+    say_weights(talk, &weights, sample.labels.len());
+    let summary = BoostSummary::of(&best.model, sample.labels.len(), refit, trials);
+    talk.phase("Fitted", &text::boost_line(&summary));
+
+    let tilted = weighted.class_weights.alpha.clone();
+    let mut saved = saved_model(
+        &data,
+        Fitted {
+            model: Model::Boost(best.model),
+            learner: Learner::Boost,
+            scheme: &best.scheme,
+            counts: weighted.counts.clone(),
+            class_weights: tilted,
+            logit_adjust: plan.logit_adjust,
+            logit_link: Default::default(),
+            config: json!({
+                "options": boost.options,
+                "rounds": summary.rounds,
+                "patience": boost.stopping.patience,
+                "max_bins": boost.binning.max_bins,
+                "max_weight": plan.max_weight,
+                "metric": plan.metric.name(),
+                "refit": plan.refit,
+                "seed": plan.seed,
+            }),
+            certificate: json!(null),
+            history: json!(summary.trials),
+        },
+    );
+    let test = test_scores(&data, &saved, kernels)?;
+    if let Some(test) = &test {
+        say_scores(talk, "Test", &test.trained, &data.main.label_map, "as trained");
+        let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
+        talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
+    }
+    say_tilt(talk, &saved.metadata);
+    saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
+    let size = model_file::save(&plan.out, &saved)?;
+    let took = started.elapsed().as_secs_f64();
+    say_saved(talk, &plan.out, size, took, interrupt.is_set());
+    Ok(TrainReport {
+        schema: "cbfit.train/1",
+        cbfit: env!("CARGO_PKG_VERSION"),
+        isa: kernels.isa().name(),
+        data: data.summary(&counts),
+        split: data.split_summary(),
+        trials: Vec::new(),
+        chosen: Chosen {
+            scheme: best.scheme.to_string(),
+            l2: None,
+            head: "boost",
+            head_setting: None,
+            metric: (summary.trials.len() > 1 || best.valid.is_some()).then(|| plan.metric.name()),
+        },
+        weighting: weights,
+        fit: None,
+        boost: Some(summary),
+        valid: best.valid,
+        calibration: None,
+        test,
+        model: ModelSummary { path: plan.out.clone(), bytes: size },
+        seconds: took,
+    })
+}
+
+/// What all fits of a run share.
+struct Boosting<'b> {
+    plan: &'b TrainPlan,
+    boost: &'b BoostPlan,
+    data: &'b TrainData,
+    recipe: Recipe,
+    kernels: &'static Kernels,
+    interrupt: &'b Interrupt,
+}
+
+/// A boosted model.
+struct Candidate {
+    scheme: Scheme,
+    model: BoostModel,
+    outcome: Outcome,
+    valid: Option<Evaluation>,
+}
+
+impl Boosting<'_> {
+    /// The best of the schemes on the validation rows, and how each did.
+    fn choose(
+        &self,
+        sample: &OwnedSample<'_>,
+        schemes: Vec<Scheme>,
+        talk: &mut Talk,
+    ) -> Result<(Candidate, Vec<BoostTrial>)> {
+        let valid = self.data.valid_part();
+        let mut best: Option<Candidate> = None;
+        let mut trials = Vec::new();
+        let signed = |scores: &Evaluation| signed(self.plan.metric, scores);
+        for scheme in schemes {
+            let begun = Instant::now();
+            let done = self.boost(sample, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
+            let leads = match (&best, &done.valid) {
+                (Some(Candidate { valid: Some(before), .. }), Some(now)) => signed(now) > signed(before),
+                (best, _) => best.is_none(),
+            };
+            if let Some(scores) = &done.valid {
+                let trial = BoostTrial {
+                    scheme: scheme.to_string(),
+                    rounds: done.outcome.rounds,
+                    made: done.outcome.made,
+                    scores: done.outcome.scores.clone(),
+                    valid: BriefScores::of(scores),
+                    best: leads,
+                };
+                talk.line(&text::boost_trial_line(&trial, begun.elapsed().as_secs_f64()));
+                trials.push(trial);
+            }
+            if leads {
+                best = Some(done);
+            }
+            if self.interrupt.is_set() {
+                break;
+            }
+        }
+        let nothing = || crate::Error::bad_value("--weighting", "", "leaves no scheme to fit", "name one");
+        Ok((best.ok_or_else(nothing)?, trials))
+    }
+
+    /// Boosts `sample` under `scheme`, as long as the rows `valid` gain where there are any.
+    fn boost(
+        &self,
+        sample: &OwnedSample<'_>,
+        scheme: &Scheme,
+        valid: Option<&HeldPart<'_>>,
+        stopping: Stopping,
+        talk: &mut Talk,
+    ) -> Result<Candidate> {
+        let weighted = WeightedSample::new(sample.view(), scheme, &self.recipe)?;
+        let categories = self.data.main.encoder.categories();
+        let categorical = (0..categories.len()).filter(|&at| categories[at].is_some()).collect();
+        let options = crate::boost::binning::BinningOptions { categorical, ..self.boost.binning.clone() };
+        let matrix = &self.data.main.features;
+        let binner = Binner::fit_on(matrix, sample.rows(), &sample.labels, &options)?;
+        let all = binner.bin(matrix)?;
+        let binned = all.chosen(sample.rows());
+        let held = valid.map(|part| bins_of(part.rows, matrix, &all, &binner)).transpose()?;
+        drop(all);
+        let problem = BoostProblem {
+            features: &binned,
+            binner: &binner,
+            labels: &sample.labels,
+            weights: weighted.row_weights(),
+            classes: self.data.main.label_map.classes(),
+            loss: self.plan.loss,
+            offsets: weighted.offsets(),
+            start: None,
+        };
+        let mut trainer = Trainer::new(problem, &self.boost.options, self.kernels)?;
+        let alpha = &weighted.class_weights.alpha;
+        let shares = training_shares(&weighted.counts);
+        let prior = Prior::AsTrained;
+        let correction =
+            PriorCorrection::new(self.plan.loss, alpha, &shares, self.plan.logit_adjust, &prior)?;
+        let evaluated = |trainer: &Trainer<'_>, index: usize, full: bool| -> Result<Evaluation> {
+            let mut values = trainer.validation_logits(index).unwrap_or_default();
+            correction.posteriors_in_place(&mut values);
+            let labels = valid.map_or(&[][..], |part| &part.labels);
+            if full || self.plan.metric.needs_curves() {
+                evaluate(&values, labels, &weighted.counts, None)
+            } else {
+                evaluate_quick(&values, labels, &weighted.counts, None)
+            }
+        };
+        let index = held.as_ref().map(|held| trainer.add_validation(held, None)).transpose()?;
+        let mut score = index.map(|index| {
+            move |trainer: &Trainer<'_>| {
+                evaluated(trainer, index, false).map_or(f64::NAN, |scores| signed(self.plan.metric, &scores))
+            }
+        });
+        let begun = Instant::now();
+        let mut watch = |round: &Round, score: Option<f64>| {
+            let took = seconds(begun.elapsed().as_secs_f64());
+            let score =
+                score.map_or(String::new(), |s| format!(", {} {:.4}", self.plan.metric.name(), s.abs()));
+            talk.progress(&format!(
+                "{scheme}: round {} of at most {}, loss {:.4}{score}, {took}",
+                round.number, stopping.rounds, round.loss
+            ));
+            if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let outcome =
+            fit(&mut trainer, stopping, score.as_mut().map(|score| score as &mut Score<'_>), &mut watch);
+        talk.clear_progress();
+        let valid = index.map(|index| evaluated(&trainer, index, true)).transpose()?;
+        Ok(Candidate { scheme: scheme.clone(), model: trainer.into_model(), outcome, valid })
+    }
+}
+
+/// Larger is better.
+fn signed(metric: Metric, scores: &Evaluation) -> f64 {
+    if metric.higher_is_better() { metric.value(scores) } else { -metric.value(scores) }
+}
+
+/// Bins of `rows`, taken from `all` where they are rows of the training matrix.
+fn bins_of(
+    rows: Rows<'_>,
+    matrix: &crate::matrix::Matrix,
+    all: &BinnedMatrix,
+    binner: &Binner,
+) -> Result<BinnedMatrix> {
+    let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
+    if std::ptr::eq(rows.matrix(), matrix) {
+        Ok(all.chosen(&places))
+    } else {
+        Ok(binner.bin(rows.matrix())?.chosen(&places))
+    }
+}

@@ -1,0 +1,78 @@
+//! The two kinds of fitted models behind one face: features in, logits out.
+
+use crate::Result;
+use crate::boost::model::BoostModel;
+use crate::linear::model::LinearModel;
+use crate::linear::rows::Rows;
+use crate::loss::Loss;
+use crate::matrix::Matrix;
+use crate::simd::Kernels;
+
+/// A fitted model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// Linear functions of the features.
+    Linear(LinearModel),
+    /// Sums of trees.
+    Boost(BoostModel),
+}
+
+impl Model {
+    /// The loss that its logits minimise.
+    pub fn loss(&self) -> Loss {
+        match self {
+            Model::Linear(model) => model.loss,
+            Model::Boost(model) => model.loss,
+        }
+    }
+
+    /// Number of classes C.
+    pub fn classes(&self) -> usize {
+        match self {
+            Model::Linear(model) => model.classes(),
+            Model::Boost(model) => model.classes,
+        }
+    }
+
+    /// Number of features D.
+    pub fn features(&self) -> usize {
+        match self {
+            Model::Linear(model) => model.features,
+            Model::Boost(model) => model.binner.columns(),
+        }
+    }
+
+    /// The linear functions, of a linear model.
+    pub fn linear(&self) -> Option<&LinearModel> {
+        match self {
+            Model::Linear(model) => Some(model),
+            Model::Boost(_) => None,
+        }
+    }
+
+    /// Logits of all rows of `features`: `N x C`, row-major.
+    ///
+    /// # Errors
+    /// Those of [`BoostModel::logits`]; the caller of a linear model has checked that D is [`Model::features`].
+    pub fn logits(&self, features: &Matrix, kernels: &'static Kernels) -> Result<Vec<f32>> {
+        self.logits_of(Rows::all(features), kernels)
+    }
+
+    /// Logits of a view of rows: `rows.len() x C`, row-major.
+    ///
+    /// # Errors
+    /// As of [`Model::logits`].
+    pub fn logits_of(&self, rows: Rows<'_>, kernels: &'static Kernels) -> Result<Vec<f32>> {
+        match self {
+            Model::Linear(model) => Ok(model.logits_of(rows, kernels)),
+            Model::Boost(model) => {
+                let logits = model.logits(rows.matrix())?;
+                if rows.len() == rows.matrix().rows() && (0..rows.len()).all(|at| rows.matrix_row(at) == at) {
+                    return Ok(logits);
+                }
+                let row = |at: usize| &logits[rows.matrix_row(at) * model.classes..][..model.classes];
+                Ok((0..rows.len()).flat_map(|at| row(at).iter().copied()).collect())
+            }
+        }
+    }
+}
