@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix};
+use super::binned::{BINS, BinnedMatrix, FeatureInfo};
 use super::statistics::{Bin, FeatureHistogram, Statistics};
 
 /// One histogram a feature.
@@ -34,13 +34,16 @@ impl<B: Bin> Pool<B> {
         self.live.load(Ordering::Relaxed) <= self.limit
     }
 
-    /// A histogram of sums over no rows.
-    fn take(&self) -> Histogram<B> {
+    /// A histogram of sums over no rows, in the bins that the features have.
+    fn take(&self, features: &[FeatureInfo]) -> Histogram<B> {
         self.live.fetch_add(1, Ordering::Relaxed);
         let free = self.free.lock().ok().and_then(|mut free| free.pop());
         match free {
             Some(mut histogram) => {
-                histogram.as_flattened_mut().fill(B::default());
+                histogram
+                    .iter_mut()
+                    .zip(features)
+                    .for_each(|(bins, info)| info.used(bins).fill(B::default()));
                 histogram
             }
             None => vec![[B::default(); BINS]; self.features],
@@ -72,7 +75,8 @@ pub(super) fn build<S: Statistics>(
     rows: &[u32],
     pool: &Pool<S::Bin>,
 ) -> Histogram<S::Bin> {
-    let mut histogram = pool.take();
+    let features = matrix.features();
+    let mut histogram = pool.take(features);
     let blocks: Vec<_> = {
         let mut rest = &mut histogram[..];
         let mut parts = Vec::with_capacity(matrix.blocks().len());
@@ -86,7 +90,7 @@ pub(super) fn build<S: Statistics>(
         parts
     };
     let threads = rayon::current_num_threads();
-    if threads == 1 || rows.len() * matrix.features().len() < ALONE {
+    if threads == 1 || rows.len() * features.len() < ALONE {
         blocks.into_iter().for_each(|(block, own)| statistics.accumulate(block, rows, own));
         return histogram;
     }
@@ -109,10 +113,26 @@ pub(super) fn build<S: Statistics>(
             || statistics.accumulate(block, first, own),
         );
         for part in partial {
-            for (sum, part) in own.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
-                *sum = sum.plus(*part);
+            let bins = own.iter_mut().zip(part).zip(&features[block.first..]);
+            for ((own, mut part), info) in bins {
+                info.used(own)
+                    .iter_mut()
+                    .zip(info.used(&mut part))
+                    .for_each(|(own, part)| *own = own.plus(*part));
             }
         }
     });
     histogram
+}
+
+/// Takes the sums of a child from those of its parent.
+pub(super) fn subtract<B: Bin>(
+    parent: &mut Histogram<B>,
+    child: &mut Histogram<B>,
+    features: &[FeatureInfo],
+) {
+    for ((parent, child), info) in parent.iter_mut().zip(child).zip(features) {
+        let bins = info.used(parent).iter_mut().zip(info.used(child));
+        bins.for_each(|(parent, child)| *parent = parent.minus(*child));
+    }
 }

@@ -180,6 +180,11 @@ impl<'a> Trainer<'a> {
 
     /// Grows the trees of one round, one an output.
     pub fn round(&mut self) -> Round {
+        // On a thread of the pool: from outside, each of the many short parallel loops would wait for one to wake.
+        rayon::scope(|_| self.round_within())
+    }
+
+    fn round_within(&mut self) -> Round {
         let outputs = self.model.outputs();
         let number = self.model.rounds() + 1;
         let loss = self.derive();
@@ -309,9 +314,10 @@ impl<'a> Trainer<'a> {
         let rows = sample.clone().unwrap_or_else(|| (0..self.problem.labels.len() as u32).collect());
         let grown = grower.grow(rows, &self.pool);
         self.clock.time(Phase::Leaf, || {
-            let values = leaves::values(&grown, derivatives, output, &step);
+            let bounds = leaves::Bounds::new(&grown, derivatives.rows());
+            let values = leaves::values(&grown, &bounds, derivatives, output, &step);
             if sample.is_none() {
-                leaves::add(&grown, &values, &mut self.scores, outputs, output);
+                leaves::add(&grown, &bounds, &values, &mut self.scores, outputs, output);
             }
             let tree: Tree = grown.tree;
             let boosted = BoostedTree { tree, output: output as u32, values };

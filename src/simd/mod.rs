@@ -27,18 +27,20 @@ mod pack;
 mod packed;
 mod rows;
 mod scalar;
+mod single_score;
 mod sparse;
 mod table;
 mod terms;
 mod tiles;
 mod vector;
 
-pub use cut_scan::{CutSearch, FoundCut, limited_score};
+pub use cut_scan::{CutSearch, FoundCut, leaf_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use memory::{prefer_large_pages, prefetch};
 pub use pack::PackedWeights;
-pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed, pack_rows};
+pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed};
+pub use single_score::ScoreRows;
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 

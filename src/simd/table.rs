@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::cut_scan::{CutSearch, FoundCut};
 use super::pack::PackedWeights;
 use super::packed::{PACKED_BINS, PackedSum};
+use super::single_score::ScoreRows;
 use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
@@ -30,6 +31,9 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub single_sigmoid: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
+    pub single_focal: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
+    pub pack_rows: unsafe fn(&[f32], &[f32], (f64, f64), &mut [PackedSum]),
     pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
@@ -45,7 +49,8 @@ macro_rules! kernel_table {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
             use super::super::cut_scan::{self, CutSearch, FoundCut};
-            use super::super::packed::{PACKED_BINS, PackedSum};
+            use super::super::packed::{self, PACKED_BINS, PackedSum};
+            use super::super::single_score::{self, ScoreRows};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::*;
             use crate::matrix::SparseRef;
@@ -81,6 +86,12 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn single_sigmoid(rows: &mut ScoreRows<'_>, gamma: f32) -> f64
+                    = single_score::single_score::<$lanes, false>(rows, gamma);
+                fn single_focal(rows: &mut ScoreRows<'_>, gamma: f32) -> f64
+                    = single_score::single_score::<$lanes, true>(rows, gamma);
+                fn pack_rows(g: &[f32], h: &[f32], scales: (f64, f64), words: &mut [PackedSum])
+                    = packed::pack_rows(g, h, scales, words);
                 fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
                     = cut_scan::best_cut(bins, search);
                 fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
@@ -109,6 +120,9 @@ macro_rules! kernel_table {
                 axpy,
                 sgd_update,
                 adamw_update,
+                single_sigmoid,
+                single_focal,
+                pack_rows,
                 best_cut,
                 softmax,
                 sigmoid,
