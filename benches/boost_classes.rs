@@ -40,8 +40,9 @@ struct Cli {
     rounds: usize,
     #[arg(long, default_value_t = 63)]
     leaves: usize,
-    #[arg(long, default_value_t = 0.1)]
-    lr: f64,
+    /// Share of each step; cbfit's default where not given
+    #[arg(long)]
+    lr: Option<f64>,
     #[arg(long, default_value_t = 64)]
     bins: usize,
     /// 4, 8 or 16; 0 for a tree a class

@@ -11,7 +11,7 @@ use super::leaves::Step;
 use super::sketch::CHUNK;
 use crate::loss::Loss;
 use crate::simd::{
-    Curvature, Kernels, LeafRows, LeafSum, NO_SCORE, PaddedRows, RowSlope, ScoreLoss, ClassRows, SketchOut,
+    ClassRows, Curvature, Kernels, LeafRows, LeafSum, NO_SCORE, PaddedRows, RowSlope, ScoreLoss, SketchOut,
 };
 
 /// Rows summed in f32 before the sums move on to f64.
