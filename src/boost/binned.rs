@@ -30,6 +30,13 @@ pub struct FeatureInfo {
     pub missing: bool,
 }
 
+impl FeatureInfo {
+    /// The slots of a histogram that rows can be in; the others are never touched.
+    pub(super) fn used<'b, B>(&self, bins: &'b mut [B; BINS]) -> &'b mut [B] {
+        &mut bins[..=usize::from(self.values)]
+    }
+}
+
 /// Bins of up to sixteen features.
 #[derive(Debug, Clone)]
 pub struct FeatureBlock {

@@ -39,9 +39,9 @@ pub(super) fn ordered_categories<B: LaneBin>(
     };
     let mut scatter = [[0.0; MOST]; MOST];
     for &bin in &order {
-        for a in 0..directions {
-            for b in 0..directions {
-                scatter[a][b] += weight(bin) * mean(bin, a) * mean(bin, b);
+        for (a, row) in scatter.iter_mut().enumerate().take(directions) {
+            for (b, entry) in row.iter_mut().enumerate().take(directions) {
+                *entry += weight(bin) * mean(bin, a) * mean(bin, b);
             }
         }
     }

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use crate::loss::Loss;
 pub use crate::simd::Curvature;
-use crate::simd::Kernels;
+use crate::simd::{Kernels, ScoreRows};
 
 /// Rows that one task derives and whose f64 sums are formed at once: fixed, so that sums are the same on any number of
 /// threads.
-pub(super) const CHUNK: usize = 8192;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// The loss of a boosted problem: what its derivatives depend on beside the scores.
 #[derive(Debug, Clone)]
@@ -52,6 +52,11 @@ enum Rule {
     Magnitude,
     /// It does not.
     Stored,
+}
+
+/// 1 for the second of two classes, -1 for the first.
+fn sign(label: u32) -> f32 {
+    if label == 1 { 1.0 } else { -1.0 }
 }
 
 impl Pointwise<'_> {
@@ -120,15 +125,15 @@ impl Pointwise<'_> {
         gradients: &mut [f32],
     ) -> f64 {
         let offset = self.offsets.as_ref().map_or(0.0, |offsets| offsets[0]);
-        let sign = |label: u32| if label == 1 { 1.0f32 } else { -1.0 };
-        for ((gradient, &score), &label) in gradients.iter_mut().zip(scores).zip(labels) {
-            *gradient = sign(label) * (score + offset);
+        let mut signs = [0.0f32; BLOCK];
+        let mut loss = 0.0;
+        let rows = gradients.chunks_mut(BLOCK).zip(labels.chunks(BLOCK)).zip(scores.chunks(BLOCK));
+        for (((gradients, labels), scores), weights) in rows.zip(weights.chunks(BLOCK)) {
+            let signs = &mut signs[..labels.len()];
+            signs.iter_mut().zip(labels).for_each(|(to, &label)| *to = sign(label));
+            let rows = ScoreRows { scores, offset, signs, weights, gradients };
+            loss += kernels.single_score_rows(rows, self.loss.gamma());
         }
-        const SAME: [u32; BLOCK] = [0; BLOCK];
-        let term = self.term();
-        let blocks = gradients.chunks_mut(BLOCK).zip(weights.chunks(BLOCK));
-        let loss = blocks.map(|(z, w)| term.residuals(kernels, z, 1, 1, &SAME[..w.len()], w)).sum();
-        gradients.iter_mut().zip(labels).for_each(|(gradient, &label)| *gradient *= sign(label));
         loss
     }
 
@@ -186,7 +191,7 @@ impl Pointwise<'_> {
         let (mut z, mut g, mut h) = (vec![0.0; outputs], vec![0.0; outputs], vec![0.0; outputs]);
         let mut loss = 0.0;
         for (row, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
-            let sign = if binary && label != 1 { -1.0 } else { 1.0 };
+            let sign = if binary { f64::from(sign(label)) } else { 1.0 };
             for (output, z) in z.iter_mut().enumerate() {
                 *z = sign * (f64::from(scores[row * outputs + output]) + offset(output));
             }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::binned::{BINS, BinnedMatrix, FeatureInfo};
 use super::clock::{Clock, Phase};
-use super::histogram::{Histogram, Pool, build};
+use super::histogram::{Histogram, Pool, build, subtract};
 use super::partition::{merge, partition};
 use super::statistics::{Bin, Cut, LeafTotals, Limits, Side, Statistics};
 use super::tree::{Child, Node, Test, Tree};
@@ -214,9 +214,10 @@ impl<S: Statistics> Grower<'_, S> {
         match (small_open || large_open, histogram) {
             (false, histogram) => pool.give_back(histogram),
             (true, Some(mut parent)) => {
-                let built = self.histogram(small_rows, pool);
+                let mut built = self.histogram(small_rows, pool);
                 if large_open {
-                    self.clock.time(Phase::Histogram, || pool.subtract(&mut parent, &built));
+                    self.clock
+                        .time(Phase::Histogram, || subtract(&mut parent, &mut built, self.matrix.features()));
                     self.seek(large, parent, pool);
                 } else {
                     pool.give_back(Some(parent));

@@ -14,8 +14,7 @@ pub(super) type Histogram<B> = Vec<FeatureHistogram<B>>;
 /// Histograms that are not in use, for the next leaves.
 #[derive(Debug)]
 pub(super) struct Pool<B> {
-    /// Slots that the bins of each feature reach; those behind stay empty and are never looked at.
-    slots: Vec<usize>,
+    features: usize,
     free: Mutex<Vec<Histogram<B>>>,
     /// Histograms handed out.
     live: AtomicUsize,
@@ -24,11 +23,10 @@ pub(super) struct Pool<B> {
 }
 
 impl<B: Bin> Pool<B> {
-    /// Histograms of these features, of which `bytes` may be kept.
-    pub(super) fn new(features: &[FeatureInfo], bytes: usize) -> Self {
-        let limit = bytes / (features.len() * size_of::<FeatureHistogram<B>>()).max(1);
-        let slots = features.iter().map(|feature| usize::from(feature.values) + 1).collect();
-        Pool { slots, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
+    /// Histograms of `features` features each, of which `bytes` may be kept.
+    pub(super) fn new(features: usize, bytes: usize) -> Self {
+        let limit = bytes / (features * size_of::<FeatureHistogram<B>>()).max(1);
+        Pool { features, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
     }
 
     /// Whether a leaf may keep its histogram. Which ones do may depend on threads, what is found in them does not.
@@ -36,27 +34,19 @@ impl<B: Bin> Pool<B> {
         self.live.load(Ordering::Relaxed) <= self.limit
     }
 
-    /// A histogram of sums over no rows.
-    fn take(&self) -> Histogram<B> {
+    /// A histogram of sums over no rows, in the bins that the features have.
+    fn take(&self, features: &[FeatureInfo]) -> Histogram<B> {
         self.live.fetch_add(1, Ordering::Relaxed);
         let free = self.free.lock().ok().and_then(|mut free| free.pop());
         match free {
             Some(mut histogram) => {
-                for (bins, &slots) in histogram.iter_mut().zip(&self.slots) {
-                    bins[..slots].fill(B::default());
-                }
+                histogram
+                    .iter_mut()
+                    .zip(features)
+                    .for_each(|(bins, info)| info.used(bins).fill(B::default()));
                 histogram
             }
-            None => vec![[B::default(); BINS]; self.slots.len()],
-        }
-    }
-
-    /// Takes the sums of a child away from those of its parent.
-    pub(super) fn subtract(&self, parent: &mut Histogram<B>, child: &Histogram<B>) {
-        for ((parent, child), &slots) in parent.iter_mut().zip(child).zip(&self.slots) {
-            for (parent, child) in parent[..slots].iter_mut().zip(&child[..slots]) {
-                *parent = parent.minus(*child);
-            }
+            None => vec![[B::default(); BINS]; self.features],
         }
     }
 
@@ -85,7 +75,8 @@ pub(super) fn build<S: Statistics>(
     rows: &[u32],
     pool: &Pool<S::Bin>,
 ) -> Histogram<S::Bin> {
-    let mut histogram = pool.take();
+    let features = matrix.features();
+    let mut histogram = pool.take(features);
     let blocks: Vec<_> = {
         let mut rest = &mut histogram[..];
         let mut parts = Vec::with_capacity(matrix.blocks().len());
@@ -99,7 +90,7 @@ pub(super) fn build<S: Statistics>(
         parts
     };
     let threads = rayon::current_num_threads();
-    if threads == 1 || rows.len() * matrix.features().len() < ALONE {
+    if threads == 1 || rows.len() * features.len() < ALONE {
         blocks.into_iter().for_each(|(block, own)| statistics.accumulate(block, rows, own));
         return histogram;
     }
@@ -122,10 +113,26 @@ pub(super) fn build<S: Statistics>(
             || statistics.accumulate(block, first, own),
         );
         for part in partial {
-            for (sum, part) in own.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
-                *sum = sum.plus(*part);
+            let bins = own.iter_mut().zip(part).zip(&features[block.first..]);
+            for ((own, mut part), info) in bins {
+                info.used(own)
+                    .iter_mut()
+                    .zip(info.used(&mut part))
+                    .for_each(|(own, part)| *own = own.plus(*part));
             }
         }
     });
     histogram
+}
+
+/// Takes the sums of a child from those of its parent.
+pub(super) fn subtract<B: Bin>(
+    parent: &mut Histogram<B>,
+    child: &mut Histogram<B>,
+    features: &[FeatureInfo],
+) {
+    for ((parent, child), info) in parent.iter_mut().zip(child).zip(features) {
+        let bins = info.used(parent).iter_mut().zip(info.used(child));
+        bins.for_each(|(parent, child)| *parent = parent.minus(*child));
+    }
 }

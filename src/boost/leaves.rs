@@ -31,9 +31,37 @@ impl Step {
     }
 }
 
+/// Where the rows of each leaf pass from one chunk to the next, chunk after chunk: in `rows` of a grown tree, the rows
+/// of `leaf` in `chunk` lie between the entries `chunk` and `chunk + 1` of the leaf.
+pub(super) struct Bounds(Vec<Vec<usize>>);
+
+impl Bounds {
+    /// Bounds of `rows` rows in all.
+    pub(super) fn new<B: Sync>(grown: &Grown<B>, rows: usize) -> Self {
+        let chunks = rows.div_ceil(CHUNK);
+        let bounds = grown.leaves.par_iter().with_min_len(8).map(|leaf| {
+            let mut bounds = Vec::with_capacity(chunks + 1);
+            let mut at = leaf.start;
+            bounds.push(at);
+            for chunk in 1..=chunks {
+                let rest = &grown.rows[at..leaf.end];
+                at += rest.partition_point(|&row| (row as usize) < chunk * CHUNK);
+                bounds.push(at);
+            }
+            bounds
+        });
+        Bounds(bounds.collect())
+    }
+
+    fn rows<'g, B>(&self, grown: &'g Grown<B>, leaf: usize, chunk: usize) -> &'g [u32] {
+        &grown.rows[self.0[leaf][chunk]..self.0[leaf][chunk + 1]]
+    }
+}
+
 /// Values of the leaves for one output.
 pub(super) fn values<B: Sync>(
     grown: &Grown<B>,
+    bounds: &Bounds,
     derivatives: &Derivatives,
     output: usize,
     step: &Step,
@@ -44,7 +72,7 @@ pub(super) fn values<B: Sync>(
         .map_init(Vec::new, |buffer, chunk| {
             let (gradients, hessians) = derivatives.chunk(chunk, output, buffer);
             let sums = (0..grown.leaves.len()).map(|leaf| {
-                let rows = rows_within(grown, leaf, chunk);
+                let rows = bounds.rows(grown, leaf, chunk);
                 rows.iter().fold((0.0, 0.0), |(g, h), &row| {
                     let at = row as usize - chunk * CHUNK;
                     (g + f64::from(gradients[at]), h + f64::from(hessians[at]))
@@ -61,6 +89,7 @@ pub(super) fn values<B: Sync>(
 /// Adds the values to the scores (rows x outputs) of the rows that the tree was grown on.
 pub(super) fn add<B: Sync>(
     grown: &Grown<B>,
+    bounds: &Bounds,
     values: &[f32],
     scores: &mut [f32],
     outputs: usize,
@@ -68,17 +97,9 @@ pub(super) fn add<B: Sync>(
 ) {
     scores.par_chunks_mut(CHUNK * outputs).enumerate().for_each(|(chunk, scores)| {
         for (leaf, &value) in values.iter().enumerate() {
-            for &row in rows_within(grown, leaf, chunk) {
+            for &row in bounds.rows(grown, leaf, chunk) {
                 scores[(row as usize - chunk * CHUNK) * outputs + output] += value;
             }
         }
     });
-}
-
-/// The rows of a leaf that lie in a chunk.
-fn rows_within<B>(grown: &Grown<B>, leaf: usize, chunk: usize) -> &[u32] {
-    let leaf = &grown.leaves[leaf];
-    let rows = &grown.rows[leaf.start..leaf.end];
-    let below = |end: usize| rows.partition_point(|&row| (row as usize) < end);
-    &rows[below(chunk * CHUNK)..below((chunk + 1) * CHUNK)]
 }

@@ -11,7 +11,7 @@ use super::leaves::Step;
 use super::sketch::CHUNK;
 use crate::loss::Loss;
 use crate::simd::{
-    Curvature, Kernels, LeafRows, LeafSum, NO_SCORE, PaddedRows, RowSlope, ScoreLoss, ScoreRows, SketchOut,
+    ClassRows, Curvature, Kernels, LeafRows, LeafSum, NO_SCORE, PaddedRows, RowSlope, ScoreLoss, SketchOut,
 };
 
 /// Rows summed in f32 before the sums move on to f64.
@@ -115,7 +115,7 @@ impl ManyClasses {
                     leaf_of: &leaf_of[chunk * CHUNK..][..labels.len()],
                     values: values.values(),
                 });
-                let rows = ScoreRows { z, stride, own, labels, weights };
+                let rows = ClassRows { z, stride, own, labels, weights };
                 kernels.sketch_rows(rows, leaves, directions.values(), loss, SketchOut { slopes, sketch })
             })
             .collect();

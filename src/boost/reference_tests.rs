@@ -6,7 +6,7 @@ use super::binned::{BINS, BinnedMatrix, FeatureInfo, MISSING};
 use super::gradient::{CHUNK, Curvature};
 use super::options::BoostOptions;
 use super::tree::{Child, Test, Tree};
-use crate::simd::{PackedSum, pack_rows};
+use crate::simd::{Kernels, PackedSum};
 
 /// Sums over a set of rows: fixed-point gradient and Hessian, and rows.
 type Sums = (i64, i64, usize);
@@ -50,7 +50,7 @@ impl Reference<'_> {
         let curvature = chunked(&|row| f64::from(self.hessians[row]));
         let scales = PackedSum::scales(magnitudes, curvature, rows);
         let mut words = vec![PackedSum::ZERO; rows];
-        pack_rows(&self.gradients, &self.hessians, scales, &mut words);
+        Kernels::best().pack_rows(&self.gradients, &self.hessians, scales, &mut words);
         let fixed: Vec<(i64, i64)> =
             words.iter().map(|w| (i64::from(w.gradient()), i64::from(w.hessian()))).collect();
 
@@ -113,7 +113,7 @@ impl Reference<'_> {
             return 0.0;
         }
         let limit = self.limit();
-        (self.options.learning_rate * full.max(-limit).min(limit)) as f32
+        (self.options.learning_rate(2) * full.max(-limit).min(limit)) as f32
     }
 
     fn limit(&self) -> f64 {
@@ -187,14 +187,12 @@ impl Reference<'_> {
         }
         let l2 = self.options.l2 * self.unit * scales.1;
         let max_step = self.limit() * scales.0 / scales.1;
-        let score = |(g, h, _): Sums| {
-            let (g, h) = (g as f64, h as f64 + l2);
-            if max_step.is_infinite() {
-                return g * g / h;
-            }
-            let step = (g.abs() / h).min(max_step);
-            step * (2.0 * g.abs() - h * step)
+        // H times the score of a leaf whose step is limited.
+        let reach = |g: f64, h: f64| {
+            let taken = g.abs().min(max_step * h);
+            taken * (2.0 * g.abs() - taken)
         };
+        let score = |(g, h, _): Sums| reach(g as f64, h as f64 + l2) / (h as f64 + l2);
         let least = (self.options.min_child_weight * self.unit * scales.1).max(1.0);
         let mut best: Option<(f64, [bool; BINS], Option<u8>)> = None;
         for (left, last) in candidates {
@@ -202,10 +200,10 @@ impl Reference<'_> {
             if l.2.min(r.2) < self.min_rows || (l.1.min(r.1) as f64) < least {
                 continue;
             }
-            let both = if last.is_some() && max_step.is_infinite() {
+            let both = if last.is_some() {
                 // Over the common denominator, as it is rounded there.
                 let ((gl, hl), (gr, hr)) = ((l.0 as f64, l.1 as f64 + l2), (r.0 as f64, r.1 as f64 + l2));
-                (gl * gl * hr + gr * gr * hl) / (hl * hr)
+                (reach(gl, hl) * hr + reach(gr, hr) * hl) / (hl * hr)
             } else {
                 score(l) + score(r)
             };

@@ -6,7 +6,7 @@ use super::binned::{BINS, FeatureBlock, FeatureInfo};
 use super::category_cut;
 use super::gradient::{CHUNK, Derivatives};
 use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
-use crate::simd::{CutSearch, Kernels, PackedSum, accumulate_packed, limited_score, pack_rows};
+use crate::simd::{CutSearch, Kernels, PackedSum, accumulate_packed, leaf_score};
 
 impl Bin for PackedSum {
     #[inline(always)]
@@ -45,7 +45,7 @@ impl Scalar {
             .into_par_iter()
             .map_init(Vec::new, |buffer, chunk| {
                 let (g, h) = derivatives.chunk(chunk, output, buffer);
-                (sum(g.iter().map(|g| g.abs())), sum(h.iter().copied()), largest(h))
+                (sum(g, f32::abs), sum(h, |h| h), largest(h))
             })
             .collect();
         let (mut magnitudes, mut curvature, mut most) = (0.0, 0.0, 0.0f32);
@@ -57,10 +57,10 @@ impl Scalar {
         self.scales = PackedSum::scales(magnitudes, curvature, rows);
         self.largest_hessian = (f64::from(most) * self.scales.1).round_ties_even();
         self.words.resize(rows, PackedSum::ZERO);
-        let scales = self.scales;
+        let (scales, kernels) = (self.scales, self.kernels);
         self.words.par_chunks_mut(CHUNK).enumerate().for_each_init(Vec::new, |buffer, (chunk, words)| {
             let (g, h) = derivatives.chunk(chunk, output, buffer);
-            pack_rows(g, h, scales, words);
+            kernels.pack_rows(g, h, scales, words);
         });
     }
 
@@ -70,7 +70,7 @@ impl Scalar {
         let (g, h) = (f64::from(leaf.sum.gradient()), f64::from(leaf.sum.hessian()));
         let limited = limits.max_delta_step > 0.0;
         let max_step = if limited { limits.max_delta_step * gradient / hessian } else { f64::INFINITY };
-        let parent = if limited { limited_score(g, h + l2, max_step) } else { g * g / (h + l2) };
+        let parent = leaf_score(g, h + l2, max_step);
         Units {
             l2,
             max_step,
@@ -106,21 +106,28 @@ impl Units {
 
     /// Score of one side.
     pub(super) fn score(&self, gradient: f64, hessian: f64) -> f64 {
-        let hessian = hessian + self.l2;
-        if self.max_step.is_finite() {
-            limited_score(gradient, hessian, self.max_step)
-        } else {
-            gradient * gradient / hessian
-        }
+        leaf_score(gradient, hessian + self.l2, self.max_step)
     }
 }
 
-fn sum(values: impl Iterator<Item = f32>) -> f64 {
-    values.map(f64::from).sum()
+/// Sum of `value` of each number, in lanes of fixed number so that the processor need not wait for each addition.
+fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let chunks = values.chunks_exact(lanes.len());
+    let rest: f64 = chunks.remainder().iter().map(|&x| f64::from(value(x))).sum();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += f64::from(value(x)));
+    }
+    lanes.iter().sum::<f64>() + rest
 }
 
 fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |most, &value| if value > most { value } else { most })
+    let mut lanes = [0.0f32; 8];
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    for chunk in values.chunks(lanes.len()) {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = larger(*lane, x));
+    }
+    lanes.into_iter().fold(0.0, larger)
 }
 
 impl Statistics for Scalar {
@@ -151,6 +158,7 @@ impl Statistics for Scalar {
             values: usize::from(feature.values),
             missing_left: PackedSum::ZERO,
             total: leaf.sum,
+            rows: leaf.rows,
             min_rows: limits.min_rows,
             certain_hessian,
             min_hessian: units.min_hessian,

@@ -115,7 +115,7 @@ impl<'a> Trainer<'a> {
         let lanes = options.trees.lanes(problem.classes);
         let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes));
         let scores = if vectors.is_none() { start_scores(&problem, &model) } else { Vec::new() };
-        let pooled = if vectors.is_none() { problem.features.features() } else { &[] };
+        let pooled = if vectors.is_none() { problem.features.features().len() } else { 0 };
         let mut trainer = Trainer {
             problem,
             options: options.clone(),
@@ -191,6 +191,11 @@ impl<'a> Trainer<'a> {
 
     /// Grows the trees of one round, one an output.
     pub fn round(&mut self) -> Round {
+        // On a thread of the pool: from outside, each of the many short parallel loops would wait for one to wake.
+        rayon::scope(|_| self.round_within())
+    }
+
+    fn round_within(&mut self) -> Round {
         let outputs = self.model.outputs();
         let number = self.model.rounds() + 1;
         let loss = self.derive(number);
@@ -310,7 +315,7 @@ impl<'a> Trainer<'a> {
         self.clock.time(Phase::Gradient, || statistics.set(derivatives, output));
         let unit = self.average_rows[output];
         let step = Step {
-            learning_rate: self.options.learning_rate,
+            learning_rate: self.options.learning_rate(self.problem.classes),
             l2: self.options.l2 * unit,
             max_delta_step: self.max_delta_step(),
         };
@@ -334,9 +339,10 @@ impl<'a> Trainer<'a> {
         let rows = sample.clone().unwrap_or_else(|| (0..self.problem.labels.len() as u32).collect());
         let grown = grower.grow(rows, &self.pool);
         self.clock.time(Phase::Leaf, || {
-            let values = leaves::values(&grown, derivatives, output, &step);
+            let bounds = leaves::Bounds::new(&grown, derivatives.rows());
+            let values = leaves::values(&grown, &bounds, derivatives, output, &step);
             if sample.is_none() {
-                leaves::add(&grown, &values, &mut self.scores, outputs, output);
+                leaves::add(&grown, &bounds, &values, &mut self.scores, outputs, output);
             }
             let tree: Tree = grown.tree;
             let boosted = BoostedTree { tree, output: Output::One(output as u32), values };
@@ -372,7 +378,7 @@ impl<'a> Trainer<'a> {
             },
             shape: self.shape(),
             step: Step {
-                learning_rate: options.learning_rate,
+                learning_rate: options.learning_rate(self.problem.classes),
                 l2: options.l2,
                 max_delta_step: self.max_delta_step(),
             },

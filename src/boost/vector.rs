@@ -73,7 +73,7 @@ impl<B: LaneBin> VectorFit<B> {
         let loss = (problem.loss, problem.curvature);
         let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights);
         let sketch = vec![0.0; problem.labels.len() * statistics.directions()];
-        let pool = Pool::new(problem.features.features(), problem.histogram_bytes);
+        let pool = Pool::new(problem.features.features().len(), problem.histogram_bytes);
         VectorFit { many, statistics, sketch, pool, average_row: 1.0 }
     }
 }

@@ -3,7 +3,7 @@
 //! Sums and comparisons are whole numbers or single f64 operations, which every instruction set rounds alike: the cut
 //! found is the same everywhere. The code is plain, and made vectors of by the compiler for each instruction set.
 
-use super::packed::{PACKED_BINS, PackedSum};
+use super::packed::{PACKED_BINS, PACKED_ROWS, PackedSum};
 
 /// What is asked of a scan. Gradients, Hessians and scores are in fixed-point units.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +14,8 @@ pub struct CutSearch {
     pub missing_left: PackedSum,
     /// Sum over all rows of the leaf.
     pub total: PackedSum,
+    /// Rows of the leaf.
+    pub rows: u32,
     /// Fewest rows of a side.
     pub min_rows: u32,
     /// Hessian that only `min_rows` rows or more can have.
@@ -30,41 +32,52 @@ pub struct CutSearch {
 /// of the left side.
 pub type FoundCut = (f64, usize);
 
-/// The cut with the largest score, the lowest bin of equals; `None` where no cut keeps the limits.
+/// [`super::Kernels::best_cut`], with arrays of about the size that the feature needs: clearing those of 256 bins would
+/// take longer than a search among a few.
 ///
 /// # Safety
 /// None; `unsafe` only to stand in a table with its neighbours.
 #[inline(always)]
 pub(super) unsafe fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut> {
-    let mut left = [PackedSum::ZERO; PACKED_BINS];
-    let mut left_rows = [0u32; PACKED_BINS];
-    let (mut sum, mut rows) = (search.missing_left, search.missing_left.rows());
-    let values = search.values.min(PACKED_BINS - 1);
-    for bin in 1..=values {
-        sum = sum.plus(bins[bin]);
-        // Rows of single bins are added up apart: where one has more than fit its bits, the sum is too small, never too large.
-        rows += bins[bin].rows();
-        left[bin] = sum;
-        left_rows[bin] = rows;
+    match search.values {
+        ..8 => scan::<8>(bins, search),
+        8..32 => scan::<32>(bins, search),
+        32..96 => scan::<96>(bins, search),
+        _ => scan::<PACKED_BINS>(bins, search),
     }
-    let missing_right = if search.missing_left == PackedSum::ZERO { bins[0].rows() } else { 0 };
-    let all_rows = rows + missing_right;
+}
 
-    let mut scores = [REFUSED; PACKED_BINS];
-    let used = (values + 1).next_multiple_of(STRIDE).min(PACKED_BINS);
-    let sides = left[..used].iter().zip(&left_rows[..used]);
-    if search.max_step.is_finite() {
-        scores.iter_mut().zip(sides).for_each(|(score, (&left, &rows))| {
-            *score = allowed_score(left, rows, all_rows, search, |(gl, hl), (gr, hr)| {
-                limited_score(gl, hl, search.max_step) + limited_score(gr, hr, search.max_step)
-            });
+/// The search among fewer than `ROOM` value bins.
+#[inline(always)]
+fn scan<const ROOM: usize>(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut> {
+    let values = search.values.min(ROOM - 1);
+    let used = (values + 1).next_multiple_of(STRIDE).min(ROOM);
+    let mut left = [PackedSum::ZERO; ROOM];
+    let mut scores = [REFUSED; ROOM];
+    let mut sum = search.missing_left;
+    if search.rows < PACKED_ROWS {
+        for (left, bin) in left[1..=values].iter_mut().zip(&bins[1..=values]) {
+            sum = sum.plus(*bin);
+            *left = sum;
+        }
+        scores[..used].iter_mut().zip(&left[..used]).for_each(|(score, &left)| {
+            *score = allowed_score(left, left.rows(), search.rows, search);
         });
     } else {
-        // One division instead of two, over the common denominator.
-        scores.iter_mut().zip(sides).for_each(|(score, (&left, &rows))| {
-            *score = allowed_score(left, rows, all_rows, search, |(gl, hl), (gr, hr)| {
-                (gl * gl * hr + gr * gr * hl) / (hl * hr)
-            });
+        // Rows of single bins are added up apart: where one has more than fit its bits, the sum is too small, never
+        // too large.
+        let mut left_rows = [0u32; ROOM];
+        let mut rows = search.missing_left.rows();
+        for bin in 1..=values {
+            sum = sum.plus(bins[bin]);
+            rows += bins[bin].rows();
+            left[bin] = sum;
+            left_rows[bin] = rows;
+        }
+        let missing_right = if search.missing_left == PackedSum::ZERO { bins[0].rows() } else { 0 };
+        let sides = left[..used].iter().zip(&left_rows[..used]);
+        scores[..used].iter_mut().zip(sides).for_each(|(score, (&left, &left_rows))| {
+            *score = allowed_score(left, left_rows, rows + missing_right, search);
         });
     }
     let mut best = [REFUSED; STRIDE];
@@ -84,30 +97,33 @@ const REFUSED: f64 = -1.0;
 /// Scores are compared in so many lanes.
 const STRIDE: usize = 8;
 
+/// Score of a cut, [`REFUSED`] where a side falls below a limit. One division serves both sides, over their common
+/// denominator.
 #[inline(always)]
-fn allowed_score(
-    left: PackedSum,
-    left_rows: u32,
-    all_rows: u32,
-    search: &CutSearch,
-    score: impl Fn((f64, f64), (f64, f64)) -> f64,
-) -> f64 {
+fn allowed_score(left: PackedSum, left_rows: u32, all_rows: u32, search: &CutSearch) -> f64 {
     let (gl, hl) = (f64::from(left.gradient()), f64::from(left.hessian()));
     let (gr, hr) = (f64::from(search.total.gradient()) - gl, f64::from(search.total.hessian()) - hl);
     let enough = |hessian: f64, rows: u32| {
         (hessian >= search.min_hessian) & ((rows >= search.min_rows) | (hessian >= search.certain_hessian))
     };
     let allowed = enough(hl, left_rows) & enough(hr, all_rows.wrapping_sub(left_rows));
-    let score = score((gl, hl + search.l2), (gr, hr + search.l2));
+    let (hl, hr) = (hl + search.l2, hr + search.l2);
+    let score = (reach(gl, hl, search.max_step) * hr + reach(gr, hr, search.max_step) * hl) / (hl * hr);
     if allowed { score } else { REFUSED }
 }
 
-/// `-(2 G v + H v^2)` at `v = -G/H`, or at the end of the interval `|v| <= max_step`.
+/// `-(2 G v + H v^2) H` at the best `v` with `|v| <= max_step`: `G^2` where that limit is far, else what it leaves.
 #[inline(always)]
-pub fn limited_score(gradient: f64, hessian: f64, max_step: f64) -> f64 {
-    let free = gradient.abs() / hessian;
-    let step = if free < max_step { free } else { max_step };
-    step * (2.0 * gradient.abs() - hessian * step)
+fn reach(gradient: f64, hessian: f64, max_step: f64) -> f64 {
+    let (full, most) = (gradient.abs(), max_step * hessian);
+    let taken = if most < full { most } else { full };
+    taken * (2.0 * full - taken)
+}
+
+/// Score of a leaf: `G^2 / H`, or what steps of at most `max_step` leave of it.
+#[inline]
+pub fn leaf_score(gradient: f64, hessian: f64, max_step: f64) -> f64 {
+    reach(gradient, hessian, max_step) / hessian
 }
 
 #[cfg(test)]
@@ -140,11 +156,10 @@ mod tests {
                 continue;
             }
             let (hl, hr) = (left.1 + search.l2, right.1 + search.l2);
-            let score = if search.max_step.is_finite() {
-                limited_score(left.0, hl, search.max_step) + limited_score(right.0, hr, search.max_step)
-            } else {
-                (left.0 * left.0 * hr + right.0 * right.0 * hl) / (hl * hr)
-            };
+            let limit = search.max_step;
+            let score = (reach(left.0, hl, limit) * hr + reach(right.0, hr, limit) * hl) / (hl * hr);
+            let apart = leaf_score(left.0, hl, limit) + leaf_score(right.0, hr, limit);
+            assert!((score - apart).abs() <= 1e-9 * apart);
             if best.is_none_or(|(best, _)| score > best) {
                 best = Some((score, cut));
             }
@@ -161,7 +176,7 @@ mod tests {
             let (mut bins, mut rows) = ([PackedSum::ZERO; PACKED_BINS], [0u32; PACKED_BINS]);
             let with_missing = round % 3 == 0;
             for bin in usize::from(!with_missing)..=values {
-                for _ in 0..rng.below(4) {
+                for _ in 0..rng.below(if round % 5 == 0 { 30 } else { 4 }) {
                     let row = PackedSum::of_row(rng.below(2001) as i64 - 1000, rng.below(500) as u64);
                     bins[bin] = bins[bin].plus(row);
                     rows[bin] += 1;
@@ -173,6 +188,7 @@ mod tests {
                     values,
                     missing_left: if missing { bins[0] } else { PackedSum::ZERO },
                     total,
+                    rows: rows.iter().sum(),
                     min_rows: 1 + rng.below(30) as u32,
                     certain_hessian: f64::INFINITY,
                     min_hessian: 1.0 + rng.below(900) as f64,
@@ -202,6 +218,7 @@ mod tests {
             values: 2,
             missing_left: PackedSum::ZERO,
             total: bins[1].plus(bins[2]),
+            rows: 2060,
             min_rows: 20,
             certain_hessian: 20.0 * 3.0,
             min_hessian: 1.0,

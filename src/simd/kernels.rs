@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::cut_scan::{CutSearch, FoundCut};
 use super::pack::PackedWeights;
 use super::packed::{PACKED_BINS, PackedSum};
+use super::single_score::ScoreRows;
 use super::sparse::FeatureMajor;
 use super::table::Table;
 use super::{Isa, TileKernels, area, scalar};
@@ -305,6 +306,28 @@ impl Kernels {
         assert!(w.len() == g.len() && w.len() == m.len() && w.len() == v.len());
         // SAFETY: lengths checked; the table's instruction set is available.
         unsafe { (self.0.adamw_update)(w, g, m, v, step) }
+    }
+
+    /// Sum of weight x `(1 - p)^gamma softplus(-z^t)` over rows of two classes with one score.
+    pub fn single_score_rows(&self, mut rows: ScoreRows<'_>, gamma: f64) -> f64 {
+        rows.check();
+        let kernel = if gamma == 0.0 { self.0.single_sigmoid } else { self.0.single_focal };
+        // SAFETY: lengths checked; the table's instruction set is available.
+        unsafe { kernel(&mut rows, gamma as f32) }
+    }
+
+    /// Fixed-point words of rows: gradients and Hessians (not negative) times their scales, rounded. The same words on
+    /// every instruction set.
+    pub fn pack_rows(
+        &self,
+        gradients: &[f32],
+        hessians: &[f32],
+        scales: (f64, f64),
+        words: &mut [PackedSum],
+    ) {
+        assert!(gradients.len() == words.len() && hessians.len() == words.len());
+        // SAFETY: the code indexes with checks; the table's instruction set is available.
+        unsafe { (self.0.pack_rows)(gradients, hessians, scales, words) }
     }
 
     /// The cut with the largest score in a histogram, the lowest bin of equals; `None` where no cut keeps the limits of

@@ -16,6 +16,8 @@ const BLOCK: usize = 16;
 const CHUNK: usize = 4096;
 /// Bins whose squared lengths are formed side by side.
 const TILE: usize = 16;
+/// All lanes of so many bins, of the widest ones.
+const WIDE: usize = TILE * 16;
 /// Rows that are fetched ahead.
 const AHEAD: usize = 16;
 
@@ -56,13 +58,16 @@ pub struct PrefixSearch<'a, B> {
     pub l2: f32,
 }
 
+/// How [`accumulate`] is called.
+pub(super) type Accumulate<B> = unsafe fn(&[[u8; BLOCK]], &[u32], &[B], &mut [[B; BINS]]);
+
 mod sealed {
-    use super::{BINS, BLOCK, PrefixSearch, Table};
+    use super::{Accumulate, PrefixSearch, Table};
 
     /// The functions of a table for a type of bin.
     pub trait Kernel: Sized {
         #[allow(private_interfaces)] // sealed: named by `Kernels` alone
-        fn accumulate(table: &Table) -> unsafe fn(&[[u8; BLOCK]], &[u32], &[Self], &mut [[Self; BINS]]);
+        fn accumulate(table: &Table) -> Accumulate<Self>;
         #[allow(private_interfaces)]
         fn best_prefix(table: &Table) -> unsafe fn(PrefixSearch<'_, Self>) -> Option<(u8, f32)>;
     }
@@ -103,7 +108,7 @@ macro_rules! lane_bin {
 
         impl sealed::Kernel for $name {
             #[allow(private_interfaces)]
-            fn accumulate(table: &Table) -> unsafe fn(&[[u8; BLOCK]], &[u32], &[Self], &mut [[Self; BINS]]) {
+            fn accumulate(table: &Table) -> Accumulate<Self> {
                 table.$accumulate
             }
             #[allow(private_interfaces)]
@@ -216,27 +221,32 @@ pub(super) unsafe fn best_prefix<B: LaneBin, const LANES: usize>(
 ) -> Option<(u8, f32)> {
     let (first, last) = (usize::from(*search.order.start()), usize::from(*search.order.end()));
     let (d, total_weight) = (search.directions, search.total.lanes()[search.directions]);
+    // Arrays of all lanes of the bins one after the other, so that each step is a plain loop, which the compiler takes a
+    // vector at a time: totals and a mask of the directions are repeated for every bin.
+    let (mut totals, mut mask) = ([0i32; WIDE], [0.0f32; WIDE]);
+    let (totals, mask) = (&mut totals[..TILE * LANES], &mut mask[..TILE * LANES]);
+    for (totals, mask) in totals.chunks_exact_mut(LANES).zip(mask.chunks_exact_mut(LANES)) {
+        totals.copy_from_slice(search.total.lanes());
+        mask[..d].fill(1.0);
+    }
     let mut left = search.start;
     let mut tile = [[0; LANES]; TILE];
     let mut best: Option<(u8, f32)> = None;
     let mut from = first;
     while from <= last {
         let count = TILE.min(last + 1 - from);
-        for (row, bin) in tile.iter_mut().zip(&search.bins[from..from + count]) {
+        for (sum, bin) in tile.iter_mut().zip(&search.bins[from..from + count]) {
             left = left.plus(*bin);
-            row.copy_from_slice(left.lanes());
+            sum.copy_from_slice(left.lanes());
         }
-        // Bin by bin the lanes of a sum would have to be added across a register: sixteen bins are taken side by side.
-        let (mut near, mut far) = ([0.0f32; TILE], [0.0f32; TILE]);
-        for lane in 0..d {
-            let total = search.total.lanes()[lane];
-            let column = column(&tile, lane);
-            for at in 0..TILE {
-                let (value, rest) = (column[at] as f32, total.wrapping_sub(column[at]) as f32);
-                near[at] += value * value;
-                far[at] += rest * rest;
-            }
+        let (mut near, mut far) = ([0.0f32; WIDE], [0.0f32; WIDE]);
+        let numbers = tile.as_flattened().iter().zip(totals.iter().zip(mask.iter()));
+        for ((near, far), (&sum, (&total, &mask))) in near.iter_mut().zip(&mut far).zip(numbers) {
+            let (value, rest) = (sum as f32, total.wrapping_sub(sum) as f32);
+            *near = value * value * mask;
+            *far = rest * rest * mask;
         }
+        let (near, far) = (bin_sums::<LANES>(near), bin_sums::<LANES>(far));
         let (weights, counts) = (column(&tile, d), column(&tile, search.count_lane));
         let mut gains = [f32::NEG_INFINITY; TILE];
         for at in 0..TILE {
@@ -263,6 +273,22 @@ pub(super) unsafe fn best_prefix<B: LaneBin, const LANES: usize>(
         from += count;
     }
     best
+}
+
+/// The sum of the lanes of each bin, neighbours first.
+#[inline(always)]
+fn bin_sums<const LANES: usize>(mut lanes: [f32; WIDE]) -> [f32; WIDE] {
+    let mut count = TILE * LANES;
+    let mut rounds = LANES;
+    while rounds > 1 {
+        let mut halves = [0.0f32; WIDE];
+        for (half, pair) in halves.iter_mut().zip(lanes[..count].chunks_exact(2)) {
+            *half = pair[0] + pair[1];
+        }
+        lanes = halves;
+        (count, rounds) = (count / 2, rounds / 2);
+    }
+    lanes
 }
 
 /// One lane of sixteen sums.

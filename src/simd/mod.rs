@@ -33,21 +33,23 @@ mod score_kernels;
 mod score_rows;
 #[cfg(test)]
 mod score_tests;
+mod single_score;
 mod sparse;
 mod table;
 mod terms;
 mod tiles;
 mod vector;
 
-pub use cut_scan::{CutSearch, FoundCut, limited_score};
+pub use cut_scan::{CutSearch, FoundCut, leaf_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
 pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
 pub use memory::{prefer_large_pages, prefetch};
 pub use pack::PackedWeights;
-pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed, pack_rows};
+pub use packed::{PACKED_BINS, PACKED_FEATURES, PACKED_ROWS, PackedSum, accumulate_packed};
 pub use padded::PaddedRows;
-pub use score_rows::{Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, ScoreRows, SketchOut};
+pub use score_rows::{ClassRows, Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope, ScoreLoss, SketchOut};
+pub use single_score::ScoreRows;
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 

@@ -78,12 +78,17 @@ impl PackedSum {
     }
 }
 
-/// Fixed-point words of rows: gradients and Hessians (not negative) times their scales, rounded.
+/// [`super::Kernels::pack_rows`].
 ///
-/// # Panics
-/// Where the lengths differ.
-pub fn pack_rows(gradients: &[f32], hessians: &[f32], scales: (f64, f64), words: &mut [PackedSum]) {
-    assert!(gradients.len() == words.len() && hessians.len() == words.len());
+/// # Safety
+/// None; `unsafe` only to stand in a table with its neighbours.
+#[inline(always)]
+pub(super) unsafe fn pack_rows(
+    gradients: &[f32],
+    hessians: &[f32],
+    scales: (f64, f64),
+    words: &mut [PackedSum],
+) {
     /// 1.5 * 2^52: its sum with a smaller number holds that number, rounded, in the low bits.
     const ROUNDER: f64 = 6_755_399_441_055_744.0;
     let round = |x: f64| ((x + ROUNDER).to_bits()).wrapping_sub(ROUNDER.to_bits());
@@ -171,7 +176,7 @@ mod tests {
                 let total = f64::from(largest) * rows as f64;
                 let scales = PackedSum::scales(total, f64::from(largest / 3.0) * rows as f64, rows);
                 let mut words = vec![PackedSum::ZERO; rows];
-                pack_rows(&gradients, &hessians, scales, &mut words);
+                crate::simd::Kernels::best().pack_rows(&gradients, &hessians, scales, &mut words);
                 let sum = words.iter().fold(PackedSum::ZERO, |sum, &word| sum.plus(word));
                 assert_eq!(sum.rows() as usize, rows % PACKED_ROWS as usize);
                 let wanted = f64::from(sign) * total * scales.0;

@@ -8,7 +8,7 @@ use super::math::{LOWEST, exp};
 use super::memory::prefetch_at;
 use super::padded::LINE;
 use super::score_rows::{
-    Curvature, LeafRows, LeafSum, MAX_DIRECTIONS, RowSlope, ScoreLoss, ScoreRows, SketchOut,
+    Curvature, LeafRows, LeafSum, MAX_DIRECTIONS, RowSlope, ScoreLoss, ClassRows, SketchOut,
 };
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
 
@@ -144,7 +144,7 @@ fn folded(mut lanes: [f32; LINE]) -> f32 {
 /// Shapes and indices must have been checked; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn sketch_rows<L: Lanes>(
-    rows: ScoreRows<'_>,
+    rows: ClassRows<'_>,
     leaves: Option<LeafRows<'_>>,
     directions: &[f32],
     (loss, curvature): (ScoreLoss, Curvature),

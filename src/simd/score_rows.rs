@@ -39,7 +39,7 @@ pub enum Curvature {
 
 /// A run of training rows.
 #[derive(Debug)]
-pub struct ScoreRows<'a> {
+pub struct ClassRows<'a> {
     /// Scores, rows x stride, [`NO_SCORE`] in the place of the true class and behind the classes.
     pub z: &'a mut [f32],
     /// Distance between rows, a multiple of 16.
@@ -85,7 +85,7 @@ pub struct SketchOut<'a> {
     pub sketch: &'a mut [f32],
 }
 
-impl ScoreRows<'_> {
+impl ClassRows<'_> {
     fn check(&self) {
         assert!(self.stride.is_multiple_of(LINE) && self.stride > 0, "rows of whole lines");
         assert_eq!(self.z.len(), area(self.labels.len(), self.stride), "scores are rows x stride");
@@ -116,7 +116,7 @@ impl Kernels {
     /// Where the lengths contradict each other or a label or leaf is out of range.
     pub fn sketch_rows(
         &self,
-        rows: ScoreRows<'_>,
+        rows: ClassRows<'_>,
         leaves: Option<LeafRows<'_>>,
         directions: &[f32],
         loss: (ScoreLoss, Curvature),

@@ -61,7 +61,7 @@ impl Rows {
         let stride = z.stride();
         let leaves = LeafRows { leaf_of: &self.leaf_of, values: self.leaves.values() };
         let loss = kernels.sketch_rows(
-            ScoreRows {
+            ClassRows {
                 z: z.values_mut(),
                 stride,
                 own: &mut own,

@@ -6,7 +6,8 @@ use super::cut_scan::{CutSearch, FoundCut};
 use super::lane_bins::{Lanes4, Lanes8, Lanes16, PrefixSearch};
 use super::pack::PackedWeights;
 use super::packed::{PACKED_BINS, PackedSum};
-use super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
+use super::score_rows::{ClassRows, Curvature, LeafRows, LeafSum, ScoreLoss, SketchOut};
+use super::single_score::ScoreRows;
 use super::sparse::FeatureMajor;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
@@ -32,12 +33,15 @@ pub(super) struct Table {
     pub axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub sgd_update: unsafe fn(&mut [f32], &[f32], &mut [f32], SgdStep),
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
+    pub single_sigmoid: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
+    pub single_focal: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
+    pub pack_rows: unsafe fn(&[f32], &[f32], (f64, f64), &mut [PackedSum]),
     pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sigmoid: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub focal: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
     pub sketch_rows:
-        unsafe fn(ScoreRows<'_>, Option<LeafRows<'_>>, &[f32], (ScoreLoss, Curvature), SketchOut<'_>) -> f64,
+        unsafe fn(ClassRows<'_>, Option<LeafRows<'_>>, &[f32], (ScoreLoss, Curvature), SketchOut<'_>) -> f64,
     pub sum_leaf: unsafe fn(LeafSum<'_>, (ScoreLoss, Curvature), &mut [f32], &mut [f32]),
     pub accumulate4: unsafe fn(&[[u8; 16]], &[u32], &[Lanes4], &mut [[Lanes4; 256]]),
     pub accumulate8: unsafe fn(&[[u8; 16]], &[u32], &[Lanes8], &mut [[Lanes8; 256]]),
@@ -55,9 +59,10 @@ macro_rules! kernel_table {
     ($isa:expr, $lanes:ty, rows $rows:literal, vectors $vectors:literal $(, features $features:literal)?) => {
         mod kernels {
             use super::super::{AdamStep, Isa, Kernels, RowBlock, SgdStep};
-            use super::super::score_rows::{Curvature, LeafRows, LeafSum, ScoreLoss, ScoreRows, SketchOut};
+            use super::super::score_rows::{ClassRows, Curvature, LeafRows, LeafSum, ScoreLoss, SketchOut};
             use super::super::cut_scan::{self, CutSearch, FoundCut};
-            use super::super::packed::{PACKED_BINS, PackedSum};
+            use super::super::packed::{self, PACKED_BINS, PackedSum};
+            use super::super::single_score::{self, ScoreRows};
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::super::lane_bins::{self, Lanes4, Lanes8, Lanes16, PrefixSearch};
             use super::super::score_kernels;
@@ -95,6 +100,12 @@ macro_rules! kernel_table {
                     = vector::sgd_update::<$lanes>(w, g, velocity, step);
                 fn adamw_update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep)
                     = vector::adamw_update::<$lanes>(w, g, m, v, step);
+                fn single_sigmoid(rows: &mut ScoreRows<'_>, gamma: f32) -> f64
+                    = single_score::single_score::<$lanes, false>(rows, gamma);
+                fn single_focal(rows: &mut ScoreRows<'_>, gamma: f32) -> f64
+                    = single_score::single_score::<$lanes, true>(rows, gamma);
+                fn pack_rows(g: &[f32], h: &[f32], scales: (f64, f64), words: &mut [PackedSum])
+                    = packed::pack_rows(g, h, scales, words);
                 fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
                     = cut_scan::best_cut(bins, search);
                 fn softmax(block: &mut RowBlock<'_>, gamma: f64) -> f64
@@ -104,7 +115,7 @@ macro_rules! kernel_table {
                 fn focal(block: &mut RowBlock<'_>, gamma: f64) -> f64
                     = rows::one_vs_rest::<$lanes, true>(block, gamma);
                 fn sketch_rows(
-                    rows: ScoreRows<'_>, leaves: Option<LeafRows<'_>>, directions: &[f32],
+                    rows: ClassRows<'_>, leaves: Option<LeafRows<'_>>, directions: &[f32],
                     loss: (ScoreLoss, Curvature), out: SketchOut<'_>
                 ) -> f64 = score_kernels::sketch_rows::<$lanes>(rows, leaves, directions, loss, out);
                 fn sum_leaf(
@@ -143,6 +154,9 @@ macro_rules! kernel_table {
                 axpy,
                 sgd_update,
                 adamw_update,
+                single_sigmoid,
+                single_focal,
+                pack_rows,
                 best_cut,
                 softmax,
                 sigmoid,

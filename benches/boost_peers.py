@@ -1,0 +1,231 @@
+"""Boosted trees: cbfit beside LightGBM, XGBoost and scikit-learn, the same settings, one fit a process.
+
+    cargo bench --no-run --bench boost
+    python benches/boost_peers.py --data DIR [--case cover_binary] [--threads 1] [--repeat 3]
+
+Settings: 63 leaves, learning rate .1, 100 rounds, 255 bins, 20 rows a leaf, no l2. Text columns become codes. The data
+sets without an official test file are split 7:3 by class. Times are the least of the repetitions; CPU seconds stand
+beside them because on a busy machine only those compare, and only on one thread: the threads of a peer may wait for
+each other at full load.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+CASES = {
+    "cover_binary": ("cover_binary.parquet", None, "label"),
+    "creditcard": ("creditcard_40pct.parquet", None, "label"),
+    "shuttle": ("shuttle_train.parquet", "shuttle_test.parquet", "label"),
+    "covertype_20k": ("covertype_20k.parquet", None, "label"),
+    "kdd99_5": ("kdd99_10pct_train.parquet", "kdd99_corrected_test.parquet", "label5"),
+}
+LEARNERS = ["cbfit", "lightgbm", "lightgbm-col", "lightgbm-row", "xgboost", "sklearn"]
+ROUNDS, LEAVES, RATE, MIN_ROWS = 100, 63, 0.1, 20
+
+
+def prepare(name, data, folder):
+    """Train and test as numbers, as Parquet for cbfit and as npz for the peers."""
+    files = [folder / f"{name}_{part}.parquet" for part in ("train", "test")]
+    arrays = folder / f"{name}.npz"
+    if arrays.exists():
+        return files, arrays
+    train_file, test_file, label = CASES[name]
+    train = pq.read_table(data / train_file)
+    if test_file:
+        test = pq.read_table(data / test_file)
+    else:
+        held_out = split(np.array(train[label].to_pylist(), dtype=object))
+        train, test = train.filter(pa.array(~held_out)), train.filter(pa.array(held_out))
+    columns = [c for c in train.column_names if not c.startswith("label")]
+    coded = [codes(train[c], test[c]) for c in columns]
+    classes = sorted(set(train[label].to_pylist()))
+    code = {value: at for at, value in enumerate(classes)}
+    labels = [np.array([code[v] for v in t[label].to_pylist()], np.int64) for t in (train, test)]
+    parts = [np.stack([column[part] for column in coded], 1) for part in (0, 1)]
+    for file, x, y in zip(files, parts, labels):
+        table = {f"f{at}": x[:, at] for at in range(x.shape[1])}
+        pq.write_table(pa.table({**table, "label": y}), file)
+    np.savez(arrays, x=parts[0], y=labels[0], test_x=parts[1], test_y=labels[1])
+    return files, arrays
+
+
+def split(labels):
+    """Three tenths of every class."""
+    rng = np.random.default_rng(0)
+    held_out = np.zeros(len(labels), bool)
+    for value in sorted(set(labels)):
+        rows = np.flatnonzero(labels == value)
+        rng.shuffle(rows)
+        held_out[rows[: len(rows) * 3 // 10]] = True
+    return held_out
+
+
+def codes(train, test):
+    """A column as f32; text as the rank of its value in training, -1 where it was not seen."""
+    if pa.types.is_floating(train.type) or pa.types.is_integer(train.type) or pa.types.is_boolean(train.type):
+        return [column.to_numpy().astype(np.float32) for column in (train, test)]
+    train, test = train.to_pylist(), test.to_pylist()
+    code = {value: at for at, value in enumerate(sorted(set(train)))}
+    return [np.array([code.get(v, -1) for v in column], np.float32) for column in (train, test)]
+
+
+def peer(learner, arrays, threads):
+    """One fit of a peer in this process."""
+    data = np.load(arrays)
+    x, y, test_x, test_y = (data[key] for key in ("x", "y", "test_x", "test_y"))
+    classes = int(y.max()) + 1
+    binary = classes == 2
+    clock = Clock()
+    if learner.startswith("lightgbm"):
+        import lightgbm
+
+        settings = {
+            "objective": "binary" if binary else "multiclass", "num_class": 1 if binary else classes,
+            "num_leaves": LEAVES, "learning_rate": RATE, "max_bin": 255, "min_data_in_leaf": MIN_ROWS,
+            "lambda_l2": 0.0, "num_threads": threads, "verbose": -1, "seed": 0,
+            "force_col_wise": learner.endswith("col"), "force_row_wise": learner.endswith("row"),
+        }
+        clock.start()
+        rows = lightgbm.Dataset(x, y, params=settings).construct()
+        binning = clock.lap()
+        model = lightgbm.train(settings, rows, ROUNDS)
+        training = clock.lap()
+        scores = model.predict(test_x, num_threads=threads)
+    elif learner == "xgboost":
+        import xgboost
+
+        settings = {
+            "objective": "binary:logistic" if binary else "multi:softprob", "grow_policy": "lossguide",
+            "max_leaves": LEAVES, "max_depth": 0, "eta": RATE, "max_bin": 255, "tree_method": "hist",
+            "lambda": 0.0, "min_child_weight": 1e-3, "nthread": threads, "verbosity": 0,
+            **({} if binary else {"num_class": classes}),
+        }
+        clock.start()
+        rows = xgboost.QuantileDMatrix(x, y, max_bin=255, nthread=threads)
+        binning = clock.lap()
+        model = xgboost.train(settings, rows, ROUNDS)
+        training = clock.lap()
+        scores = model.inplace_predict(test_x)
+    else:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        model = HistGradientBoostingClassifier(
+            max_iter=ROUNDS, max_leaf_nodes=LEAVES, learning_rate=RATE, max_bins=255,
+            min_samples_leaf=MIN_ROWS, l2_regularization=0.0, early_stopping=False, random_state=0,
+        )
+        clock.start()
+        binning = (0.0, 0.0)  # part of the fit
+        model.fit(x, y)
+        training = clock.lap()
+        scores = model.predict_proba(test_x)
+    predicting = clock.lap()
+    p = np.stack([1 - scores, scores], 1) if scores.ndim == 1 else scores
+    chosen, present = p.argmax(1), np.unique(test_y)
+    print(json.dumps({
+        "learner": learner, "rows": len(y), "features": x.shape[1], "classes": classes, "threads": threads,
+        "bin_s": binning[0], "bin_cpu": binning[1], "train_s": training[0], "train_cpu": training[1],
+        "predict_s": predicting[0], "predict_cpu": predicting[1],
+        "log_loss": float(-np.log(np.clip(p[np.arange(len(test_y)), test_y], 1e-15, 1)).mean()),
+        "macro_recall": float(np.mean([(chosen[test_y == c] == c).mean() for c in present])),
+        "peak_kb": peak_kb(),
+    }))
+
+
+class Clock:
+    """Seconds and CPU seconds since the last call."""
+
+    def start(self):
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def lap(self):
+        wall, cpu = self.wall, self.cpu
+        self.start()
+        return self.wall - wall, self.cpu - cpu
+
+
+def peak_kb():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+def run(learner, files, arrays, threads, binary):
+    if learner == "cbfit":
+        settings = ["--rounds", ROUNDS, "--leaves", LEAVES, "--lr", RATE, "--min-rows", MIN_ROWS, "--l2", 0]
+        command = [binary, "--train", files[0], "--test", files[1], "--threads", threads, *settings]
+    else:
+        command = [sys.executable, __file__, "--peer", learner, "--arrays", arrays, "--threads", threads]
+    environment = {"OMP_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        print(f"{learner}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def table(case, results):
+    """Rows of the Markdown table of a case: least times, and those of the others over cbfit's."""
+    own = results["cbfit"]
+    for learner, best in results.items():
+        ratio = best["train_cpu"] / max(own["train_cpu"], 1e-9)
+        print(
+            f"| {case} | {learner} | {best['bin_s']:.2f} / {best['bin_cpu']:.2f} "
+            f"| {best['train_s']:.2f} / {best['train_cpu']:.2f} | {ratio:.2f} "
+            f"| {best['predict_s']:.2f} / {best['predict_cpu']:.2f} "
+            f"| {best['log_loss']:.5f} | {best['macro_recall']:.4f} | {best['peak_kb'] / 1024:.0f} |",
+            flush=True,
+        )
+
+
+def cargo_binary():
+    """The executable of the bench, newest first."""
+    target = pathlib.Path(__file__).resolve().parent.parent / "target" / "release" / "deps"
+    found = [f for f in target.glob("boost-*") if f.suffix == ""]
+    if not found:
+        sys.exit("cargo bench --no-run --bench boost builds the Rust side")
+    return max(found, key=lambda f: f.stat().st_mtime)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--case", action="append", choices=CASES)
+    parser.add_argument("--learner", action="append", choices=LEARNERS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("target/bench"))
+    parser.add_argument("--binary", type=pathlib.Path, help="the Rust side; found under target/release by default")
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("--arrays", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peer:
+        peer(args.peer, args.arrays, args.threads)
+        return
+    args.cache.mkdir(parents=True, exist_ok=True)
+    binary = args.binary or cargo_binary()
+    print("| case | learner | binning s / CPU s | training s / CPU s | CPU of cbfit's | predict s / CPU s "
+          "| log-loss | macro recall | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case in args.case or CASES:
+        files, arrays = prepare(case, args.data, args.cache)
+        learners = ["cbfit", *(l for l in args.learner or LEARNERS if l != "cbfit")]
+        best = {}
+        for _ in range(args.repeat):
+            for learner in learners:
+                result = run(learner, files, arrays, args.threads, binary)
+                if result:
+                    known = best.setdefault(learner, result)
+                    for key in (k for k in result if k.endswith(("_s", "_cpu")) and k != "phases_s"):
+                        known[key] = min(known[key], result[key])
+        table(case, best)
+
+
+if __name__ == "__main__":
+    main()
