@@ -53,10 +53,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
     with_threads(&run_args, || {
         let Some(report) = compared(&plan, &mut talk, &interrupt)? else {
             talk.clear_progress();
-            talk.phase(
-                "Stopped",
-                "interrupted before every candidate had all its folds: nothing is compared",
-            );
+            talk.phase("Stopped", "interrupted before every candidate had two folds: nothing is compared");
             return Ok(interrupt.exit_status());
         };
         if let Some(out) = &args.out {
@@ -68,7 +65,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
         } else if !run_args.quiet {
             print(&(table_lines(&report).join("\n") + "\n"))?;
         }
-        Ok(0)
+        Ok(if interrupt.is_set() { interrupt.exit_status() } else { 0 })
     })
 }
 
@@ -87,10 +84,11 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         return Ok(None);
     };
     watch.all_rows();
+    let folds = table.finished_folds(&rows.folds);
     let question = Question {
         labels: rows.labels(),
         counts: &rows.counts,
-        folds: &rows.folds,
+        folds: &folds,
         candidates: &treatments,
         metric: plan.folds.metric,
         taus: TAUS.len(),
@@ -106,7 +104,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         settings: &settings,
         kernels,
     };
-    let test = match plan.test.is_empty() {
+    let test = match plan.test.is_empty() || folds != rows.folds {
         true => None,
         false => match whole.on_test(plan, &mut watch)? {
             Some(values) => Some(values),
@@ -115,6 +113,12 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     };
     let warnings = whole.warnings(plan.folds.max_weight, &mut watch)?;
     watch.talk().clear_progress();
+    if folds != rows.folds {
+        let done = table.finished.iter().sum::<usize>();
+        let all = rows.folds.iter().map(|folds| folds.folds()).sum::<usize>();
+        let text = format!("interrupted after {done} of {all} folds: compared on rows that these held out");
+        watch.talk().phase("Stopped", &text);
+    }
     let described = Described {
         question: &question,
         comparison: &comparison,

@@ -46,9 +46,8 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     refuse_linear_flags(args)?;
     let is_validated = args.valid_fraction != Some(0.0);
     let defaults = BoostOptions::default();
-    let learning_rate = args.lr.take().unwrap_or(defaults.learning_rate);
     let options = BoostOptions {
-        learning_rate: finite("--lr", learning_rate)?,
+        learning_rate: args.lr.take(),
         max_leaves: given.max_leaves.unwrap_or(defaults.max_leaves),
         max_depth: given.max_depth,
         min_rows: given.min_rows.unwrap_or(defaults.min_rows),

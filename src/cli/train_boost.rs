@@ -22,9 +22,10 @@ use crate::boost::binning::Binner;
 use crate::boost::fit::{Outcome, Score, Stopping, fit};
 use crate::boost::model::BoostModel;
 use crate::boost::trainer::{BoostProblem, Round, Trainer};
+use crate::labels::ClassCounts;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Recipe, WeightedSample};
-use crate::metrics::{Evaluation, Metric, evaluate, evaluate_quick};
+use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::model::Model;
 use crate::model_file::{self, Learner};
 use crate::report::format::{seconds, thousands};
@@ -153,6 +154,7 @@ struct Candidate {
     model: BoostModel,
     outcome: Outcome,
     valid: Option<Evaluation>,
+    standing: Standing,
 }
 
 impl Boosting<'_> {
@@ -164,37 +166,51 @@ impl Boosting<'_> {
         talk: &mut Talk,
     ) -> Result<(Candidate, Vec<BoostTrial>)> {
         let valid = self.data.valid_part();
-        let mut best: Option<Candidate> = None;
-        let mut trials = Vec::new();
-        let signed = |scores: &Evaluation| signed(self.plan.metric, scores);
+        if let Some(part) = &valid {
+            self.say_thin_classes(&part.labels, talk);
+        }
+        let mut done: Vec<Candidate> = Vec::new();
+        let mut trials: Vec<BoostTrial> = Vec::new();
         for scheme in schemes {
             let begun = Instant::now();
-            let done = self.boost(sample, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
-            let leads = match (&best, &done.valid) {
-                (Some(Candidate { valid: Some(before), .. }), Some(now)) => signed(now) > signed(before),
-                (best, _) => best.is_none(),
-            };
-            if let Some(scores) = &done.valid {
+            let candidate = self.boost(sample, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
+            if let Some(scores) = &candidate.valid {
+                let standings: Vec<Standing> =
+                    done.iter().chain([&candidate]).map(|candidate| candidate.standing).collect();
                 let trial = BoostTrial {
                     scheme: scheme.to_string(),
-                    rounds: done.outcome.rounds,
-                    made: done.outcome.made,
-                    scores: done.outcome.scores.clone(),
+                    rounds: candidate.outcome.rounds,
+                    made: candidate.outcome.made,
+                    scores: candidate.outcome.scores.clone(),
                     valid: BriefScores::of(scores),
-                    best: leads,
+                    best: Standing::choose(&standings) == Some(done.len()),
                 };
                 talk.line(&text::boost_trial_line(&trial, begun.elapsed().as_secs_f64()));
                 trials.push(trial);
             }
-            if leads {
-                best = Some(done);
-            }
+            done.push(candidate);
             if self.interrupt.is_set() {
                 break;
             }
         }
+        let standings: Vec<Standing> = done.iter().map(|candidate| candidate.standing).collect();
+        let best = Standing::choose(&standings).unwrap_or(0);
         let nothing = || crate::Error::bad_value("--weighting", "", "leaves no scheme to fit", "name one");
-        Ok((best.ok_or_else(nothing)?, trials))
+        Ok((done.into_iter().nth(best).ok_or_else(nothing)?, trials))
+    }
+
+    /// Says where the metric that ends a fit hangs on single rows.
+    fn say_thin_classes(&self, valid: &[u32], talk: &Talk) {
+        const FEW: u64 = 5;
+        let rows = ClassCounts::of(valid, None, self.data.main.label_map.classes()).rows;
+        let thin = rows.iter().filter(|&&n| n < FEW).count();
+        if thin > 0 {
+            let (thin, all) = (thousands(thin as u64), thousands(rows.len() as u64));
+            let text = format!(
+                "{thin} of {all} classes have fewer than {FEW} validation rows: when to stop is uncertain there"
+            );
+            talk.phase("", &text);
+        }
     }
 
     /// Boosts `sample` under `scheme`, as long as the rows `valid` gain where there are any.
@@ -229,12 +245,13 @@ impl Boosting<'_> {
         let mut trainer = Trainer::new(problem, &self.boost.options, self.kernels)?;
         let alpha = &weighted.class_weights.alpha;
         let shares = training_shares(&weighted.counts);
-        let prior = Prior::AsTrained;
-        let correction =
-            PriorCorrection::new(self.plan.loss, alpha, &shares, self.plan.logit_adjust, &prior)?;
-        let evaluated = |trainer: &Trainer<'_>, index: usize, full: bool| -> Result<Evaluation> {
+        let under = |prior: &Prior| {
+            PriorCorrection::new(self.plan.loss, alpha, &shares, self.plan.logit_adjust, prior)
+        };
+        let (trained, uniform) = (&under(&Prior::AsTrained)?, &under(&Prior::Uniform)?);
+        let evaluated = |trainer: &Trainer<'_>, index: usize, prior: &PriorCorrection, full: bool| {
             let mut values = trainer.validation_logits(index).unwrap_or_default();
-            correction.posteriors_in_place(&mut values);
+            prior.posteriors_in_place(&mut values);
             let labels = valid.map_or(&[][..], |part| &part.labels);
             if full || self.plan.metric.needs_curves() {
                 evaluate(&values, labels, &weighted.counts, None)
@@ -245,7 +262,8 @@ impl Boosting<'_> {
         let index = held.as_ref().map(|held| trainer.add_validation(held, None)).transpose()?;
         let mut score = index.map(|index| {
             move |trainer: &Trainer<'_>| {
-                evaluated(trainer, index, false).map_or(f64::NAN, |scores| signed(self.plan.metric, &scores))
+                evaluated(trainer, index, trained, false)
+                    .map_or(f64::NAN, |scores| signed(self.plan.metric, &scores))
             }
         });
         let begun = Instant::now();
@@ -262,8 +280,15 @@ impl Boosting<'_> {
         let outcome =
             fit(&mut trainer, stopping, score.as_mut().map(|score| score as &mut Score<'_>), &mut watch);
         talk.clear_progress();
-        let valid = index.map(|index| evaluated(&trainer, index, true)).transpose()?;
-        Ok(Candidate { scheme: scheme.clone(), model: trainer.into_model(), outcome, valid })
+        let valid = index.map(|index| evaluated(&trainer, index, trained, true)).transpose()?;
+        let balanced = index.map(|index| evaluated(&trainer, index, uniform, false)).transpose()?;
+        let standing = match (&valid, &balanced) {
+            (Some(valid), Some(balanced)) => {
+                Standing::of(self.plan.metric, valid, balanced.balanced_log_loss)
+            }
+            _ => Standing::new(self.plan.metric, 0.0, 0.0, 0.0),
+        };
+        Ok(Candidate { scheme: scheme.clone(), model: trainer.into_model(), outcome, valid, standing })
     }
 }
 

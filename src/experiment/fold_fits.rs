@@ -80,10 +80,24 @@ pub struct FoldTable {
     pub levels: Vec<Vec<Level>>,
     /// `[treatment][level][repeat]`.
     pub readings: Vec<Vec<Vec<Readings>>>,
+    /// Folds that every treatment was read on, one number a repeat: fewer than asked for where the watch ended the fits.
+    pub finished: Vec<usize>,
     /// Fits made.
     pub fits: usize,
     /// Passes over the rows of a fold that they took.
     pub passes: usize,
+}
+
+/// Folds that a comparison needs at least: settings are chosen on others than they are scored on.
+const FEWEST_FOLDS: usize = 2;
+
+impl FoldTable {
+    /// Of the folds asked for those that are finished, with whole repeats after the first one.
+    pub fn finished_folds(&self, asked: &[Folds]) -> Vec<Folds> {
+        let parts = asked.iter().zip(&self.finished).enumerate();
+        let usable = parts.filter(|(repeat, (folds, done))| *repeat == 0 || **done == folds.folds());
+        usable.map(|(_, (folds, &done))| folds.clone().first(done)).collect()
+    }
 }
 
 /// Rows that a fit of others is read on.
@@ -105,7 +119,8 @@ pub trait FoldWatch {
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
 }
 
-/// Fits all `treatments` over all `folds`, one a repeat. `None` where the watch stopped it.
+/// Fits all `treatments` over all `folds`, one a repeat. Where the watch stops it, what is finished counts, `None` without
+/// two folds of the first repeat.
 ///
 /// # Errors
 /// Those of the weighting and of the fits.
@@ -121,10 +136,12 @@ pub fn fit_folds(
     let mut l2: Vec<Vec<Option<f64>>> = Vec::new();
     let mut readings: Vec<Vec<Vec<Readings>>> = Vec::new();
     let settings_of: Vec<Vec<Option<Setting>>> = treatments.iter().map(head_settings).collect();
-    for (repeat, folds_of_repeat) in folds.iter().enumerate() {
+    let mut finished = vec![0; folds.len()];
+    'folds: for (repeat, folds_of_repeat) in folds.iter().enumerate() {
         for fold in 0..folds_of_repeat.folds() {
             let (train, held) = folds_of_repeat.split(fold);
             if held.is_empty() {
+                finished[repeat] += 1;
                 continue;
             }
             walker.begin_fold(repeat, fold);
@@ -155,15 +172,25 @@ pub fn fit_folds(
                     l2[place].get(done).copied()
                 })?;
                 if flow.is_break() {
-                    return Ok(None);
+                    break 'folds;
                 }
             }
+            finished[repeat] += 1;
         }
+    }
+    if finished.first().is_some_and(|&done| done < FEWEST_FOLDS) {
+        return Ok(None);
     }
     let levels = l2.iter().zip(&settings_of).map(|(grid, heads)| {
         grid.iter().flat_map(|&l2| heads.iter().map(move |&head| Level { l2, head })).collect()
     });
-    Ok(Some(FoldTable { levels: levels.collect(), readings, fits: walker.fits, passes: walker.passes }))
+    Ok(Some(FoldTable {
+        levels: levels.collect(),
+        readings,
+        finished,
+        fits: walker.fits,
+        passes: walker.passes,
+    }))
 }
 
 /// What the head of a treatment may be set to; one `None` where it leaves nothing open.

@@ -63,6 +63,17 @@ impl Folds {
         self.folds
     }
 
+    /// The first `folds` folds, two at least: rows that only later ones hold out are held out by none.
+    pub fn first(mut self, folds: usize) -> Self {
+        self.folds = self.folds.min(folds.max(2));
+        for fold in &mut self.fold_of {
+            if usize::from(*fold) >= self.folds {
+                *fold = ALWAYS_TRAINED;
+            }
+        }
+        self
+    }
+
     /// The fold that holds `row` out; `None` for a row of a class of one.
     pub fn fold_of(&self, row: usize) -> Option<usize> {
         self.fold_of.get(row).filter(|&&fold| fold != ALWAYS_TRAINED).map(|&fold| usize::from(fold))

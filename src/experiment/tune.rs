@@ -140,7 +140,9 @@ impl Search<'_> {
         let standings: Vec<Standing> = done.scored.iter().map(|scored| scored.standing).collect();
         let near = Standing::choose(&standings).map(|best| done.scored[best].l2);
         let settings = FitSettings { near, ..self.settings.clone() };
-        let Some(table) = fit_folds(self.data, self.folds, one, &settings, self.kernels, watch)? else {
+        let table = fit_folds(self.data, self.folds, one, &settings, self.kernels, watch)?;
+        // A part of the folds is not to be held against all of them.
+        let Some(table) = table.filter(|table| table.finished_folds(self.folds) == self.folds) else {
             return Ok(ControlFlow::Break(()));
         };
         let place = done.treatments.len();

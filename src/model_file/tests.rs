@@ -1,10 +1,16 @@
 //! Round trips and hostile files.
 
 use super::*;
+use crate::boost::binning::{Binner, BinningOptions};
+use crate::boost::options::{BoostOptions, Trees};
+use crate::boost::trainer::{BoostProblem, Trainer};
+use crate::boost::tree::Test;
 use crate::data::encode::{FeatureEncoder, InputColumn};
 use crate::data::options::Missing;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
+use crate::matrix::Matrix;
+use crate::simd::Kernels;
 use crate::weighting::LogitLink;
 use proptest::prelude::*;
 use serde_json::json;
@@ -51,6 +57,71 @@ pub(super) fn example() -> SavedModel {
         offsets: None,
     };
     SavedModel { model: Model::Linear(model), scaler, metadata }
+}
+
+fn linear(saved: &mut SavedModel) -> &mut LinearModel {
+    match &mut saved.model {
+        Model::Linear(model) => model,
+        Model::Boost(_) => panic!("a model of trees"),
+    }
+}
+
+/// Trees over a number that may be missing and a category, two classes (a tree a round) or three (one for all).
+fn boosted(classes: usize, trees: Trees) -> SavedModel {
+    let rows = 120;
+    let mut values = Vec::new();
+    for row in 0..rows {
+        let number = if row % 11 == 0 { f32::NAN } else { (row * 37 % rows) as f32 };
+        values.extend([number, (row % 5) as f32, 1.0]);
+    }
+    let labels: Vec<u32> = (0..rows).map(|row| ((row * 37 % rows) / 50 + row % 5 / 3) as u32).collect();
+    let labels: Vec<u32> = labels.into_iter().map(|label| label.min(classes as u32 - 1)).collect();
+    let matrix = Matrix::from_f32(values, 3);
+    let bins = BinningOptions { categorical: vec![1], ..BinningOptions::default() };
+    let binner = Binner::fit(&matrix, &labels, &bins).unwrap();
+    let binned = binner.bin(&matrix).unwrap();
+    let problem = BoostProblem {
+        features: &binned,
+        binner: &binner,
+        labels: &labels,
+        weights: &vec![1.0; rows],
+        classes,
+        loss: Loss::Softmax,
+        offsets: None,
+        start: None,
+    };
+    let options = BoostOptions { trees, min_rows: 2, ..BoostOptions::default() };
+    let mut trainer = Trainer::new(problem, &options, Kernels::best()).unwrap();
+    (0..4).for_each(|_| drop(trainer.round()));
+    let model = trainer.into_model();
+    let tests: Vec<&Test> = model.trees.iter().flat_map(|t| &t.tree.nodes).map(|node| &node.test).collect();
+    assert!(tests.iter().any(|test| matches!(test, Test::Among(_))));
+    assert!(tests.iter().any(|test| matches!(test, Test::UpTo { .. })));
+    let mut saved = example();
+    let names = ["cat", "dog", "Löwe"].map(str::to_owned)[..classes].to_vec();
+    saved.metadata = ModelMetadata {
+        format_version: 3,
+        learner: Learner::Boost,
+        loss: Loss::Softmax,
+        label_map: LabelMap { kind: LabelKind::Text, names },
+        counts: ClassCounts::from_rows(vec![10; classes]),
+        class_weights: vec![1.0; classes],
+        encoder: FeatureEncoder {
+            inputs: vec![InputColumn::Vector { name: "x".into(), len: 3, means: None }],
+            missing: Missing::Keep,
+        },
+        scale: Scale::None,
+        ..saved.metadata
+    };
+    SavedModel { model: Model::Boost(model), scaler: unscaled_scaler(), metadata: saved.metadata }
+}
+
+fn all_boosted() -> [SavedModel; 3] {
+    [
+        boosted(2, Trees::Auto),
+        boosted(3, Trees::PerClass),
+        boosted(3, Trees::Vector(crate::boost::options::Lanes::Four)),
+    ]
 }
 
 fn unscaled_scaler() -> Scaler {
@@ -104,8 +175,61 @@ fn a_model_comes_back_bit_for_bit() {
         let bytes = bytes_of(&saved);
         let loaded = load_bytes(&bytes).unwrap();
         assert_eq!(loaded, saved);
-        assert!(loaded.model.weight[4].is_sign_negative());
+        assert!(loaded.model.linear().unwrap().weight[4].is_sign_negative());
         assert_eq!(bytes_of(&loaded), bytes);
+    }
+}
+
+#[test]
+fn trees_come_back_bit_for_bit() {
+    for saved in all_boosted() {
+        let bytes = bytes_of(&saved);
+        let loaded = load_bytes(&bytes).unwrap();
+        assert_eq!(loaded, saved);
+        assert_eq!(bytes_of(&loaded), bytes);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("boost.nodes").unwrap().dtype(), safetensors::Dtype::U32);
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_trees_is_an_error_or_another_sound_model() {
+    let rows = Matrix::from_f32(vec![f32::NAN, 0.0, 1.0, 50.0, 3.0, 1.0, 7.0, 9.0, f32::INFINITY], 3);
+    for saved in all_boosted() {
+        let bytes = bytes_of(&saved);
+        let data_start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut refused = 0;
+        for at in data_start..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            match load_bytes(&flipped) {
+                Ok(loaded) => {
+                    assert_eq!(
+                        loaded.model.logits(&rows, Kernels::best()).unwrap().len(),
+                        3 * saved.model.classes()
+                    );
+                }
+                Err(Error::BadModel { .. }) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(refused > 20, "{refused}");
+    }
+}
+
+#[test]
+fn a_model_of_one_kind_is_none_of_the_other() {
+    for spoil in [
+        |s: &mut SavedModel| s.metadata.learner = Learner::Linear,
+        |s: &mut SavedModel| s.metadata.format_version = 2,
+        |s: &mut SavedModel| s.model = example().model,
+        |s: &mut SavedModel| {
+            (s.metadata.scale, s.scaler) = (Scale::L2, Scaler { scale: Scale::L2, ..unscaled_scaler() })
+        },
+    ] {
+        let mut saved = boosted(3, Trees::Auto);
+        spoil(&mut saved);
+        in_folder(|path| assert!(matches!(save(path, &saved), Err(Error::BadModel { .. }))));
     }
 }
 
@@ -116,7 +240,7 @@ fn other_readers_of_safetensors_open_it() {
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let weight = tensors.tensor("weight").unwrap();
     assert_eq!((weight.dtype(), weight.shape()), (safetensors::Dtype::F32, &[3, 2][..]));
-    let values: Vec<u8> = saved.model.weight.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let values: Vec<u8> = saved.model.linear().unwrap().weight.iter().flat_map(|w| w.to_le_bytes()).collect();
     assert_eq!(weight.data(), values);
     assert_eq!(tensors.tensor("scaler.scale").unwrap().shape(), [2]);
     assert_eq!(u64::from_le_bytes(bytes[..8].try_into().unwrap()) % 8, 0);
@@ -207,15 +331,16 @@ fn a_sparse_file_of_absurd_size_is_refused() {
 #[test]
 fn nonsense_is_not_saved_and_an_old_model_survives() {
     type Spoil = fn(&mut SavedModel);
-    let spoilers: [(Spoil, &str); 9] = [
-        (|s| s.model.weight[3] = f32::NAN, "row 1, feature 1 is NaN"),
-        (|s| s.model.bias[0] = f32::INFINITY, "is inf"),
-        (|s| (s.model.features, s.scaler) = (3, unscaled_scaler()), "6 values of weight for shape [3, 3]"),
-        (|s| s.model.bias.truncate(2), "3 classes"),
+    let spoilers: [(Spoil, &str); 10] = [
+        (|s| linear(s).weight[3] = f32::NAN, "row 1, feature 1 is NaN"),
+        (|s| linear(s).bias[0] = f32::INFINITY, "is inf"),
+        (|s| (linear(s).features, s.scaler) = (3, unscaled_scaler()), "6 values of weight for shape [3, 3]"),
+        (|s| linear(s).bias.truncate(2), "3 classes"),
         (|s| s.scaler.deviation[0] = 0.0, "scaled by 0"),
         (|s| s.scaler.mean.truncate(1), "scaler.mean is ["),
         (|s| s.metadata.scale = Scale::None, "scaling does not fit"),
         (|s| s.metadata.encoder.inputs.clear(), "its columns make 0 features"),
+        (|s| s.metadata.encoder.missing = Missing::Keep, "does not go with codes of text or missing values"),
         (|s| s.metadata.loss = Loss::Softmax, "different losses"),
     ];
     in_folder(|path| {
@@ -264,7 +389,7 @@ fn a_flipped_bit_is_an_error_or_another_valid_model() {
             flipped[at] ^= 1 << bit;
             if let Ok(loaded) = load_bytes(&flipped) {
                 loaded.metadata.validate().unwrap();
-                assert!(loaded.model.weight.iter().all(|value| value.is_finite()));
+                assert!(loaded.model.linear().unwrap().weight.iter().all(|value| value.is_finite()));
             }
         }
     }
@@ -283,9 +408,10 @@ proptest! {
     #[test]
     fn any_finite_model_survives(weight in prop::collection::vec(-1e30f32..1e30, 6), gamma in 0.0f64..5.0) {
         let mut saved = example();
-        saved.model.weight = weight;
-        saved.model.loss = Loss::SoftmaxFocal { gamma };
-        saved.metadata.loss = saved.model.loss;
+        let model = linear(&mut saved);
+        model.weight = weight;
+        model.loss = Loss::SoftmaxFocal { gamma };
+        saved.metadata.loss = saved.model.loss();
         prop_assert_eq!(load_bytes(&bytes_of(&saved)).unwrap(), saved);
     }
 }

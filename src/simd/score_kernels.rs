@@ -8,7 +8,7 @@ use super::math::{LOWEST, exp};
 use super::memory::prefetch_at;
 use super::padded::LINE;
 use super::score_rows::{
-    Curvature, LeafRows, LeafSum, MAX_DIRECTIONS, RowSlope, ScoreLoss, ClassRows, SketchOut,
+    ClassRows, Curvature, LeafRows, LeafSum, MAX_DIRECTIONS, RowSlope, ScoreLoss, SketchOut,
 };
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
 

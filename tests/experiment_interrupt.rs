@@ -1,0 +1,122 @@
+//! A comparison that is cut short compares what is finished, as if less had been asked for.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use cbfit::experiment::compare::{Question, compare};
+use cbfit::experiment::fold_fits::{FitSettings, FoldData, FoldTable, FoldWatch, fit_folds};
+use cbfit::experiment::folds::Folds;
+use cbfit::experiment::treatment::{Treatment, standard_treatments};
+use cbfit::labels::ClassCounts;
+use cbfit::linear::fit::{Optimizer, Progress};
+use cbfit::linear::problem::Decay;
+use cbfit::loss::Loss;
+use cbfit::matrix::Matrix;
+use cbfit::metrics::Metric;
+use cbfit::rng::CounterRng;
+use cbfit::simd::Kernels;
+
+/// Ends the fits in the third treatment of a fold of a repeat.
+struct EndsIn {
+    place: (usize, usize),
+    here: (usize, usize),
+    treatments: Vec<String>,
+}
+
+impl FoldWatch for EndsIn {
+    fn fold(&mut self, repeat: usize, fold: usize) {
+        self.here = (repeat, fold);
+        self.treatments.clear();
+    }
+
+    fn begin(&mut self, treatment: &Treatment, _: f64) {
+        let name = treatment.to_string();
+        if !self.treatments.contains(&name) {
+            self.treatments.push(name);
+        }
+    }
+
+    fn progress(&mut self, _: &Progress) -> ControlFlow<()> {
+        let ends = self.here == self.place && self.treatments.len() == 3;
+        if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+struct Problem {
+    matrix: Matrix,
+    labels: Vec<u32>,
+    counts: ClassCounts,
+    treatments: Vec<Treatment>,
+}
+
+impl Problem {
+    fn new() -> Self {
+        let labels: Vec<u32> =
+            (0..300).map(|row| u32::from(row % 4 == 0) + u32::from(row % 20 == 0)).collect();
+        let mut rng = CounterRng::new(3, 0);
+        let values = labels.iter().flat_map(|&label| {
+            let noise = [rng.next_f64(), rng.next_f64()].map(|x| 2.0 * x as f32);
+            [label as f32 + noise[0], noise[1] - label as f32]
+        });
+        let matrix = Matrix::from_f32(values.collect(), 2);
+        let counts = ClassCounts::of(&labels, None, 3);
+        let treatments = standard_treatments(Loss::Softmax, &counts).unwrap();
+        Problem { matrix, labels, counts, treatments }
+    }
+
+    fn fits(&self, folds: &[Folds], place: (usize, usize)) -> Option<FoldTable> {
+        let features = |_: &[usize]| Cow::Borrowed(&self.matrix);
+        let data = FoldData { labels: &self.labels, row_weights: None, classes: 3, features: &features };
+        let settings = FitSettings {
+            l2: vec![0.1, 0.01],
+            near: None,
+            taus: vec![0.0, 1.0],
+            optimizer: Optimizer::Lbfgs { tolerance: 1e-4, max_iterations: 100, certified: false },
+            decay: Decay::Weights,
+            max_weight: None,
+            metric: Metric::MacroRecall,
+            seed: 0,
+        };
+        let mut watch = EndsIn { place, here: (0, 0), treatments: Vec::new() };
+        fit_folds(data, folds, &self.treatments, &settings, Kernels::best(), &mut watch).unwrap()
+    }
+
+    fn macro_recalls(&self, folds: &[Folds], table: &FoldTable) -> Vec<f64> {
+        let question = Question {
+            labels: &self.labels,
+            counts: &self.counts,
+            folds,
+            candidates: &self.treatments,
+            metric: Metric::MacroRecall,
+            taus: 2,
+            seed: 0,
+        };
+        let comparison = compare(&question, table).unwrap();
+        let scores = (0..self.treatments.len()).map(|c| comparison.score(&question, c, Metric::MacroRecall));
+        scores.collect::<cbfit::Result<Vec<f64>>>().unwrap()
+    }
+}
+
+#[test]
+fn finished_folds_and_repeats_are_compared() {
+    let problem = Problem::new();
+    let folds: Vec<Folds> =
+        (0..2).map(|repeat| Folds::new(&problem.labels, 3, 4, 0, repeat).unwrap()).collect();
+
+    assert!(problem.fits(&folds, (0, 0)).is_none());
+    assert!(problem.fits(&folds, (0, 1)).is_none());
+
+    let part = problem.fits(&folds, (0, 3)).unwrap();
+    assert_eq!(part.finished, [3, 0]);
+    let left = part.finished_folds(&folds);
+    assert_eq!(left, [folds[0].clone().first(3)]);
+    let held = (0..problem.labels.len()).filter(|&row| folds[0].fold_of(row).is_some_and(|fold| fold < 3));
+    assert_eq!(left[0].scored(), held.collect::<Vec<_>>());
+    let asked = problem.fits(&left, (9, 9)).unwrap();
+    assert_eq!(problem.macro_recalls(&left, &part), problem.macro_recalls(&left, &asked));
+
+    let whole = problem.fits(&folds, (1, 2)).unwrap();
+    assert_eq!(whole.finished, [4, 2]);
+    assert_eq!(whole.finished_folds(&folds), folds[..1]);
+    assert_eq!(problem.fits(&folds, (9, 9)).unwrap().finished_folds(&folds), folds);
+}
