@@ -9,6 +9,7 @@ use super::shared::{read_options, refuse_data_flags};
 use super::{print, print_json, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;
+use crate::data::encode::InputColumn;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
@@ -111,8 +112,11 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
 fn columns_text(metadata: &ModelMetadata) -> String {
     const SHOWN: usize = 6;
     let inputs = &metadata.encoder.inputs;
-    let shown: Vec<String> =
-        inputs.iter().take(SHOWN).map(|input| format!("{} ({})", input.name(), input.width())).collect();
+    let shown = |input: &InputColumn| match input {
+        InputColumn::Codes { name, levels } => format!("{name} ({} levels)", levels.len()),
+        _ => format!("{} ({})", input.name(), input.width()),
+    };
+    let shown: Vec<String> = inputs.iter().take(SHOWN).map(shown).collect();
     let more =
         if inputs.len() > SHOWN { format!(" and {} more", inputs.len() - SHOWN) } else { String::new() };
     format!("{}{more}", shown.join(", "))

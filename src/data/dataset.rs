@@ -37,7 +37,7 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// One row of features a row. After [`read_training`] with [`Missing::Mean`] missing values are NaN until
-    /// [`Dataset::fill_missing`].
+    /// [`Dataset::fill_missing`], with [`Missing::Keep`] they stay NaN, and so they do in columns of codes.
     pub features: Matrix,
     /// Class code of every row, [`crate::labels::UNSEEN`] where the map lacks the class; `None` without labels.
     pub labels: Option<Vec<u32>>,
@@ -61,7 +61,7 @@ pub struct Dataset {
     pub notes: Vec<String>,
     /// Rows left out because they have no label.
     pub dropped_unlabeled: u64,
-    /// Values that training never met: of text columns, whose features are all 0, and of sparse vectors beyond their
+    /// Values that training never met: of text columns, whose features are all 0 or whose code is NaN, and of sparse vectors beyond their
     /// length in training, which are left out.
     pub unseen_levels: u64,
 }
@@ -151,7 +151,7 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     let label_column = roles.label.map(|column| set.fields()[column].name.clone());
     let (columns, mut notes) = find_features(&name, set.fields(), &roles, options.features.as_deref())?;
     let fields: Vec<&Field> = columns.iter().map(|&column| &set.fields()[column]).collect();
-    let mut fit = EncoderFit::new(&name, &fields, options.missing)?;
+    let mut fit = EncoderFit::new(&name, &fields, options.missing, options.categories)?;
     let wanted = columns.iter().zip(&fields).map(|(&column, field)| (column, field.kind.clone())).collect();
     let gather = fit.is_one_vector();
     let mut reader = BlockReader::new(set, &roles, wanted, options, LabelNeed::Required, gather)?;

@@ -29,8 +29,8 @@ pub struct DatasetReader {
 }
 
 impl DatasetReader {
-    /// Opens files and finds the columns that `encoder` was fitted to. `options.features` and `options.missing` play no
-    /// part: the encoder holds both.
+    /// Opens files and finds the columns that `encoder` was fitted to. `options.features`, `options.missing`
+    /// and `options.categories` play no part: the encoder holds them.
     ///
     /// # Errors
     /// Those of the readers; [`Error::FeatureMismatch`]; where labels are required, [`Error::NoLabelColumn`] and

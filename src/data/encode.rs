@@ -18,6 +18,10 @@ use crate::{Error, Result};
 /// dense one and several times its time, so that a few zeros are cheaper kept. To be tuned by measurement.
 const SPARSE_FROM: usize = 8;
 
+/// Most levels of a text column that becomes codes: the learner of codes keeps a value in one byte, which holds 0 for a
+/// missing value, 1 to 254 for levels, and leaves 255 free.
+pub const MOST_CODES: usize = 254;
+
 /// How one input column becomes features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -35,6 +39,13 @@ pub enum InputColumn {
         /// Name of the column.
         name: String,
         /// Values met in training, in byte order.
+        levels: Vec<String>,
+    },
+    /// Text: one feature, the place of the level among `levels`. Missing and unknown levels are NaN.
+    Codes {
+        /// Name of the column.
+        name: String,
+        /// Values met in training, in byte order, at most [`MOST_CODES`].
         levels: Vec<String>,
     },
     /// A vector: its values.
@@ -55,14 +66,23 @@ impl InputColumn {
         match self {
             InputColumn::Numeric { name, .. }
             | InputColumn::OneHot { name, .. }
+            | InputColumn::Codes { name, .. }
             | InputColumn::Vector { name, .. } => name,
+        }
+    }
+
+    /// Values that training met, of a text column.
+    pub fn levels(&self) -> Option<&[String]> {
+        match self {
+            InputColumn::OneHot { levels, .. } | InputColumn::Codes { levels, .. } => Some(levels),
+            InputColumn::Numeric { .. } | InputColumn::Vector { .. } => None,
         }
     }
 
     /// Number of features.
     pub fn width(&self) -> usize {
         match self {
-            InputColumn::Numeric { .. } => 1,
+            InputColumn::Numeric { .. } | InputColumn::Codes { .. } => 1,
             InputColumn::OneHot { levels, .. } => levels.len(),
             InputColumn::Vector { len, .. } => *len,
         }
@@ -71,7 +91,7 @@ impl InputColumn {
     /// Name of feature `at` of this column.
     fn feature_name(&self, at: usize) -> String {
         match self {
-            InputColumn::Numeric { name, .. } => name.clone(),
+            InputColumn::Numeric { name, .. } | InputColumn::Codes { name, .. } => name.clone(),
             InputColumn::OneHot { name, levels } => {
                 format!("{name}={}", levels.get(at).map_or("", String::as_str))
             }
@@ -84,6 +104,7 @@ impl InputColumn {
         match self {
             InputColumn::Numeric { mean, .. } => mean.unwrap_or(0.0),
             InputColumn::OneHot { .. } => 0.0,
+            InputColumn::Codes { .. } => f32::NAN,
             InputColumn::Vector { means, .. } => {
                 means.as_ref().and_then(|m| m.get(at)).copied().unwrap_or(0.0)
             }
@@ -122,7 +143,7 @@ impl FeatureEncoder {
     /// Most values that are not 0 in the features of one row, as far as the kinds of the columns tell.
     pub fn most_values(&self) -> usize {
         let values = |input: &InputColumn| match input {
-            InputColumn::Numeric { .. } | InputColumn::OneHot { .. } => 1,
+            InputColumn::Numeric { .. } | InputColumn::OneHot { .. } | InputColumn::Codes { .. } => 1,
             InputColumn::Vector { len, .. } => *len,
         };
         self.inputs.iter().map(values).sum()
@@ -132,6 +153,16 @@ impl FeatureEncoder {
     /// training and every later file agree. A single vector column stays as its file has it.
     pub fn is_sparse(&self) -> bool {
         self.most_values().saturating_mul(SPARSE_FROM) <= self.width()
+    }
+
+    /// For every feature that holds codes their number: the feature is 0, 1, ... below it, or NaN, and the codes have no
+    /// order. `None` for features that are numbers.
+    pub fn categories(&self) -> Vec<Option<usize>> {
+        let of_features = |input: &InputColumn| match input {
+            InputColumn::Codes { levels, .. } => vec![Some(levels.len())],
+            _ => vec![None; input.width()],
+        };
+        self.inputs.iter().flat_map(of_features).collect()
     }
 
     /// Names of the features in order: `x`, `color=red`, `embedding[3]`.
@@ -170,17 +201,19 @@ impl FeatureEncoder {
     /// [`Error::NotFinite`] for missing values that nothing fills and for infinite values.
     pub(super) fn encode(&self, origin: &Origin<'_>, mut columns: Vec<ColumnBuffer>) -> Result<Encoded> {
         self.check_columns(origin, &columns)?;
-        let mut check = ValueCheck::default();
         if let ([InputColumn::Vector { .. }], Some(ColumnBuffer::Vector(_))) =
             (&self.inputs[..], columns.first())
             && let Some(ColumnBuffer::Vector(mut features)) = columns.pop()
         {
             let unseen_levels = cut_columns(&mut features, self.width());
+            let mut check = ValueCheck::default();
             check.scan(origin, &features, 0, |feature| self.column_of(feature));
             check.result(self.missing == Missing::Error)?;
             return Ok(Encoded { features, missing: check.missing(), unseen_levels });
         }
-        let texts: Vec<Option<TextColumn>> = self.inputs.iter().zip(&columns).map(one_hot_text).collect();
+        let codes = self.categories().iter().map(Option::is_some).collect();
+        let mut check = ValueCheck::past_codes(codes);
+        let texts: Vec<Option<TextColumn>> = self.inputs.iter().zip(&columns).map(text_of).collect();
         for ((input, text), rows) in
             self.inputs.iter().zip(&texts).zip(columns.iter().map(ColumnBuffer::rows))
         {
@@ -198,11 +231,11 @@ impl FeatureEncoder {
         }
         let mut sources = Vec::with_capacity(columns.len());
         for ((input, column), text) in self.inputs.iter().zip(&columns).zip(&texts) {
-            sources.push(match (input, text, column) {
-                (InputColumn::OneHot { levels, .. }, Some(text), _) => {
+            sources.push(match (input.levels(), text, column) {
+                (Some(levels), Some(text), _) => {
                     let places = level_places(levels, text);
                     unseen_levels += unseen_cells(&places, text);
-                    Source::Levels { codes: text.codes(), places, width: levels.len() }
+                    Source::of_text(input, text, places)
                 }
                 (_, _, ColumnBuffer::Vector(matrix)) => Source::Vector(matrix),
                 _ => Source::Numbers(numbers(column)),
@@ -259,14 +292,17 @@ impl FeatureEncoder {
             let own: Vec<f32> = of_features.by_ref().take(input.width()).collect();
             match input {
                 InputColumn::Numeric { mean, .. } => *mean = own.first().copied(),
-                InputColumn::OneHot { .. } => {}
+                InputColumn::OneHot { .. } | InputColumn::Codes { .. } => {}
                 InputColumn::Vector { means, .. } => *means = Some(own),
             }
         }
     }
 
-    /// Puts fill values in the place of missing ones.
+    /// Puts fill values in the place of missing ones, unless these are kept.
     pub(super) fn fill_missing(&self, features: &mut Matrix) {
+        if self.missing == Missing::Keep {
+            return;
+        }
         fn fill<T: Copy + Send>(
             values: &mut [T],
             fills: &[f32],
@@ -304,10 +340,10 @@ impl FeatureEncoder {
     }
 }
 
-/// The text of a column that is one-hot encoded; numbers are spelled out, as they are where a test file happens to hold
+/// The text of a column that was text in training; numbers are spelled out, as they are where a test file happens to hold
 /// numbers only.
-fn one_hot_text((input, column): (&InputColumn, &ColumnBuffer)) -> Option<TextColumn> {
-    let InputColumn::OneHot { .. } = input else { return None };
+fn text_of((input, column): (&InputColumn, &ColumnBuffer)) -> Option<TextColumn> {
+    input.levels()?;
     let mut text = ColumnBuffer::Text(TextColumn::default());
     append_rows(&mut text, column, None);
     if let ColumnBuffer::Text(text) = text { Some(text) } else { None }

@@ -75,10 +75,10 @@ impl FeatureEncoder {
                 Err(format!("holds {}, the model needs vectors of {len}", kind_name(kind)))
             }
             (_, kind @ (FieldKind::Vector { .. } | FieldKind::Other(_))) => {
-                let needed = if let InputColumn::OneHot { .. } = input { "text" } else { "numbers" };
+                let needed = if input.levels().is_some() { "text" } else { "numbers" };
                 Err(format!("holds {}, the model needs {needed}", kind_name(kind)))
             }
-            (InputColumn::OneHot { .. }, _) => Ok(FieldKind::Text),
+            (InputColumn::OneHot { .. } | InputColumn::Codes { .. }, _) => Ok(FieldKind::Text),
             // Text is read, so that the message can show a word of it.
             (InputColumn::Numeric { .. }, kind) => Ok(kind.clone()),
         }
@@ -140,6 +140,19 @@ mod tests {
         let nameless = fields(&[("0", FieldKind::Int), ("1", FieldKind::Int), ("2", FieldKind::Int)]);
         assert_eq!(places(&numeric(&["a", "b"]), &nameless, &[0]).unwrap(), [1, 2]);
         assert_eq!(places(&numeric(&["a", "b"]), &nameless, &[]).unwrap_err().code(), "E0503");
+    }
+
+    #[test]
+    fn codes_are_read_as_text_whatever_the_file_holds() {
+        let inputs = vec![InputColumn::Codes { name: "c".into(), levels: vec!["1".into()] }];
+        let encoder = FeatureEncoder { inputs, missing: Missing::Keep };
+        for kind in [FieldKind::Text, FieldKind::Int, FieldKind::Bool] {
+            let found = encoder.bind("t", &fields(&[("x", FieldKind::Int), ("c", kind)]), &[]).unwrap();
+            assert_eq!(found, [(1, FieldKind::Text)]);
+        }
+        let vector = fields(&[("c", FieldKind::Vector { len: Some(2), dtype: Dtype::F32 })]);
+        let error = encoder.bind("t", &vector, &[]).unwrap_err().to_string();
+        assert!(error.ends_with("the model needs text"), "{error}");
     }
 
     #[test]

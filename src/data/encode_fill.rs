@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 
 use super::columns::{Numbers, append_vectors};
+use super::encode::InputColumn;
 use super::sparse::build_rows;
+use super::table::TextColumn;
 use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
 use crate::{Error, Result};
 
@@ -13,10 +15,16 @@ const FILLED_ROWS: usize = 256;
 /// Where the features of one input column come from.
 pub(super) enum Source<'a> {
     Numbers(Numbers<'a>),
+    /// One column a level.
     Levels {
         codes: &'a [u32],
         places: Vec<Option<usize>>,
         width: usize,
+    },
+    /// One column with the place of the level, NaN where there is none.
+    Places {
+        codes: &'a [u32],
+        places: Vec<Option<usize>>,
     },
     Vector(&'a Matrix),
     /// Columns `start..start + width` of an f32 matrix.
@@ -27,10 +35,19 @@ pub(super) enum Source<'a> {
     },
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The features that `input` makes of a text column, whose levels lie at `places` among those of the input.
+    pub(super) fn of_text(input: &InputColumn, text: &'a TextColumn, places: Vec<Option<usize>>) -> Self {
+        let codes = text.codes();
+        match input {
+            InputColumn::Codes { .. } => Source::Places { codes, places },
+            _ => Source::Levels { codes, places, width: input.width() },
+        }
+    }
+
     fn width(&self) -> usize {
         match self {
-            Source::Numbers(_) => 1,
+            Source::Numbers(_) | Source::Places { .. } => 1,
             Source::Levels { width, .. } | Source::Columns { width, .. } => *width,
             Source::Vector(matrix) => matrix.cols(),
         }
@@ -49,6 +66,7 @@ pub(super) fn sparse_rows(rows: usize, sources: &[Source<'_>]) -> SparseRows {
                         builder.add(offset + place, 1.0);
                     }
                 }
+                Source::Places { codes, places } => builder.add(offset, place_of(codes[row], places)),
                 Source::Vector(matrix) => builder.add_row(offset, matrix.row_range(row, row + 1)),
                 Source::Columns { matrix, start, width } => {
                     if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
@@ -104,6 +122,9 @@ fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, sou
                 out[offset + place] = 1.0;
             }
         }),
+        Source::Places { codes, places } => {
+            rows.for_each(|(row, out)| out[offset] = place_of(codes[row], places));
+        }
         Source::Vector(matrix) => rows.for_each(|(row, out)| {
             copy_widened(&mut out[offset..offset + matrix.cols()], matrix.row_range(row, row + 1));
         }),
@@ -113,6 +134,11 @@ fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, sou
             }
         }),
     }
+}
+
+/// The place of a level as a feature; a missing value has a code beyond all levels.
+fn place_of(code: u32, places: &[Option<usize>]) -> f32 {
+    places.get(code as usize).copied().flatten().map_or(f32::NAN, |place| place as f32)
 }
 
 fn copy_widened(out: &mut [f32], row: MatRef<'_>) {

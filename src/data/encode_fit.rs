@@ -1,12 +1,12 @@
 //! Fitting a [`FeatureEncoder`] while the training rows are read.
 
 use super::columns::{append_rows, numbers};
-use super::encode::{FeatureEncoder, InputColumn, level_places};
+use super::encode::{FeatureEncoder, InputColumn, MOST_CODES, level_places};
 use super::encode_fill::{Source, append_filled};
 use super::files::kind_name;
 use super::finite::{Origin, ValueCheck};
-use super::options::Missing;
-use super::table::{ColumnBuffer, Field, FieldKind, TextColumn};
+use super::options::{Categories, Missing};
+use super::table::{ColumnBuffer, Field, FieldKind, NULL_TEXT, TextColumn};
 use crate::matrix::{Dtype, MatRef, Matrix};
 use crate::{Error, Result};
 
@@ -24,6 +24,7 @@ enum FitColumn {
 pub(super) struct EncoderFit {
     columns: Vec<FitColumn>,
     missing: Missing,
+    categories: Categories,
     check: ValueCheck,
     dense: Matrix,
     /// Columns of `dense` that each input column takes.
@@ -46,7 +47,12 @@ impl EncoderFit {
     ///
     /// # Errors
     /// [`Error::UnsupportedType`] for kinds that cannot be features.
-    pub(super) fn new(file: &str, fields: &[&Field], missing: Missing) -> Result<Self> {
+    pub(super) fn new(
+        file: &str,
+        fields: &[&Field],
+        missing: Missing,
+        categories: Categories,
+    ) -> Result<Self> {
         let column = |field: &&Field| {
             let name = field.name.clone();
             Ok(match &field.kind {
@@ -64,6 +70,7 @@ impl EncoderFit {
         Ok(EncoderFit {
             columns: fields.iter().map(column).collect::<Result<_>>()?,
             missing,
+            categories,
             check: ValueCheck::default(),
             dense: Matrix::empty(Dtype::F32, 0),
             lengths: Vec::new(),
@@ -129,16 +136,22 @@ impl EncoderFit {
         let mut notes = Vec::new();
         let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
         let mut inputs = Vec::with_capacity(self.columns.len());
-        let mut texts = Vec::new();
+        let mut texts: Vec<TextColumn> = Vec::new();
+        // Missing values of text by what becomes of them: 0 in features of levels, NaN in one of codes.
+        let (mut missing_levels, mut missing_codes) = (0, 0);
         for (at, column) in self.columns.into_iter().enumerate() {
             inputs.push(match column {
                 FitColumn::Numeric { name } => InputColumn::Numeric { name, mean: None },
                 FitColumn::Text { name, values } => {
                     let ColumnBuffer::Text(values) = values else { continue };
-                    let mut levels = values.levels().to_vec();
-                    levels.sort_unstable();
+                    let absent = values.codes().iter().filter(|&&code| code == NULL_TEXT).count() as u64;
+                    let input = text_input(name, &values, self.categories, &mut notes);
+                    match input {
+                        InputColumn::Codes { .. } => missing_codes += absent,
+                        _ => missing_levels += absent,
+                    }
                     texts.push(values);
-                    InputColumn::OneHot { name, levels }
+                    input
                 }
                 FitColumn::Vector { name } => {
                     let len = vector_length.or(self.lengths.get(at).copied()).unwrap_or(0);
@@ -146,21 +159,47 @@ impl EncoderFit {
                 }
             });
         }
-        if self.check.missing() > 0 {
-            notes.push(format!(
-                "{} missing feature values filled with {}",
-                self.check.missing(),
-                if self.missing == Missing::Mean { "the mean of the training rows" } else { "zero" }
-            ));
+        let kept = match self.missing {
+            Missing::Keep => self.check.missing().saturating_sub(missing_levels),
+            Missing::Error | Missing::Mean | Missing::Zero => missing_codes,
+        };
+        let filled = self.check.missing().saturating_sub(kept);
+        if filled > 0 {
+            let mean = self.missing == Missing::Mean;
+            let with = if mean { "the mean of the training rows" } else { "zero" };
+            notes.push(format!("{filled} missing feature values filled with {with}"));
+        }
+        if kept > 0 {
+            notes.push(format!("{kept} missing feature values stay missing"));
         }
         let encoder = FeatureEncoder { inputs, missing: self.missing };
         if encoder.is_sparse() {
             let (values, width) = (encoder.most_values(), encoder.width());
             notes.push(format!("features kept sparse: at most {values} of {width} values a row"));
         }
-        let features = if texts.is_empty() { dense } else { insert_one_hot(&encoder, dense, &texts)? };
+        let features = if texts.is_empty() { dense } else { insert_texts(&encoder, dense, &texts)? };
         Ok(Fitted { encoder, features, missing: self.check.missing(), notes })
     }
+}
+
+/// How the text column `values` becomes features; a note says so where codes were asked for and cannot be.
+fn text_input(
+    name: String,
+    values: &TextColumn,
+    categories: Categories,
+    notes: &mut Vec<String>,
+) -> InputColumn {
+    let mut levels = values.levels().to_vec();
+    levels.sort_unstable();
+    match categories {
+        Categories::Codes if levels.len() <= MOST_CODES => return InputColumn::Codes { name, levels },
+        Categories::Codes => notes.push(format!(
+            "text column {name:?} has {} levels, codes hold at most {MOST_CODES}: it has one feature a level",
+            levels.len()
+        )),
+        Categories::OneHot => {}
+    }
+    InputColumn::OneHot { name, levels }
 }
 
 /// Columns that a block's column takes in the dense matrix.
@@ -232,21 +271,21 @@ pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
     sums.into_iter().map(mean).collect()
 }
 
-/// The dense columns and the levels of the text columns in the order of the encoder's features.
-fn insert_one_hot(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -> Result<Matrix> {
+/// The dense columns and the features of the text columns in the order of the encoder's features.
+fn insert_texts(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -> Result<Matrix> {
     let rows = texts.first().map_or(0, |text| text.codes().len());
     let mut texts = texts.iter();
     let mut sources = Vec::with_capacity(encoder.inputs.len());
     let mut taken = 0;
     for input in &encoder.inputs {
-        match (input, texts.len()) {
-            (InputColumn::OneHot { levels, .. }, 1..) => {
-                if let Some(text) = texts.next() {
+        match input.levels() {
+            Some(levels) => {
+                sources.extend(texts.next().map(|text| {
                     let places = level_places(levels, text);
-                    sources.push(Source::Levels { codes: text.codes(), places, width: levels.len() });
-                }
+                    Source::of_text(input, text, places)
+                }));
             }
-            (input, _) => {
+            None => {
                 sources.push(Source::Columns { matrix: &dense, start: taken, width: input.width() });
                 taken += input.width();
             }
@@ -292,7 +331,9 @@ mod tests {
     #[test]
     fn training_and_encoding_agree() {
         let (fields, block) = mixed();
-        let mut fit = EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Mean).unwrap();
+        let mut fit =
+            EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Mean, Categories::OneHot)
+                .unwrap();
         fit.push(&ORIGIN, &block).unwrap();
         fit.push(&ORIGIN, &block).unwrap();
         let mut fitted = fit.finish().unwrap();
@@ -312,7 +353,9 @@ mod tests {
     #[test]
     fn missing_values_are_counted_over_all_columns() {
         let (fields, block) = mixed();
-        let mut fit = EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Error).unwrap();
+        let mut fit =
+            EncoderFit::new("t", &fields.iter().collect::<Vec<_>>(), Missing::Error, Categories::OneHot)
+                .unwrap();
         fit.push(&ORIGIN, &block).unwrap();
         let error = fit.finish().err().unwrap();
         assert_eq!(error.to_string(), "t: 3 missing feature values (30.00 %), first in row 1, column d");
@@ -341,7 +384,7 @@ mod tests {
             ColumnBuffer::Float((0..40).map(|i| if i == 3 { f64::NAN } else { f64::from(i % 3) }).collect());
         let (c, n) = (field("c", FieldKind::Text), field("n", FieldKind::Float));
         let block = vec![column, numbers];
-        let mut fit = EncoderFit::new("t", &[&c, &n], Missing::Zero).unwrap();
+        let mut fit = EncoderFit::new("t", &[&c, &n], Missing::Zero, Categories::OneHot).unwrap();
         fit.push(&ORIGIN, &block).unwrap();
         let fitted = fit.finish().unwrap();
         assert_eq!(fitted.notes[1], "features kept sparse: at most 2 of 41 values a row");
@@ -364,7 +407,7 @@ mod tests {
         let names: Vec<String> = (0..=MOST_LEVELS).map(|i| i.to_string()).collect();
         let column = text(&names.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>());
         let fields = [field("c", FieldKind::Text)];
-        let mut fit = EncoderFit::new("t", &[&fields[0]], Missing::Error).unwrap();
+        let mut fit = EncoderFit::new("t", &[&fields[0]], Missing::Error, Categories::OneHot).unwrap();
         assert_eq!(fit.push(&ORIGIN, &[column]).unwrap_err().code(), "E0313");
     }
 }

@@ -59,9 +59,17 @@ pub(super) struct ValueCheck {
     cells: u64,
     missing: Tally,
     infinite: Tally,
+    /// Which columns of a scan hold codes; none where it is shorter.
+    codes: Vec<bool>,
 }
 
 impl ValueCheck {
+    /// A check that looks past columns of codes: their NaN is an unknown level as well as a missing one, so that
+    /// [`ValueCheck::add_text`] has to count what is missing.
+    pub(super) fn past_codes(codes: Vec<bool>) -> Self {
+        ValueCheck { codes, ..ValueCheck::default() }
+    }
+
     /// Looks at rows `start..` of `features`; `name` gives the name of a column.
     pub(super) fn scan(
         &mut self,
@@ -87,7 +95,7 @@ impl ValueCheck {
         cols: usize,
         name: impl Fn(usize) -> String,
     ) {
-        self.cells += values.len() as u64;
+        self.count_cells(values.len() / cols.max(1), cols);
         if !values.par_chunks(CHUNK).any(has_special) {
             return;
         }
@@ -96,7 +104,7 @@ impl ValueCheck {
                 continue;
             }
             for (col, value) in values.iter().enumerate().filter(|(_, value)| value.is_special()) {
-                self.tally(*value).add(origin, row, || name(col));
+                self.add(*value, origin, row, col, &name);
             }
         }
     }
@@ -109,19 +117,36 @@ impl ValueCheck {
         cols: usize,
         name: impl Fn(usize) -> String,
     ) {
-        self.cells = self.cells.saturating_add((rows.rows() as u64).saturating_mul(cols as u64));
+        self.count_cells(rows.rows(), cols);
         if !rows.entries().1.par_chunks(CHUNK).any(has_special) {
             return;
         }
         for (row, (columns, values)) in rows.iter().enumerate() {
             for (&col, value) in columns.iter().zip(values).filter(|(_, value)| value.is_special()) {
-                self.tally(*value).add(origin, row, || name(col as usize));
+                self.add(*value, origin, row, col as usize, &name);
             }
         }
     }
 
-    fn tally<T: FloatBits>(&mut self, special: T) -> &mut Tally {
-        if special.is_missing() { &mut self.missing } else { &mut self.infinite }
+    fn count_cells(&mut self, rows: usize, cols: usize) {
+        let codes = self.codes.iter().filter(|&&is_code| is_code).count();
+        let cols = cols.saturating_sub(codes);
+        self.cells = self.cells.saturating_add((rows as u64).saturating_mul(cols as u64));
+    }
+
+    fn add<T: FloatBits>(
+        &mut self,
+        special: T,
+        origin: &Origin<'_>,
+        row: usize,
+        col: usize,
+        name: impl Fn(usize) -> String,
+    ) {
+        if self.codes.get(col) == Some(&true) {
+            return;
+        }
+        let tally = if special.is_missing() { &mut self.missing } else { &mut self.infinite };
+        tally.add(origin, row, || name(col));
     }
 
     /// Counts cells of a text column, some of which are missing.
@@ -207,6 +232,21 @@ mod tests {
         assert_eq!(missing, "t: 2 missing feature values (33.33 %), first in row 11, column v[1]");
         let infinite = check.result(false).unwrap_err().to_string();
         assert_eq!(infinite, "t: 1 infinite feature values (16.67 %), first in row 15, column v[1]");
+    }
+
+    #[test]
+    fn codes_are_looked_past() {
+        let dense = Matrix::from_f32(vec![f32::NAN, 1.0, 0.0, f32::NAN], 2);
+        let mut sparse = dense.clone();
+        super::super::sparse::make_sparse(&mut sparse);
+        let origin = Origin { file: "t", first_row: 0, kept: None };
+        for matrix in [&dense, &sparse] {
+            let mut check = ValueCheck::past_codes(vec![true, false]);
+            check.scan(&origin, matrix, 0, |col| format!("v[{col}]"));
+            check.add_text(&origin, "c", 2, [1].into_iter());
+            let missing = check.result(true).unwrap_err().to_string();
+            assert_eq!(missing, "t: 2 missing feature values (50.00 %), first in row 2, column v[1]");
+        }
     }
 
     #[test]

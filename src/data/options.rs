@@ -1,4 +1,4 @@
-//! What the user said about the data: columns, labels, missing values.
+//! What the user said about the data: columns, labels, missing values, text.
 
 use super::format::Format;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,20 @@ pub enum Missing {
     Mean,
     /// Zero takes their place.
     Zero,
+    /// They stay NaN in the features, for learners that have a use for them; text in features of levels is
+    /// 0 in all of them, as ever. Infinite values are refused all the same.
+    Keep,
+}
+
+/// How text columns become features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Categories {
+    /// One feature a level.
+    #[default]
+    OneHot,
+    /// One feature that holds the place of the level, NaN where it is missing or unknown, whatever [`Missing`] says: no
+    /// number stands for no level. Columns of more than [`super::encode::MOST_CODES`] levels have one feature a level.
+    Codes,
 }
 
 /// What is done about rows without a label.
@@ -52,6 +66,8 @@ pub struct ReadOptions {
     pub has_header: bool,
     /// Missing feature values.
     pub missing: Missing,
+    /// Text columns among the features.
+    pub categories: Categories,
     /// Missing labels.
     pub unlabeled: Unlabeled,
 }
@@ -77,6 +93,7 @@ impl Default for ReadOptions {
             delimiter: None,
             has_header: true,
             missing: Missing::Error,
+            categories: Categories::OneHot,
             unlabeled: Unlabeled::Error,
         }
     }
