@@ -103,7 +103,7 @@ impl FoldPlan {
         let folds = (0..self.repeats as u64)
             .map(|repeat| Folds::new(labels, main.label_map.classes(), self.folds, self.seed, repeat))
             .collect::<Result<Vec<Folds>>>()?;
-        let scale = self.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
+        let scale = Scale::choose(self.scale, &main.encoder)?;
         Ok(FoldRows { main, counts, folds, scale })
     }
 

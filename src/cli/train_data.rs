@@ -125,7 +125,7 @@ impl TrainData {
             }
             test = Held::File(read_more(talk, "Test", &plan.test, &plan.test_label_file, plan, &main)?);
         }
-        let scale = plan.scale.unwrap_or_else(|| Scale::auto(&main.encoder));
+        let scale = Scale::choose(plan.scale, &main.encoder)?;
         let (scaler, constant_columns) =
             Scaler::fit(scale, &main.features, &split.train, main.row_weights.as_deref());
         scaler.apply(&mut main.features);

@@ -4,8 +4,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::encode::{FeatureEncoder, InputColumn};
+use super::options::Missing;
 use super::sparse::dense_values;
 use crate::matrix::{Matrix, Storage};
+use crate::{Error, Result};
 
 mod sparse;
 
@@ -27,10 +29,47 @@ pub enum Scale {
 
 impl Scale {
     /// The choice of `--scale auto`: none for vectors, dense ones from a network on one scale, sparse ones of words, whose
-    /// scale (TF-IDF) says what they are worth; standard for columns, which come in units of their own.
+    /// scale (TF-IDF) says what they are worth; standard for columns, which come in units of their own. None where
+    /// [`Scale::choose`] refuses any other.
     pub fn auto(encoder: &FeatureEncoder) -> Scale {
+        if no_scale(encoder).is_some() {
+            return Scale::None;
+        }
         let columns = encoder.inputs.iter().any(|input| !matches!(input, InputColumn::Vector { .. }));
         if columns { Scale::Standard } else { Scale::None }
+    }
+
+    /// The scale asked for, or that of [`Scale::auto`].
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for another than none where text is kept as codes, which are no amounts, and where missing
+    /// values are kept, which would make the whole row or column missing.
+    pub fn choose(asked: Option<Scale>, encoder: &FeatureEncoder) -> Result<Scale> {
+        let scale = asked.unwrap_or_else(|| Scale::auto(encoder));
+        match (scale, no_scale(encoder)) {
+            (Scale::L2 | Scale::Standard, Some(why)) => {
+                let name = if scale == Scale::L2 { "l2" } else { "standard" };
+                Err(Error::bad_value("--scale", name, why, "leave features as they are: --scale none"))
+            }
+            _ => Ok(scale),
+        }
+    }
+}
+
+/// Why the features of an encoder must not be scaled, if so.
+fn no_scale(encoder: &FeatureEncoder) -> Option<String> {
+    let is_codes = |input: &&InputColumn| matches!(input, InputColumn::Codes { .. });
+    let mut codes = encoder.inputs.iter().filter(is_codes);
+    match codes.next() {
+        Some(first) => {
+            let (first, more) = (first.name(), codes.count());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Some(format!("would scale the codes of text column {first:?}{more}"))
+        }
+        None if encoder.missing == Missing::Keep => {
+            Some("has no norm or mean of missing values, which are kept".into())
+        }
+        None => None,
     }
 }
 
@@ -207,6 +246,29 @@ mod tests {
     use super::*;
     use crate::matrix::Dtype;
     use proptest::prelude::*;
+
+    #[test]
+    fn codes_and_kept_missing_values_are_not_scaled() {
+        let numeric = InputColumn::Numeric { name: "x".into(), mean: None };
+        let codes = |name: &str| InputColumn::Codes { name: name.into(), levels: vec!["a".into()] };
+        let of = |inputs: &[InputColumn], missing| FeatureEncoder { inputs: inputs.to_vec(), missing };
+        let plain = of(&[numeric.clone()], Missing::Mean);
+        assert_eq!(Scale::choose(None, &plain).unwrap(), Scale::Standard);
+        assert_eq!(Scale::choose(Some(Scale::L2), &plain).unwrap(), Scale::L2);
+        let coded = of(&[numeric.clone(), codes("c"), codes("d")], Missing::Zero);
+        for (encoder, why) in [
+            (coded, r#"--scale "l2": would scale the codes of text column "c" and 1 more"#),
+            (
+                of(&[numeric], Missing::Keep),
+                r#"--scale "l2": has no norm or mean of missing values, which are kept"#,
+            ),
+        ] {
+            assert_eq!(Scale::choose(None, &encoder).unwrap(), Scale::None);
+            assert_eq!(Scale::choose(Some(Scale::None), &encoder).unwrap(), Scale::None);
+            assert_eq!(Scale::choose(Some(Scale::L2), &encoder).unwrap_err().to_string(), why);
+            assert!(Scale::choose(Some(Scale::Standard), &encoder).is_err());
+        }
+    }
 
     #[test]
     fn only_the_given_rows_count() {

@@ -155,6 +155,9 @@ fn check_fit(metadata: &ModelMetadata, scaler: &Scaler, features: usize) -> Resu
     if metadata.scale != scaler.scale || !scaler.fits(features) {
         return Err("its scaling does not fit its features".into());
     }
+    if Scale::choose(Some(metadata.scale), &metadata.encoder).is_err() {
+        return Err("its scaling does not go with codes of text or missing values that are kept".into());
+    }
     Ok(())
 }
 

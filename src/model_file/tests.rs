@@ -206,7 +206,7 @@ fn a_sparse_file_of_absurd_size_is_refused() {
 #[test]
 fn nonsense_is_not_saved_and_an_old_model_survives() {
     type Spoil = fn(&mut SavedModel);
-    let spoilers: [(Spoil, &str); 9] = [
+    let spoilers: [(Spoil, &str); 10] = [
         (|s| s.model.weight[3] = f32::NAN, "row 1, feature 1 is NaN"),
         (|s| s.model.bias[0] = f32::INFINITY, "is inf"),
         (|s| (s.model.features, s.scaler) = (3, unscaled_scaler()), "6 values of weight for shape [3, 3]"),
@@ -215,6 +215,7 @@ fn nonsense_is_not_saved_and_an_old_model_survives() {
         (|s| s.scaler.mean.truncate(1), "scaler.mean is ["),
         (|s| s.metadata.scale = Scale::None, "scaling does not fit"),
         (|s| s.metadata.encoder.inputs.clear(), "its columns make 0 features"),
+        (|s| s.metadata.encoder.missing = Missing::Keep, "does not go with codes of text or missing values"),
         (|s| s.metadata.loss = Loss::Softmax, "different losses"),
     ];
     in_folder(|path| {
