@@ -25,6 +25,7 @@ mod narrow_rows;
 mod neon;
 mod pack;
 mod packed;
+mod part_rows;
 mod rows;
 mod scalar;
 mod single_score;
