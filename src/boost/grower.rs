@@ -12,6 +12,7 @@ use super::histogram::{Histogram, Pool, build, subtract};
 use super::partition::{merge, partition};
 use super::statistics::{Bin, Cut, LeafTotals, Limits, Side, Statistics};
 use super::tree::{Child, Node, Test, Tree};
+use crate::simd::Kernels;
 
 /// How large a tree may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) struct Grower<'a, S> {
     /// Threshold of a feature at a bin.
     pub threshold: &'a (dyn Fn(usize, u8) -> f32 + Sync),
     pub clock: &'a Clock,
+    pub kernels: &'static Kernels,
 }
 
 /// A leaf of a finished tree.
@@ -184,8 +186,9 @@ impl<S: Statistics> Grower<'_, S> {
         let (block, slot) = self.matrix.place(*feature);
         let mut goes_left = [false; BINS];
         (0..=u8::MAX).for_each(|bin| goes_left[usize::from(bin)] = cut.goes_left(bin));
-        let left_rows =
-            self.clock.time(Phase::Partition, || partition(&block.bins, slot, &goes_left, rows, scratch));
+        let left_rows = self
+            .clock
+            .time(Phase::Partition, || partition(self.kernels, &block.bins, slot, &goes_left, rows, scratch));
         let child = |start: usize, sum: S::Bin, rows: usize| Leaf {
             start,
             totals: LeafTotals { sum, rows: rows as u32 },

@@ -335,6 +335,7 @@ impl<'a> Trainer<'a> {
             shape: self.shape(),
             threshold: &|feature, bin| binner.features()[feature].threshold(bin),
             clock: &self.clock,
+            kernels: self.kernels,
         };
         let rows = sample.clone().unwrap_or_else(|| (0..self.problem.labels.len() as u32).collect());
         let grown = grower.grow(rows, &self.pool);
