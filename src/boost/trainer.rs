@@ -255,8 +255,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fewest rows of a leaf in trees of `output`: what the options say, but no more than half of the rows of its class
-    /// (of the smaller one, of two), or the class could never have a leaf to itself.
+    /// (of the smaller one, of two), or the class could never have a leaf to itself. Leaves of trees for all classes say
+    /// something of each, and keep what the options say.
     pub fn min_rows(&self, output: usize) -> usize {
+        if self.vectors.is_some() {
+            return self.options.min_rows;
+        }
         let rows = &self.counts.rows;
         let class_rows = if self.problem.classes == 2 { rows[0].min(rows[1]) } else { rows[output] };
         // A class without rows has nothing to be kept from.
