@@ -14,7 +14,7 @@ use super::predictor::leaves_of;
 use super::sketch::{SketchRows, directions};
 use super::statistics::Limits;
 use crate::loss::Loss;
-use crate::simd::{Curvature, LaneBin};
+use crate::simd::{Curvature, Kernels, LaneBin};
 
 /// What a fit of vector trees stands on.
 pub(super) struct VectorProblem<'a> {
@@ -64,6 +64,7 @@ pub(super) struct VectorFit<B> {
     sketch: Vec<f32>,
     pool: Pool<B>,
     average_row: f64,
+    kernels: &'static Kernels,
 }
 
 impl<B: LaneBin> VectorFit<B> {
@@ -74,7 +75,7 @@ impl<B: LaneBin> VectorFit<B> {
         let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights);
         let sketch = vec![0.0; problem.labels.len() * statistics.directions()];
         let pool = Pool::new(problem.features.features().len(), problem.histogram_bytes);
-        VectorFit { many, statistics, sketch, pool, average_row: 1.0 }
+        VectorFit { many, statistics, sketch, pool, average_row: 1.0, kernels: Kernels::best() }
     }
 }
 
@@ -105,6 +106,7 @@ impl<B: LaneBin> VectorRounds for VectorFit<B> {
             shape: plan.shape,
             threshold: &|feature, bin| plan.binner.features()[feature].threshold(bin),
             clock: plan.clock,
+            kernels: self.kernels,
         };
         let all = self.many.rows();
         let rows = plan.rows.map_or_else(|| (0..all as u32).collect(), <[u32]>::to_vec);
