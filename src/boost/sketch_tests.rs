@@ -15,7 +15,7 @@ impl<B: LaneBin> Made<B> {
             (0..count).map(|_| if rng.below(6) == 0 { 0 } else { 1 + rng.below(values) as u8 }).collect();
         let weights: Vec<f32> =
             (0..count).map(|row| if even { 1.0 } else { [0.5, 1.5, 2.0, 0.0][row % 4] }).collect();
-        let mut rows = SketchRows::<B>::new(&weights);
+        let mut rows = SketchRows::<B>::new(&weights, Kernels::best());
         let d = rows.directions();
         let pulled = |bin: u8| f32::from(u8::from(bin > 5)) - 0.4;
         let sketch: Vec<f32> = bins
@@ -134,7 +134,7 @@ fn all_instruction_sets_find_the_same_cut() {
 #[test]
 fn equal_cuts_give_the_lowest_bin() {
     // Bins 4 to 9 are empty, so that cuts behind 3 to 9 are the same cut.
-    let mut rows = SketchRows::<Lanes8>::new(&[1.0; 20]);
+    let mut rows = SketchRows::<Lanes8>::new(&[1.0; 20], Kernels::best());
     let sketch: Vec<f32> = (0..20).flat_map(|row| [if row < 10 { 1.0 } else { -1.0 }; 7]).collect();
     rows.set(&sketch);
     let mut bins = [Lanes8::default(); BINS];
@@ -166,7 +166,7 @@ fn no_sum_leaves_its_integers() {
     // All rows on one side, of one sign, and of very different sizes.
     for count in [1, 3, 5000, 300_000] {
         let weights: Vec<f32> = (0..count).map(|row| if row == 0 { 900.0 } else { 1.0 }).collect();
-        let mut rows = SketchRows::<Lanes4>::new(&weights);
+        let mut rows = SketchRows::<Lanes4>::new(&weights, Kernels::best());
         let d = rows.directions();
         let sketch: Vec<f32> = weights.iter().flat_map(|&w| vec![-3.0 * w; d]).collect();
         rows.set(&sketch);

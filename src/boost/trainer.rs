@@ -113,7 +113,7 @@ impl<'a> Trainer<'a> {
             trees: Vec::new(),
         };
         let lanes = options.trees.lanes(problem.classes);
-        let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes));
+        let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes, kernels));
         let scores = if vectors.is_none() { start_scores(&problem, &model) } else { Vec::new() };
         let pooled = if vectors.is_none() { problem.features.features().len() } else { 0 };
         let mut trainer = Trainer {
@@ -448,6 +448,7 @@ fn vector_fit(
     options: &BoostOptions,
     weights: &[f32],
     lanes: Lanes,
+    kernels: &'static Kernels,
 ) -> Box<dyn VectorRounds> {
     let problem = VectorProblem {
         loss: problem.loss,
@@ -457,6 +458,7 @@ fn vector_fit(
         weights,
         features: problem.features,
         histogram_bytes: options.histogram_bytes,
+        kernels,
     };
     match lanes {
         Lanes::Four => Box::new(VectorFit::<Lanes4>::new(&problem)),

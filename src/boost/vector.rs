@@ -26,6 +26,7 @@ pub(super) struct VectorProblem<'a> {
     pub weights: &'a [f32],
     pub features: &'a BinnedMatrix,
     pub histogram_bytes: usize,
+    pub kernels: &'static Kernels,
 }
 
 /// How the tree of a round is grown.
@@ -70,12 +71,12 @@ pub(super) struct VectorFit<B> {
 impl<B: LaneBin> VectorFit<B> {
     /// A fit whose scores are 0.
     pub(super) fn new(problem: &VectorProblem<'_>) -> Self {
-        let statistics = SketchRows::<B>::new(problem.weights);
+        let statistics = SketchRows::<B>::new(problem.weights, problem.kernels);
         let loss = (problem.loss, problem.curvature);
-        let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights);
+        let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights, problem.kernels);
         let sketch = vec![0.0; problem.labels.len() * statistics.directions()];
         let pool = Pool::new(problem.features.features().len(), problem.histogram_bytes);
-        VectorFit { many, statistics, sketch, pool, average_row: 1.0, kernels: Kernels::best() }
+        VectorFit { many, statistics, sketch, pool, average_row: 1.0, kernels: problem.kernels }
     }
 }
 
