@@ -79,9 +79,8 @@ fn cuts_are_the_best_of_all<B: LaneBin>() {
             let limits = limits(min_rows, min_weight);
             let histogram = made.histogram();
             let found = made.rows.best_cut(&histogram, &feature(values as u8, false), &leaf, &limits);
-            let tried = (1..=values as u8).flat_map(|last| {
-                [false, true].into_iter().filter_map(move |missing_left| Some((last, missing_left)))
-            });
+            let tried =
+                (1..=values as u8).flat_map(|last| [false, true].map(|missing_left| (last, missing_left)));
             let best = tried
                 .filter_map(|(last, missing_left)| {
                     made.gain(&limits, |bin| if bin == MISSING { missing_left } else { bin <= last })
