@@ -81,6 +81,14 @@ impl<B> Leaf<B> {
     }
 }
 
+/// A leaf whose children are worked out, with what only it may write to.
+struct Task<'r, B> {
+    at: usize,
+    histogram: Option<Histogram<B>>,
+    rows: &'r mut [u32],
+    scratch: &'r mut [u32],
+}
+
 impl<S: Statistics> Grower<'_, S> {
     /// Grows a tree on `rows`, which ascend.
     pub(super) fn grow(&self, mut rows: Vec<u32>, pool: &Pool<S::Bin>) -> Grown<S::Bin> {
@@ -156,13 +164,13 @@ impl<S: Statistics> Grower<'_, S> {
             let (own, rest) = std::mem::take(&mut rows)[skip..].split_at_mut(count);
             let (own_scratch, rest_scratch) = std::mem::take(&mut scratch)[skip..].split_at_mut(count);
             (rows, scratch, offset) = (rest, rest_scratch, leaf.start + count);
-            tasks.push((at, leaf.histogram.take(), own, own_scratch));
+            tasks.push(Task { at, histogram: leaf.histogram.take(), rows: own, scratch: own_scratch });
         }
-        let leaves_seen = &*leaves;
-        let work =
-            |(at, histogram, rows, scratch): (usize, Option<Histogram<S::Bin>>, &mut [u32], &mut [u32])| {
-                (at, self.children(&leaves_seen[at], histogram, rows, scratch, seek, pool))
-            };
+        let seen = &*leaves;
+        let work = |task: Task<'_, S::Bin>| {
+            let Task { at, histogram, rows, scratch } = task;
+            (at, self.children(&seen[at], histogram, rows, scratch, seek, pool))
+        };
         let done: Vec<_> = match tasks.len() {
             1 => tasks.into_iter().map(work).collect(),
             _ => tasks.into_par_iter().map(work).collect(),
