@@ -8,7 +8,7 @@
 const MIN_ROWS: usize = 3;
 
 /// Distinct values, ascending, with their numbers of rows. `values` (no NaN) are sorted in place.
-pub(super) fn distinct(values: &mut Vec<f32>) -> Vec<(f32, usize)> {
+pub(super) fn distinct(values: &mut [f32]) -> Vec<(f32, usize)> {
     sort(values);
     let mut counted: Vec<(f32, usize)> = Vec::new();
     for &value in values.iter() {
@@ -59,7 +59,7 @@ fn between(low: f32, high: f32) -> f32 {
 }
 
 /// Sorts numbers ascending by their bits, eleven at a time: four times faster than by comparisons at 200,000 values.
-fn sort(values: &mut Vec<f32>) {
+fn sort(values: &mut [f32]) {
     const DIGIT: u32 = 11;
     /// Below so many values the counters would cost more than they save.
     const WORTHWHILE: usize = 4096;
@@ -73,7 +73,7 @@ fn sort(values: &mut Vec<f32>) {
         let digit = |key: u32| (key >> shift) as usize & ((1 << DIGIT) - 1);
         let mut starts = vec![0usize; 1 << DIGIT];
         keys.iter().for_each(|&key| starts[digit(key)] += 1);
-        if starts.iter().any(|&count| count == keys.len()) {
+        if starts.contains(&keys.len()) {
             continue;
         }
         let mut start = 0;
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn few_values_get_a_bin_each() {
-        let counted = distinct(&mut vec![3.0, 1.0, 1.0, 2.0]);
+        let counted = distinct(&mut [3.0, 1.0, 1.0, 2.0]);
         assert_eq!(counted, [(1.0, 2), (2.0, 1), (3.0, 1)]);
         assert_eq!(cuts(&counted, 3), [1.5, 2.5]);
         assert!(cuts(&counted[..1], 3).is_empty());

@@ -199,7 +199,8 @@ impl Pointwise<'_> {
             if weight > 0.0 {
                 loss += weight * term.row_f64(&z, if binary { 0 } else { label as usize }, &mut g, &mut h);
             } else {
-                (g.fill(0.0), h.fill(0.0));
+                g.fill(0.0);
+                h.fill(0.0);
             }
             for output in 0..outputs {
                 let at = output * count + row;

@@ -12,6 +12,7 @@ use super::histogram::{Histogram, Pool, build, subtract};
 use super::partition::{merge, partition};
 use super::statistics::{Bin, Cut, LeafTotals, Limits, Side, Statistics};
 use super::tree::{Child, Node, Test, Tree};
+use crate::simd::Kernels;
 
 /// How large a tree may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(super) struct Grower<'a, S> {
     /// Threshold of a feature at a bin.
     pub threshold: &'a (dyn Fn(usize, u8) -> f32 + Sync),
     pub clock: &'a Clock,
+    pub kernels: &'static Kernels,
 }
 
 /// A leaf of a finished tree.
@@ -77,6 +79,14 @@ impl<B> Leaf<B> {
     fn gain(&self) -> f64 {
         self.cut.as_ref().map_or(0.0, |(_, cut)| cut.gain)
     }
+}
+
+/// A leaf whose children are worked out, with what only it may write to.
+struct Task<'r, B> {
+    at: usize,
+    histogram: Option<Histogram<B>>,
+    rows: &'r mut [u32],
+    scratch: &'r mut [u32],
 }
 
 impl<S: Statistics> Grower<'_, S> {
@@ -154,13 +164,13 @@ impl<S: Statistics> Grower<'_, S> {
             let (own, rest) = std::mem::take(&mut rows)[skip..].split_at_mut(count);
             let (own_scratch, rest_scratch) = std::mem::take(&mut scratch)[skip..].split_at_mut(count);
             (rows, scratch, offset) = (rest, rest_scratch, leaf.start + count);
-            tasks.push((at, leaf.histogram.take(), own, own_scratch));
+            tasks.push(Task { at, histogram: leaf.histogram.take(), rows: own, scratch: own_scratch });
         }
-        let leaves_seen = &*leaves;
-        let work =
-            |(at, histogram, rows, scratch): (usize, Option<Histogram<S::Bin>>, &mut [u32], &mut [u32])| {
-                (at, self.children(&leaves_seen[at], histogram, rows, scratch, seek, pool))
-            };
+        let seen = &*leaves;
+        let work = |task: Task<'_, S::Bin>| {
+            let Task { at, histogram, rows, scratch } = task;
+            (at, self.children(&seen[at], histogram, rows, scratch, seek, pool))
+        };
         let done: Vec<_> = match tasks.len() {
             1 => tasks.into_iter().map(work).collect(),
             _ => tasks.into_par_iter().map(work).collect(),
@@ -184,8 +194,9 @@ impl<S: Statistics> Grower<'_, S> {
         let (block, slot) = self.matrix.place(*feature);
         let mut goes_left = [false; BINS];
         (0..=u8::MAX).for_each(|bin| goes_left[usize::from(bin)] = cut.goes_left(bin));
-        let left_rows =
-            self.clock.time(Phase::Partition, || partition(&block.bins, slot, &goes_left, rows, scratch));
+        let left_rows = self
+            .clock
+            .time(Phase::Partition, || partition(self.kernels, &block.bins, slot, &goes_left, rows, scratch));
         let child = |start: usize, sum: S::Bin, rows: usize| Leaf {
             start,
             totals: LeafTotals { sum, rows: rows as u32 },

@@ -52,6 +52,7 @@ impl ManyClasses {
         classes: usize,
         labels: &[u32],
         weights: &[f32],
+        kernels: &'static Kernels,
     ) -> Self {
         let loss = match loss {
             Loss::Softmax | Loss::SoftmaxFocal { .. } => ScoreLoss::Softmax { gamma: loss.gamma() },
@@ -68,7 +69,7 @@ impl ManyClasses {
             own: vec![0.0; rows],
             slopes: vec![RowSlope::default(); rows],
             pending: None,
-            kernels: Kernels::best(),
+            kernels,
         };
         many.start(&|_, scores| scores.fill(0.0));
         many

@@ -3,17 +3,15 @@
 use rayon::prelude::*;
 
 use super::binned::{BINS, BLOCK_FEATURES};
-use crate::simd::prefetch;
+use crate::simd::Kernels;
 
 /// Rows from which on threads share the work.
 const PARALLEL_ROWS: usize = 1 << 15;
 
-/// Rows ahead whose bins are asked for.
-const AHEAD: usize = 24;
-
 /// Puts the rows whose bin in `slot` is among `goes_left` before the others and returns their number; both keep their
 /// order. `scratch` has the length of `rows`.
 pub(super) fn partition(
+    kernels: &Kernels,
     bins: &[[u8; BLOCK_FEATURES]],
     slot: usize,
     goes_left: &[bool; BINS],
@@ -22,13 +20,13 @@ pub(super) fn partition(
 ) -> usize {
     let threads = rayon::current_num_threads();
     if rows.len() < PARALLEL_ROWS || threads == 1 {
-        return part(bins, slot, goes_left, rows, scratch);
+        return kernels.part_rows(bins, slot, goes_left, rows, scratch);
     }
     let size = rows.len().div_ceil(threads);
     let lefts: Vec<usize> = rows
         .par_chunks_mut(size)
         .zip(scratch.par_chunks_mut(size))
-        .map(|(rows, scratch)| part(bins, slot, goes_left, rows, scratch))
+        .map(|(rows, scratch)| kernels.part_rows(bins, slot, goes_left, rows, scratch))
         .collect();
     // Right rows wait in the scratch while the left ones close up.
     let mut kept = 0;
@@ -43,31 +41,6 @@ pub(super) fn partition(
     }
     rows[kept..].copy_from_slice(&scratch[..to]);
     kept
-}
-
-fn part(
-    bins: &[[u8; BLOCK_FEATURES]],
-    slot: usize,
-    goes_left: &[bool; BINS],
-    rows: &mut [u32],
-    scratch: &mut [u32],
-) -> usize {
-    let slot = slot % BLOCK_FEATURES;
-    let (mut left, mut right) = (0, 0);
-    for at in 0..rows.len() {
-        let row = rows[at];
-        if let Some(&ahead) = rows.get(at + AHEAD) {
-            prefetch(bins, ahead as usize);
-        }
-        // Both places are written and one of them moves on: no branch that the processor could mispredict.
-        let is_left = goes_left[usize::from(bins[row as usize][slot])];
-        rows[left] = row;
-        scratch[right] = row;
-        left += usize::from(is_left);
-        right += usize::from(!is_left);
-    }
-    rows[left..].copy_from_slice(&scratch[..right]);
-    left
 }
 
 /// Merges two ascending runs, of which the second starts at `middle`, into one: what undoes a partition.
@@ -103,7 +76,8 @@ mod tests {
             for threads in [1, 2, 3, 8] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let (mut rows, mut scratch) = (all.clone(), vec![0; all.len()]);
-                let kept = pool.install(|| partition(&bins, 5, &goes_left, &mut rows, &mut scratch));
+                let kept = pool
+                    .install(|| partition(Kernels::best(), &bins, 5, &goes_left, &mut rows, &mut scratch));
                 assert_eq!((&rows[..kept], &rows[kept..]), (&left[..], &right[..]));
                 merge(&mut rows, kept, &mut scratch);
                 assert_eq!(rows, all);

@@ -92,7 +92,7 @@ pub(super) struct SketchRows<B> {
 impl<B: LaneBin> SketchRows<B> {
     /// Rows with their weights (of mean 1) and no sketch yet. Where weights differ one lane counts rows, and there is a
     /// direction less.
-    pub(super) fn new(weights: &[f32]) -> Self {
+    pub(super) fn new(weights: &[f32], kernels: &'static Kernels) -> Self {
         let largest = f64::from(weights.iter().copied().fold(0.0, f32::max));
         let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
         let weight_scale = integer_scale(largest, sum, weights.len());
@@ -109,7 +109,7 @@ impl<B: LaneBin> SketchRows<B> {
             row
         };
         let rows = weights.iter().map(row).collect();
-        SketchRows { rows, directions, count, scale: 1.0, weight_scale, kernels: Kernels::best() }
+        SketchRows { rows, directions, count, scale: 1.0, weight_scale, kernels }
     }
 
     /// Number of directions d.

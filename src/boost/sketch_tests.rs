@@ -15,7 +15,7 @@ impl<B: LaneBin> Made<B> {
             (0..count).map(|_| if rng.below(6) == 0 { 0 } else { 1 + rng.below(values) as u8 }).collect();
         let weights: Vec<f32> =
             (0..count).map(|row| if even { 1.0 } else { [0.5, 1.5, 2.0, 0.0][row % 4] }).collect();
-        let mut rows = SketchRows::<B>::new(&weights);
+        let mut rows = SketchRows::<B>::new(&weights, Kernels::best());
         let d = rows.directions();
         let pulled = |bin: u8| f32::from(u8::from(bin > 5)) - 0.4;
         let sketch: Vec<f32> = bins
@@ -79,9 +79,8 @@ fn cuts_are_the_best_of_all<B: LaneBin>() {
             let limits = limits(min_rows, min_weight);
             let histogram = made.histogram();
             let found = made.rows.best_cut(&histogram, &feature(values as u8, false), &leaf, &limits);
-            let tried = (1..=values as u8).flat_map(|last| {
-                [false, true].into_iter().filter_map(move |missing_left| Some((last, missing_left)))
-            });
+            let tried =
+                (1..=values as u8).flat_map(|last| [false, true].map(|missing_left| (last, missing_left)));
             let best = tried
                 .filter_map(|(last, missing_left)| {
                     made.gain(&limits, |bin| if bin == MISSING { missing_left } else { bin <= last })
@@ -134,7 +133,7 @@ fn all_instruction_sets_find_the_same_cut() {
 #[test]
 fn equal_cuts_give_the_lowest_bin() {
     // Bins 4 to 9 are empty, so that cuts behind 3 to 9 are the same cut.
-    let mut rows = SketchRows::<Lanes8>::new(&[1.0; 20]);
+    let mut rows = SketchRows::<Lanes8>::new(&[1.0; 20], Kernels::best());
     let sketch: Vec<f32> = (0..20).flat_map(|row| [if row < 10 { 1.0 } else { -1.0 }; 7]).collect();
     rows.set(&sketch);
     let mut bins = [Lanes8::default(); BINS];
@@ -166,7 +165,7 @@ fn no_sum_leaves_its_integers() {
     // All rows on one side, of one sign, and of very different sizes.
     for count in [1, 3, 5000, 300_000] {
         let weights: Vec<f32> = (0..count).map(|row| if row == 0 { 900.0 } else { 1.0 }).collect();
-        let mut rows = SketchRows::<Lanes4>::new(&weights);
+        let mut rows = SketchRows::<Lanes4>::new(&weights, Kernels::best());
         let d = rows.directions();
         let sketch: Vec<f32> = weights.iter().flat_map(|&w| vec![-3.0 * w; d]).collect();
         rows.set(&sketch);

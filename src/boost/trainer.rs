@@ -113,7 +113,7 @@ impl<'a> Trainer<'a> {
             trees: Vec::new(),
         };
         let lanes = options.trees.lanes(problem.classes);
-        let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes));
+        let vectors = lanes.map(|lanes| vector_fit(&problem, options, &weights, lanes, kernels));
         let scores = if vectors.is_none() { start_scores(&problem, &model) } else { Vec::new() };
         let pooled = if vectors.is_none() { problem.features.features().len() } else { 0 };
         let mut trainer = Trainer {
@@ -255,8 +255,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fewest rows of a leaf in trees of `output`: what the options say, but no more than half of the rows of its class
-    /// (of the smaller one, of two), or the class could never have a leaf to itself.
+    /// (of the smaller one, of two), or the class could never have a leaf to itself. Leaves of trees for all classes say
+    /// something of each, and keep what the options say.
     pub fn min_rows(&self, output: usize) -> usize {
+        if self.vectors.is_some() {
+            return self.options.min_rows;
+        }
         let rows = &self.counts.rows;
         let class_rows = if self.problem.classes == 2 { rows[0].min(rows[1]) } else { rows[output] };
         // A class without rows has nothing to be kept from.
@@ -335,6 +339,7 @@ impl<'a> Trainer<'a> {
             shape: self.shape(),
             threshold: &|feature, bin| binner.features()[feature].threshold(bin),
             clock: &self.clock,
+            kernels: self.kernels,
         };
         let rows = sample.clone().unwrap_or_else(|| (0..self.problem.labels.len() as u32).collect());
         let grown = grower.grow(rows, &self.pool);
@@ -443,6 +448,7 @@ fn vector_fit(
     options: &BoostOptions,
     weights: &[f32],
     lanes: Lanes,
+    kernels: &'static Kernels,
 ) -> Box<dyn VectorRounds> {
     let problem = VectorProblem {
         loss: problem.loss,
@@ -452,6 +458,7 @@ fn vector_fit(
         weights,
         features: problem.features,
         histogram_bytes: options.histogram_bytes,
+        kernels,
     };
     match lanes {
         Lanes::Four => Box::new(VectorFit::<Lanes4>::new(&problem)),

@@ -14,7 +14,7 @@ use super::predictor::leaves_of;
 use super::sketch::{SketchRows, directions};
 use super::statistics::Limits;
 use crate::loss::Loss;
-use crate::simd::{Curvature, LaneBin};
+use crate::simd::{Curvature, Kernels, LaneBin};
 
 /// What a fit of vector trees stands on.
 pub(super) struct VectorProblem<'a> {
@@ -26,6 +26,7 @@ pub(super) struct VectorProblem<'a> {
     pub weights: &'a [f32],
     pub features: &'a BinnedMatrix,
     pub histogram_bytes: usize,
+    pub kernels: &'static Kernels,
 }
 
 /// How the tree of a round is grown.
@@ -64,17 +65,18 @@ pub(super) struct VectorFit<B> {
     sketch: Vec<f32>,
     pool: Pool<B>,
     average_row: f64,
+    kernels: &'static Kernels,
 }
 
 impl<B: LaneBin> VectorFit<B> {
     /// A fit whose scores are 0.
     pub(super) fn new(problem: &VectorProblem<'_>) -> Self {
-        let statistics = SketchRows::<B>::new(problem.weights);
+        let statistics = SketchRows::<B>::new(problem.weights, problem.kernels);
         let loss = (problem.loss, problem.curvature);
-        let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights);
+        let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights, problem.kernels);
         let sketch = vec![0.0; problem.labels.len() * statistics.directions()];
         let pool = Pool::new(problem.features.features().len(), problem.histogram_bytes);
-        VectorFit { many, statistics, sketch, pool, average_row: 1.0 }
+        VectorFit { many, statistics, sketch, pool, average_row: 1.0, kernels: problem.kernels }
     }
 }
 
@@ -105,6 +107,7 @@ impl<B: LaneBin> VectorRounds for VectorFit<B> {
             shape: plan.shape,
             threshold: &|feature, bin| plan.binner.features()[feature].threshold(bin),
             clock: plan.clock,
+            kernels: self.kernels,
         };
         let all = self.many.rows();
         let rows = plan.rows.map_or_else(|| (0..all as u32).collect(), <[u32]>::to_vec);

@@ -27,6 +27,7 @@ mod neon;
 mod pack;
 mod packed;
 mod padded;
+mod part_rows;
 mod rows;
 mod scalar;
 mod score_kernels;
