@@ -1,7 +1,8 @@
 //! cbfit fits classifiers on long-tailed data and says honestly what class-balanced weighting gained.
 //!
 //! A row of a file walks one way: [`data`] reads and encodes it, [`weighting`] turns label counts into row weights,
-//! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`],
+//! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`], or
+//! [`boost`] grows trees on the same weights and losses,
 //! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
 //! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
 

@@ -92,7 +92,9 @@ fn boosted(classes: usize, trees: Trees) -> SavedModel {
     };
     let options = BoostOptions { trees, min_rows: 2, ..BoostOptions::default() };
     let mut trainer = Trainer::new(problem, &options, Kernels::best()).unwrap();
-    (0..4).for_each(|_| drop(trainer.round()));
+    for _ in 0..4 {
+        trainer.round();
+    }
     let model = trainer.into_model();
     let tests: Vec<&Test> = model.trees.iter().flat_map(|t| &t.tree.nodes).map(|node| &node.test).collect();
     assert!(tests.iter().any(|test| matches!(test, Test::Among(_))));
