@@ -203,7 +203,7 @@ fn made(spec: &str) -> Outcome<(Rows, Rows, usize)> {
             Some(*sum)
         })
         .collect();
-    let mut draw = |stream: u64| {
+    let draw = |stream: u64| {
         let mut rng = CounterRng::new(7, stream);
         let (mut values, mut labels) = (Vec::with_capacity(rows * features), Vec::with_capacity(rows));
         for _ in 0..rows {
