@@ -74,7 +74,7 @@ fn text_and_gaps_go_in_as_they_are() {
     assert!(recall > 0.95, "{recall}");
     assert_eq!(number(&report, "/data/features"), 3.0, "a text column is one feature");
     // A colour that training never met, and gaps everywhere, are no error.
-    folder.write("new.csv", "number,colour,weather\n,violet,\n9.5,red,sun\n".to_owned());
+    folder.write("new.csv", "number,colour,weather\n,violet,\n9.5,red,sun\n");
     let run = folder.ok("predict m.cbfit new.csv");
     let predicted = run.text();
     assert!(predicted.lines().nth(2).is_some_and(|line| line.starts_with("some")), "{predicted}");

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use cbfit::Result;
 use cbfit::experiment::compare::{Question, compare};
 use cbfit::experiment::fold_fits::{FitSettings, FoldData, FoldTable, FoldWatch, fit_folds};
 use cbfit::experiment::folds::Folds;
@@ -50,7 +51,7 @@ struct Problem {
 }
 
 impl Problem {
-    fn new() -> Self {
+    fn new() -> Result<Self> {
         let labels: Vec<u32> =
             (0..300).map(|row| u32::from(row % 4 == 0) + u32::from(row % 20 == 0)).collect();
         let mut rng = CounterRng::new(3, 0);
@@ -60,11 +61,11 @@ impl Problem {
         });
         let matrix = Matrix::from_f32(values.collect(), 2);
         let counts = ClassCounts::of(&labels, None, 3);
-        let treatments = standard_treatments(Loss::Softmax, &counts).unwrap();
-        Problem { matrix, labels, counts, treatments }
+        let treatments = standard_treatments(Loss::Softmax, &counts)?;
+        Ok(Problem { matrix, labels, counts, treatments })
     }
 
-    fn fits(&self, folds: &[Folds], place: (usize, usize)) -> Option<FoldTable> {
+    fn fits(&self, folds: &[Folds], place: (usize, usize)) -> Result<Option<FoldTable>> {
         let features = |_: &[usize]| Cow::Borrowed(&self.matrix);
         let data = FoldData { labels: &self.labels, row_weights: None, classes: 3, features: &features };
         let settings = FitSettings {
@@ -78,10 +79,10 @@ impl Problem {
             seed: 0,
         };
         let mut watch = EndsIn { place, here: (0, 0), treatments: Vec::new() };
-        fit_folds(data, folds, &self.treatments, &settings, Kernels::best(), &mut watch).unwrap()
+        fit_folds(data, folds, &self.treatments, &settings, Kernels::best(), &mut watch)
     }
 
-    fn macro_recalls(&self, folds: &[Folds], table: &FoldTable) -> Vec<f64> {
+    fn macro_recalls(&self, folds: &[Folds], table: &FoldTable) -> Result<Vec<f64>> {
         let question = Question {
             labels: &self.labels,
             counts: &self.counts,
@@ -91,32 +92,32 @@ impl Problem {
             taus: 2,
             seed: 0,
         };
-        let comparison = compare(&question, table).unwrap();
-        let scores = (0..self.treatments.len()).map(|c| comparison.score(&question, c, Metric::MacroRecall));
-        scores.collect::<cbfit::Result<Vec<f64>>>().unwrap()
+        let comparison = compare(&question, table)?;
+        (0..self.treatments.len()).map(|c| comparison.score(&question, c, Metric::MacroRecall)).collect()
     }
 }
 
 #[test]
 fn finished_folds_and_repeats_are_compared() {
-    let problem = Problem::new();
+    let problem = Problem::new().unwrap();
     let folds: Vec<Folds> =
         (0..2).map(|repeat| Folds::new(&problem.labels, 3, 4, 0, repeat).unwrap()).collect();
 
-    assert!(problem.fits(&folds, (0, 0)).is_none());
-    assert!(problem.fits(&folds, (0, 1)).is_none());
+    assert!(problem.fits(&folds, (0, 0)).unwrap().is_none());
+    assert!(problem.fits(&folds, (0, 1)).unwrap().is_none());
 
-    let part = problem.fits(&folds, (0, 3)).unwrap();
+    let part = problem.fits(&folds, (0, 3)).unwrap().unwrap();
     assert_eq!(part.finished, [3, 0]);
     let left = part.finished_folds(&folds);
     assert_eq!(left, [folds[0].clone().first(3)]);
     let held = (0..problem.labels.len()).filter(|&row| folds[0].fold_of(row).is_some_and(|fold| fold < 3));
     assert_eq!(left[0].scored(), held.collect::<Vec<_>>());
-    let asked = problem.fits(&left, (9, 9)).unwrap();
-    assert_eq!(problem.macro_recalls(&left, &part), problem.macro_recalls(&left, &asked));
+    let asked = problem.fits(&left, (9, 9)).unwrap().unwrap();
+    let recalls = |table: &FoldTable| problem.macro_recalls(&left, table).unwrap();
+    assert_eq!(recalls(&part), recalls(&asked));
 
-    let whole = problem.fits(&folds, (1, 2)).unwrap();
+    let whole = problem.fits(&folds, (1, 2)).unwrap().unwrap();
     assert_eq!(whole.finished, [4, 2]);
     assert_eq!(whole.finished_folds(&folds), folds[..1]);
-    assert_eq!(problem.fits(&folds, (9, 9)).unwrap().finished_folds(&folds), folds);
+    assert_eq!(problem.fits(&folds, (9, 9)).unwrap().unwrap().finished_folds(&folds), folds);
 }

@@ -252,7 +252,7 @@ mod tests {
         let numeric = InputColumn::Numeric { name: "x".into(), mean: None };
         let codes = |name: &str| InputColumn::Codes { name: name.into(), levels: vec!["a".into()] };
         let of = |inputs: &[InputColumn], missing| FeatureEncoder { inputs: inputs.to_vec(), missing };
-        let plain = of(&[numeric.clone()], Missing::Mean);
+        let plain = of(std::slice::from_ref(&numeric), Missing::Mean);
         assert_eq!(Scale::choose(None, &plain).unwrap(), Scale::Standard);
         assert_eq!(Scale::choose(Some(Scale::L2), &plain).unwrap(), Scale::L2);
         let coded = of(&[numeric.clone(), codes("c"), codes("d")], Missing::Zero);
