@@ -269,7 +269,7 @@ fn dictionary_columns_become_codes() {
         read_training(&[golden("texts_b.arrow")], &options("dictionary,string_view,numbers")).unwrap();
     let missing = arrow.features.row_range(1, 2);
     missing.for_each_entry(|_, x| assert!(x.is_nan()));
-    let levels = vec!["b".to_owned(), "longer than twelve bytes".to_owned()];
+    let levels = ["b".to_owned(), "longer than twelve bytes".to_owned()];
     assert_eq!(arrow.encoder.inputs[1].levels(), Some(&levels[..]));
     assert_features(&arrow.features.select_rows(&[0, 2]), &[&[0.0, 0.0, 30.0], &[0.0, 1.0, 10.0]]);
 }

@@ -121,7 +121,7 @@ impl<'a> Lda<'a> {
                 return Err(refused(share.to_string(), "is outside [0, 1]"));
             }
         };
-        let Some(factor) = InverseFactor::new(covariance.clone(), features, self.kernels) else {
+        let Some(factor) = InverseFactor::in_f32(covariance.clone(), features, self.kernels) else {
             let shown = match shrinkage {
                 Shrinkage::LedoitWolf => "auto".to_owned(),
                 Shrinkage::Given(share) => share.to_string(),

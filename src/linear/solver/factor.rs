@@ -36,16 +36,25 @@ impl InverseFactor {
     /// Factors `matrix` (`size x size`, row-major; only the upper triangle is read). `None` where it is not positive
     /// definite in f32.
     pub fn new(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
+        Self::with(matrix, size, kernels, Arithmetic::of_dense(kernels, CHUNK.min(size)))
+    }
+
+    /// [`InverseFactor::new`], solved in f32 throughout, for who needs the digits.
+    pub fn in_f32(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
+        Self::with(matrix, size, kernels, Arithmetic::Single(kernels))
+    }
+
+    fn with(matrix: Vec<f32>, size: usize, kernels: &Kernels, arithmetic: Arithmetic) -> Option<Self> {
         assert_eq!(matrix.len(), size * size, "a square matrix");
         let lower = eliminate(matrix, size, kernels)?;
         let mut factor = InverseFactor { size, lower, forward: Vec::new(), backward: Vec::new() };
-        factor.forward = factor.panels(kernels, false);
-        factor.backward = factor.panels(kernels, true);
+        factor.forward = factor.panels(arithmetic, false);
+        factor.backward = factor.panels(arithmetic, true);
         factor.lower = Vec::new();
         Some(factor)
     }
 
-    fn panels(&self, kernels: &'static Kernels, transposed: bool) -> Vec<Panel> {
+    fn panels(&self, arithmetic: Arithmetic, transposed: bool) -> Vec<Panel> {
         let size = self.size;
         let starts: Vec<usize> = (0..size).step_by(CHUNK).collect();
         let panel = |&start: &usize| {
@@ -59,7 +68,6 @@ impl InverseFactor {
                     values.extend_from_slice(&self.lower[output * size..][inputs.clone()]);
                 }
             }
-            let arithmetic = Arithmetic::of_dense(kernels, outputs.len());
             let mut weights = Weights::default();
             weights.lay_out(&values, outputs.len(), inputs.len(), arithmetic);
             Panel { outputs, inputs, weights, arithmetic }
