@@ -81,7 +81,17 @@ pub struct Trainer<'a> {
 #[derive(Debug)]
 struct Validation<'a> {
     features: &'a BinnedMatrix,
+    /// Scores before any tree, where they are not the base scores.
+    start: Option<Vec<f32>>,
     scores: Vec<f32>,
+}
+
+impl Validation<'_> {
+    /// Scores anew from the trees there are.
+    fn rescore(&mut self, model: &BoostModel) {
+        self.scores = self.start.clone().unwrap_or_else(|| model.base.repeat(self.features.rows()));
+        model.add_to(self.features, &mut self.scores);
+    }
 }
 
 impl<'a> Trainer<'a> {
@@ -180,12 +190,11 @@ impl<'a> Trainer<'a> {
                 start.len() / self.problem.classes.max(1),
             )?;
         }
-        let mut scores = match start {
-            Some(logits) => inner_scores(logits, self.problem.classes, &self.problem.loss),
-            None => self.model.base.repeat(features.rows()),
-        };
-        self.model.add_to(features, &mut scores);
-        self.validation.push(Validation { features, scores });
+        let (classes, loss) = (self.problem.classes, &self.problem.loss);
+        let start = start.map(|logits| inner_scores(logits, classes, loss));
+        let mut validation = Validation { features, start, scores: Vec::new() };
+        validation.rescore(&self.model);
+        self.validation.push(validation);
         Ok(self.validation.len() - 1)
     }
 
@@ -437,8 +446,7 @@ impl<'a> Trainer<'a> {
             self.model.add_to(self.problem.features, &mut self.scores);
         }
         for validation in &mut self.validation {
-            validation.scores = self.model.base.repeat(validation.features.rows());
-            self.model.add_to(validation.features, &mut validation.scores);
+            validation.rescore(&self.model);
         }
     }
 }

@@ -417,7 +417,18 @@ fn boosting_starts_from_the_logits_of_another_model() {
         let first = made.fit(Loss::Softmax, &options(), 6).into_model();
         let start = first.logits(&made.matrix).unwrap();
         let problem = BoostProblem { start: Some(&start), ..made.problem(Loss::Softmax) };
-        let trainer = fit(problem, &options(), 6);
+        let mut trainer = fit(problem, &options(), 2);
+        let index = trainer.add_validation(&made.binned, Some(&start)).unwrap();
+        let at_two = trainer.logits();
+        (0..4).for_each(|_| {
+            trainer.round();
+        });
+        assert_eq!(trainer.validation_logits(index).unwrap(), trainer.logits());
+        trainer.truncate(2);
+        assert_eq!((trainer.validation_logits(index).unwrap(), trainer.logits()), (at_two.clone(), at_two));
+        (0..4).for_each(|_| {
+            trainer.round();
+        });
         let (before, after) =
             (mean_loss(&made, Loss::Softmax, &start), mean_loss(&made, Loss::Softmax, &trainer.logits()));
         assert!(after < before, "{before} {after}");
