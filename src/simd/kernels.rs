@@ -113,6 +113,14 @@ impl Kernels {
         self.0.isa
     }
 
+    /// The same without products of bf16 parts.
+    pub fn in_f32(&'static self) -> &'static Kernels {
+        match self.0.isa {
+            Isa::Avx512Bf16 | Isa::Amx => Kernels::for_isa(Isa::Avx512).unwrap_or(self),
+            _ => self,
+        }
+    }
+
     /// The products of bf16 parts, of the levels that have them.
     pub fn tiles(&self) -> Option<&'static TileKernels> {
         match self.0.isa {

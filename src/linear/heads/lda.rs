@@ -104,6 +104,8 @@ impl<'a> Lda<'a> {
         let means = ClassMeans::of(&sample);
         let prior = prior.shares(&means)?;
         let by_class = positions_by_class(sample.labels, sample.classes);
+        // A covariance that shrinkage hardly touches needs the digits that split floats lack.
+        let kernels = kernels.in_f32();
         Ok(Lda { sample, kernels, means, by_class, prior, pooled: OnceLock::new() })
     }
 
@@ -121,7 +123,7 @@ impl<'a> Lda<'a> {
                 return Err(refused(share.to_string(), "is outside [0, 1]"));
             }
         };
-        let Some(factor) = InverseFactor::in_f32(covariance.clone(), features, self.kernels) else {
+        let Some(factor) = InverseFactor::new(covariance.clone(), features, self.kernels) else {
             let shown = match shrinkage {
                 Shrinkage::LedoitWolf => "auto".to_owned(),
                 Shrinkage::Given(share) => share.to_string(),

@@ -36,17 +36,9 @@ impl InverseFactor {
     /// Factors `matrix` (`size x size`, row-major; only the upper triangle is read). `None` where it is not positive
     /// definite in f32.
     pub fn new(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
-        Self::with(matrix, size, kernels, Arithmetic::of_dense(kernels, CHUNK.min(size)))
-    }
-
-    /// [`InverseFactor::new`], solved in f32 throughout, for who needs the digits.
-    pub fn in_f32(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
-        Self::with(matrix, size, kernels, Arithmetic::Single(kernels))
-    }
-
-    fn with(matrix: Vec<f32>, size: usize, kernels: &Kernels, arithmetic: Arithmetic) -> Option<Self> {
         assert_eq!(matrix.len(), size * size, "a square matrix");
         let lower = eliminate(matrix, size, kernels)?;
+        let arithmetic = Arithmetic::of_dense(kernels, CHUNK.min(size));
         let mut factor = InverseFactor { size, lower, forward: Vec::new(), backward: Vec::new() };
         factor.forward = factor.panels(arithmetic, false);
         factor.backward = factor.panels(arithmetic, true);
