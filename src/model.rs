@@ -66,12 +66,11 @@ impl Model {
         match self {
             Model::Linear(model) => Ok(model.logits_of(rows, kernels)),
             Model::Boost(model) => {
-                let logits = model.logits(rows.matrix())?;
-                if rows.len() == rows.matrix().rows() && (0..rows.len()).all(|at| rows.matrix_row(at) == at) {
-                    return Ok(logits);
+                if rows.is_whole() {
+                    return model.logits(rows.matrix());
                 }
-                let row = |at: usize| &logits[rows.matrix_row(at) * model.classes..][..model.classes];
-                Ok((0..rows.len()).flat_map(|at| row(at).iter().copied()).collect())
+                let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
+                model.logits(&rows.matrix().select_rows(&places))
             }
         }
     }

@@ -104,7 +104,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         settings: &settings,
         kernels,
     };
-    let test = match plan.test.is_empty() || folds != rows.folds {
+    let test = match plan.test.is_empty() || !table.is_complete(&rows.folds) {
         true => None,
         false => match whole.on_test(plan, &mut watch)? {
             Some(values) => Some(values),
@@ -113,7 +113,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     };
     let warnings = whole.warnings(plan.folds.max_weight, &mut watch)?;
     watch.talk().clear_progress();
-    if folds != rows.folds {
+    if !table.is_complete(&rows.folds) {
         let done = table.finished.iter().sum::<usize>();
         let all = rows.folds.iter().map(|folds| folds.folds()).sum::<usize>();
         let text = format!("interrupted after {done} of {all} folds: compared on rows that these held out");

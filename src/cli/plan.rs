@@ -182,7 +182,7 @@ impl TrainPlan {
                 categories: if is_boosted { Categories::Codes } else { Categories::OneHot },
                 ..read_options(&args.file, &args.labels)?
             },
-            scale: if is_boosted { Some(Scale::None) } else { scale_of(args.scale) },
+            scale: scale_of(args.scale),
             boost,
             max_weight: args.max_weight,
             vs_gamma: vs_gamma_of(args.vs_gamma)?,
@@ -378,7 +378,7 @@ fn l2_of(args: &TrainArgs) -> Result<Option<f64>> {
     Ok(given)
 }
 
-fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
+pub(super) fn validation_of(args: &TrainArgs) -> Result<ValidationPlan> {
     if args.split_col.is_some() {
         return Ok(ValidationPlan::SplitColumn);
     }

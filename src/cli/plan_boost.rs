@@ -4,7 +4,7 @@ use super::args::{
     BoostArgs, CalibrateArg, DecayArg, HessianArg, InitArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg,
     TrainArgs, TreesArg,
 };
-use super::plan::{finite, out_of_range};
+use super::plan::{ValidationPlan, finite, out_of_range, validation_of};
 use super::shared::no_effect;
 use crate::boost::binning::BinningOptions;
 use crate::boost::fit::Stopping;
@@ -44,7 +44,7 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
         return Ok(None);
     }
     refuse_linear_flags(args)?;
-    let is_validated = args.valid_fraction != Some(0.0);
+    let is_validated = validation_of(args)? != ValidationPlan::None;
     let defaults = BoostOptions::default();
     let options = BoostOptions {
         learning_rate: args.lr.take(),

@@ -29,7 +29,7 @@ use crate::output::AtomicFile;
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
-use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport, TrialSummary};
+use crate::report::train::{Chosen, FitSummary, ModelSummary, TestScores, TrainReport, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::{Beta, Resampling, Scheme, WeightSummary, distinct_betas};
 
@@ -163,9 +163,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
-        say_scores(talk, "Test", &test.trained, labels, "as trained");
-        let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
-        talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
+        say_test(talk, test, labels);
         if let Some(calibrated) = &test.calibrated {
             let map = saved.metadata.calibration.as_ref().map(|map| natural_name(Some(map.method())));
             let with_offsets = if saved.metadata.offsets.is_some() { ", labels by offsets" } else { "" };
@@ -219,6 +217,13 @@ pub(super) fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Resu
         kernels.isa().name()
     ));
     AtomicFile::create(&plan.out).map(drop)
+}
+
+/// Says how the model does on the test rows, uncalibrated.
+pub(super) fn say_test(talk: &Talk, test: &TestScores, labels: &crate::labels::LabelMap) {
+    say_scores(talk, "Test", &test.trained, labels, "as trained");
+    let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
+    talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
 }
 
 /// Says what probabilities mean by default.

@@ -12,19 +12,20 @@ use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_boost::BoostPlan;
 use super::talk::Talk;
 use super::train::{
-    announce, recipe, say_saved, say_scores, say_tilt, say_weights, scheme_of_ratio, schemes,
+    announce, recipe, say_saved, say_scores, say_test, say_tilt, say_weights, scheme_of_ratio, schemes,
 };
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use crate::Result;
 use crate::boost::binned::BinnedMatrix;
-use crate::boost::binning::Binner;
+use crate::boost::binning::{Binner, BinningOptions};
 use crate::boost::fit::{Outcome, Score, Stopping, fit};
 use crate::boost::model::BoostModel;
 use crate::boost::trainer::{BoostProblem, Round, Trainer};
 use crate::labels::ClassCounts;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Recipe, WeightedSample};
+use crate::matrix::Matrix;
 use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::model::Model;
 use crate::model_file::{self, Learner};
@@ -68,8 +69,8 @@ pub(super) fn train(
             best.scheme = scheme_of_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
         }
         let stopping = Stopping { rounds: best.outcome.rounds, patience: usize::MAX };
-        let again = learner.boost(&sample, &best.scheme, None, stopping, talk)?;
-        (best.model, best.outcome.interrupted) = (again.model, again.outcome.interrupted);
+        let bins = learner.bins(&sample, None)?;
+        best.model = learner.boost(&sample, &bins, &best.scheme, None, stopping, talk)?.model;
     }
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &learner.recipe)?;
     let weights = sample.weight_summary(&weighted);
@@ -104,9 +105,7 @@ pub(super) fn train(
     );
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
-        say_scores(talk, "Test", &test.trained, &data.main.label_map, "as trained");
-        let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
-        talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
+        say_test(talk, test, &data.main.label_map);
     }
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
@@ -148,6 +147,14 @@ struct Boosting<'b> {
     interrupt: &'b Interrupt,
 }
 
+/// Rows as bytes.
+struct Bins {
+    binner: Binner,
+    fitted: BinnedMatrix,
+    /// Of the validation rows.
+    held: Option<BinnedMatrix>,
+}
+
 /// A boosted model.
 struct Candidate {
     scheme: Scheme,
@@ -169,11 +176,12 @@ impl Boosting<'_> {
         if let Some(part) = &valid {
             self.say_thin_classes(&part.labels, talk);
         }
+        let bins = self.bins(sample, valid.as_ref())?;
         let mut done: Vec<Candidate> = Vec::new();
         let mut trials: Vec<BoostTrial> = Vec::new();
         for scheme in schemes {
             let begun = Instant::now();
-            let candidate = self.boost(sample, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
+            let candidate = self.boost(sample, &bins, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
             if let Some(scores) = &candidate.valid {
                 let standings: Vec<Standing> =
                     done.iter().chain([&candidate]).map(|candidate| candidate.standing).collect();
@@ -213,28 +221,32 @@ impl Boosting<'_> {
         }
     }
 
+    /// Bins made by the rows of `sample`, of these and of the rows `valid`: the same under every weighting.
+    fn bins(&self, sample: &OwnedSample<'_>, valid: Option<&HeldPart<'_>>) -> Result<Bins> {
+        let categories = self.data.main.encoder.categories();
+        let categorical = (0..categories.len()).filter(|&at| categories[at].is_some()).collect();
+        let options = BinningOptions { categorical, ..self.boost.binning.clone() };
+        let matrix = &self.data.main.features;
+        let binner = Binner::fit_on(matrix, sample.rows(), &sample.labels, &options)?;
+        let all = binner.bin(matrix)?;
+        let held = valid.map(|part| bins_of(part.rows, matrix, &all, &binner)).transpose()?;
+        Ok(Bins { fitted: all.chosen(sample.rows()), held, binner })
+    }
+
     /// Boosts `sample` under `scheme`, as long as the rows `valid` gain where there are any.
     fn boost(
         &self,
         sample: &OwnedSample<'_>,
+        bins: &Bins,
         scheme: &Scheme,
         valid: Option<&HeldPart<'_>>,
         stopping: Stopping,
         talk: &mut Talk,
     ) -> Result<Candidate> {
         let weighted = WeightedSample::new(sample.view(), scheme, &self.recipe)?;
-        let categories = self.data.main.encoder.categories();
-        let categorical = (0..categories.len()).filter(|&at| categories[at].is_some()).collect();
-        let options = crate::boost::binning::BinningOptions { categorical, ..self.boost.binning.clone() };
-        let matrix = &self.data.main.features;
-        let binner = Binner::fit_on(matrix, sample.rows(), &sample.labels, &options)?;
-        let all = binner.bin(matrix)?;
-        let binned = all.chosen(sample.rows());
-        let held = valid.map(|part| bins_of(part.rows, matrix, &all, &binner)).transpose()?;
-        drop(all);
         let problem = BoostProblem {
-            features: &binned,
-            binner: &binner,
+            features: &bins.fitted,
+            binner: &bins.binner,
             labels: &sample.labels,
             weights: weighted.row_weights(),
             classes: self.data.main.label_map.classes(),
@@ -259,7 +271,7 @@ impl Boosting<'_> {
                 evaluate_quick(&values, labels, &weighted.counts, None)
             }
         };
-        let index = held.as_ref().map(|held| trainer.add_validation(held, None)).transpose()?;
+        let index = bins.held.as_ref().map(|held| trainer.add_validation(held, None)).transpose()?;
         let mut score = index.map(|index| {
             move |trainer: &Trainer<'_>| {
                 evaluated(trainer, index, trained, false)
@@ -297,17 +309,11 @@ fn signed(metric: Metric, scores: &Evaluation) -> f64 {
     if metric.higher_is_better() { metric.value(scores) } else { -metric.value(scores) }
 }
 
-/// Bins of `rows`, taken from `all` where they are rows of the training matrix.
-fn bins_of(
-    rows: Rows<'_>,
-    matrix: &crate::matrix::Matrix,
-    all: &BinnedMatrix,
-    binner: &Binner,
-) -> Result<BinnedMatrix> {
-    let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
-    if std::ptr::eq(rows.matrix(), matrix) {
-        Ok(all.chosen(&places))
-    } else {
-        Ok(binner.bin(rows.matrix())?.chosen(&places))
+/// Bins of `rows`: of some rows of `matrix`, whose bins are `all`, or of a file of their own.
+fn bins_of(rows: Rows<'_>, matrix: &Matrix, all: &BinnedMatrix, binner: &Binner) -> Result<BinnedMatrix> {
+    if !std::ptr::eq(rows.matrix(), matrix) {
+        return binner.bin(rows.matrix());
     }
+    let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
+    Ok(all.chosen(&places))
 }

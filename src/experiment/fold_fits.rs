@@ -92,6 +92,11 @@ pub struct FoldTable {
 const FEWEST_FOLDS: usize = 2;
 
 impl FoldTable {
+    /// Whether every treatment was read on all folds asked for.
+    pub fn is_complete(&self, asked: &[Folds]) -> bool {
+        asked.iter().map(Folds::folds).eq(self.finished.iter().copied())
+    }
+
     /// Of the folds asked for those that are finished, with whole repeats after the first one.
     pub fn finished_folds(&self, asked: &[Folds]) -> Vec<Folds> {
         let parts = asked.iter().zip(&self.finished).enumerate();

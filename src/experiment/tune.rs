@@ -142,7 +142,7 @@ impl Search<'_> {
         let settings = FitSettings { near, ..self.settings.clone() };
         let table = fit_folds(self.data, self.folds, one, &settings, self.kernels, watch)?;
         // A part of the folds is not to be held against all of them.
-        let Some(table) = table.filter(|table| table.finished_folds(self.folds) == self.folds) else {
+        let Some(table) = table.filter(|table| table.is_complete(self.folds)) else {
             return Ok(ControlFlow::Break(()));
         };
         let place = done.treatments.len();

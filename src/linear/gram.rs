@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::products::Arithmetic;
 use super::rows::Rows;
 use crate::simd::{Kernels, Precision, TileKernels, TileRows, TileScratch};
 
@@ -130,9 +131,11 @@ enum GramProduct {
 
 impl GramProduct {
     fn new(kernels: &'static Kernels, features: usize) -> Self {
-        match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, features)) {
-            Some(tiles) => GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() },
-            None => GramProduct::Single { kernels, weighted: Vec::new() },
+        match Arithmetic::of_dense(kernels, features) {
+            Arithmetic::Split(_, tiles) => {
+                GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() }
+            }
+            _ => GramProduct::Single { kernels, weighted: Vec::new() },
         }
     }
 

@@ -26,6 +26,11 @@ impl<'a> Rows<'a> {
         self.index.map_or(self.matrix.rows(), <[usize]>::len)
     }
 
+    /// Whether it is every row of the matrix, in its order.
+    pub fn is_whole(&self) -> bool {
+        self.index.is_none()
+    }
+
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
