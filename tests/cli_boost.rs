@@ -104,7 +104,6 @@ fn flags_of_the_other_learner_are_refused() {
         ("--learner boost --scale l2", "--scale", "order"),
         ("--learner boost --missing zero", "--missing", "missing values"),
         ("--learner boost --epochs 3", "--epochs", "--rounds"),
-        ("--learner boost --calibrate vector", "--calibrate", "linear"),
         ("--rounds 3", "--rounds", "--learner boost"),
         ("--max-leaves 3", "--max-leaves", "--learner boost"),
         ("--trees vector", "--trees", "--learner boost"),

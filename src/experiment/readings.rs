@@ -5,9 +5,8 @@ use rayon::prelude::*;
 
 use super::outcomes::Outcomes;
 use crate::Result;
-use crate::linear::classifier::Classifier;
 use crate::metrics::{Metric, Standing, Tallied};
-use crate::weighting::{Prior, PriorCorrection, training_shares};
+use crate::weighting::{FitConditions, Prior, PriorCorrection, training_shares};
 
 /// Rows of one task.
 const CHUNK_ROWS: usize = 256;
@@ -61,16 +60,16 @@ pub struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// For the logits of `classifier`; `taus` are the strengths of adjustment to decide by.
+    /// For the logits of a fit under `conditions`; `taus` are the strengths of adjustment to decide by.
     ///
     /// # Errors
-    /// Those of [`Classifier::correction`].
-    pub fn new(classifier: &Classifier, taus: &'t [f64]) -> Result<Self> {
-        let shares = training_shares(&classifier.counts);
+    /// Those of [`FitConditions::correction`].
+    pub fn new(conditions: &FitConditions, taus: &'t [f64]) -> Result<Self> {
+        let shares = training_shares(&conditions.counts);
         Ok(Reader {
-            trained: classifier.correction(&Prior::AsTrained)?,
-            natural: classifier.correction(&Prior::Natural)?,
-            uniform: classifier.correction(&Prior::Uniform)?,
+            trained: conditions.correction(&Prior::AsTrained)?,
+            natural: conditions.correction(&Prior::Natural)?,
+            uniform: conditions.correction(&Prior::Uniform)?,
             log_shares: shares.iter().map(|share| share.ln()).collect(),
             taus,
         })
