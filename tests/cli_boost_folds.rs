@@ -66,7 +66,7 @@ fn trees_and_linear_functions_are_compared_on_the_same_folds() {
     let run = folder.ok(&format!("{line} --threads 3"));
     let header = run.text().lines().find(|line| line.starts_with(" candidate")).unwrap();
     assert!(header.contains(" l2/rounds "), "{header}");
-    folder.ok(&format!("report m.cbfit test.csv --compare c.json -o r.html"));
+    folder.ok("report m.cbfit test.csv --compare c.json -o r.html");
     let page = String::from_utf8(folder.read("r.html")).unwrap();
     assert!(page.contains("rounds over the folds"), "no rounds in the report");
 }
