@@ -22,6 +22,7 @@ use cbfit::metrics::Metric;
 use cbfit::model::Learner;
 use cbfit::rng::CounterRng;
 use cbfit::simd::Kernels;
+use cbfit::weighting::Prior;
 
 /// Ends the fits in the third treatment of a fold of a repeat.
 struct EndsIn {
@@ -86,6 +87,7 @@ impl Problem {
                 binning: BinningOptions::default(),
             },
             near: None,
+            prior: Prior::AsTrained,
             taus: vec![0.0, 1.0],
             max_weight: None,
             metric: Metric::MacroRecall,

@@ -130,6 +130,7 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         main: rows.main(),
         paths: &plan.folds.data,
         max_weight: plan.folds.max_weight,
+        prior: plan.folds.prior_text.as_deref(),
         boost_flags: &plan.folds.boost_flags,
         test,
         warnings,
@@ -208,7 +209,7 @@ impl Whole<'_> {
             let held = Held { rows: Rows::all(&features), labels };
             let read = fit_and_read(self.data, held, plain, level, self.settings, self.kernels, watch)?;
             if let Some(readings) = read {
-                let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
+                let top1 = readings.outcomes(Decision::MostProbable).value(labels, counts, Metric::Top1)?;
                 warnings.extend(about_separation(top1, l2));
             }
         }

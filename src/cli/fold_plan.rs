@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, ScaleArg};
+use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg};
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
 use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
-use super::shared::{no_effect, read_options};
+use super::scoring::prior_under;
+use super::shared::{PriorPlan, no_effect, prior_of, read_options};
 use super::talk::{Progress, Talk, progress_of};
 use crate::data::dataset::{Dataset, read_training};
 use crate::data::options::{Categories, Missing, ReadOptions};
@@ -28,8 +29,8 @@ use crate::metrics::Metric;
 use crate::model::Learner;
 use crate::report::format::{seconds, thousands};
 use crate::report::text;
-use crate::weighting::Normalisation;
 use crate::weighting::normalise::check_cap;
+use crate::weighting::{Normalisation, Prior};
 use crate::{Error, Result};
 
 /// Strengths of the adjustment after training among which the folds choose.
@@ -57,6 +58,10 @@ pub struct FoldPlan {
     pub boost_flags: String,
     /// The metric that decides.
     pub metric: Metric,
+    /// Prior that decisions and losses are under, where one was asked for.
+    pub prior: Option<PriorPlan>,
+    /// The same as it was written.
+    pub prior_text: Option<String>,
     /// Folds of a repeat.
     pub folds: usize,
     /// Repeats.
@@ -89,6 +94,8 @@ impl FoldPlan {
             max_weight: args.max_weight,
             l2: args.l2.as_deref().map(l2_value).transpose()?.flatten(),
             metric: Metric::parse(&args.metric)?,
+            prior: fold_prior(&args.prior)?,
+            prior_text: args.prior.prior.clone(),
             folds: args.folds,
             repeats: args.repeats,
             read: ReadOptions {
@@ -141,7 +148,7 @@ impl FoldPlan {
     /// How fits of these rows are made.
     ///
     /// # Errors
-    /// None in practice: the defaults of training are in range.
+    /// Those of the file of a prior.
     pub fn settings(&self, rows: &FoldRows) -> Result<FitSettings> {
         let main = rows.main();
         let classes = main.label_map.classes();
@@ -159,6 +166,10 @@ impl FoldPlan {
             linear,
             boost,
             near: None,
+            prior: match &self.prior {
+                Some(plan) => prior_under(plan, &main.label_map, &rows.counts)?,
+                None => Prior::AsTrained,
+            },
             taus: TAUS.to_vec(),
             max_weight: self.max_weight,
             metric: self.metric,
@@ -172,6 +183,18 @@ impl FoldPlan {
             1 => format!("{} folds", self.folds),
             repeats => format!("{} folds x {repeats} repeats", self.folds),
         }
+    }
+}
+
+/// The prior asked for; the rows of a fold are too few to estimate one from.
+fn fold_prior(args: &PriorArgs) -> Result<Option<PriorPlan>> {
+    let prior = prior_of(args)?;
+    let help = "give trained, natural, uniform, tau=TAU or a file of lines class,share";
+    match prior {
+        Some(PriorPlan::Em) => {
+            Err(Error::bad_value("--prior", "em", "is estimated where a model is applied", help))
+        }
+        prior => Ok(prior),
     }
 }
 

@@ -98,6 +98,7 @@ fn tuned(
         metric: plan.metric,
         main: rows.main(),
         paths: &plan.data,
+        prior: plan.prior_text.as_deref(),
         boost_flags: &plan.boost_flags,
         seconds: started.elapsed().as_secs_f64(),
     };

@@ -151,7 +151,7 @@ impl Fits for BoostFits<'_> {
                     logits
                 }
             };
-            wanted = next(&path, &[(Reader::new(&conditions, taus)?, logits)]);
+            wanted = next(&path, &[(Reader::new(&conditions, settings.prior_of(treatment), taus)?, logits)]);
         }
         Ok(ControlFlow::Continue(()))
     }

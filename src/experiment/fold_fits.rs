@@ -22,6 +22,7 @@ use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::model::Learner;
 use crate::simd::Kernels;
+use crate::weighting::Prior;
 
 /// Features of all rows as a learner takes them, scaled and filled by what the given rows know.
 pub type Features<'a> = dyn Fn(Learner, &[usize]) -> Cow<'a, Matrix> + 'a;
@@ -48,6 +49,8 @@ pub struct FitSettings {
     pub boost: BoostSettings,
     /// A strength that did well, to look for the best one from there.
     pub near: Option<Strength>,
+    /// Prior that decisions and losses are under; [`Prior::AsTrained`]: natural for fits adjusted after training.
+    pub prior: Prior,
     /// Strengths of the adjustment after training.
     pub taus: Vec<f64>,
     /// Largest class weight where the mean over rows is 1.
@@ -310,6 +313,14 @@ impl FitSettings {
     /// Strengths of the adjustment that fits of `treatment` are read with.
     pub fn taus_of(&self, treatment: &Treatment) -> &[f64] {
         if treatment.is_adjusted { &self.taus } else { &[] }
+    }
+
+    /// The prior that decisions and losses of `treatment` are under.
+    pub(super) fn prior_of(&self, treatment: &Treatment) -> &Prior {
+        match &self.prior {
+            Prior::AsTrained if treatment.is_adjusted => &Prior::Natural,
+            prior => prior,
+        }
     }
 
     /// The strength that all fits of a learner have, where one was given.

@@ -19,6 +19,7 @@ use crate::linear::solver::metric::Preconditioner;
 use crate::linear::weighted::WeightedSample;
 use crate::loss::Loss;
 use crate::simd::Kernels;
+use crate::weighting::Prior;
 use crate::{Error, Result};
 
 /// What all linear fits have in common.
@@ -78,7 +79,7 @@ impl<'p> LinearFits<'p> {
         weighted: &WeightedSample<'_>,
         base: Option<&Classifier>,
         heads: &[Option<Setting>],
-        taus: &'t [f64],
+        (prior, taus): (&Prior, &'t [f64]),
         kernels: &'static Kernels,
     ) -> Result<Vec<(Reader<'t>, Vec<f32>)>> {
         let builder = Builder::new(weighted, base, kernels);
@@ -90,7 +91,7 @@ impl<'p> LinearFits<'p> {
         let read = |head: &Option<Setting>| {
             let classifier = classifier(head)?;
             let logits = classifier.model.logits_of(self.part.held, kernels);
-            Ok((Reader::new(&classifier.conditions, taus)?, logits))
+            Ok((Reader::new(&classifier.conditions, prior, taus)?, logits))
         };
         heads.iter().map(read).collect()
     }
@@ -107,10 +108,10 @@ impl Fits for LinearFits<'_> {
         let settings = run.settings;
         let recipe = treatment.recipe(&settings.linear, settings.max_weight, settings.seed);
         let weighted = WeightedSample::new(self.part.train.sample(), &treatment.scheme, &recipe)?;
-        let taus = settings.taus_of(treatment);
+        let reading = (settings.prior_of(treatment), settings.taus_of(treatment));
         if !treatment.head.is_fitted() {
             run.work.fits += 1;
-            next(&[Strength::Closed], &self.read(&weighted, None, heads, taus, run.kernels)?);
+            next(&[Strength::Closed], &self.read(&weighted, None, heads, reading, run.kernels)?);
             return Ok(ControlFlow::Continue(()));
         }
         let mut objective = Objective::new(weighted.problem(&recipe, 0.0), run.kernels);
@@ -137,7 +138,7 @@ impl Fits for LinearFits<'_> {
                 }
             };
             let base = weighted.classifier(&theta, &recipe);
-            let read = self.read(&weighted, Some(&base), heads, taus, run.kernels)?;
+            let read = self.read(&weighted, Some(&base), heads, reading, run.kernels)?;
             wanted = next(&path, &read);
             if self.stiff.is_none() {
                 self.stiff = Some((recipe.loss, theta.clone()));

@@ -105,6 +105,6 @@ impl<'p> Pilot<'p> {
         };
         let adjusted: Vec<Standing> = (0..self.taus).map(|tau| standing(Decision::Adjusted(tau))).collect();
         let best = Standing::highest(&adjusted).and_then(|best| adjusted.get(best).copied());
-        best.unwrap_or_else(|| standing(Decision::Trained))
+        best.unwrap_or_else(|| standing(Decision::MostProbable))
     }
 }

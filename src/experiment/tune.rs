@@ -153,7 +153,7 @@ impl Search<'_> {
         done.readings.extend(table.readings);
         let taus = self.settings.taus_of(&treatment);
         let adjusted = taus.iter().enumerate().map(|(at, &tau)| (Decision::Adjusted(at), Some(tau)));
-        let trained = (!treatment.is_adjusted).then_some((Decision::Trained, None));
+        let trained = (!treatment.is_adjusted).then_some((Decision::MostProbable, None));
         let decisions: Vec<(Decision, Option<f64>)> = trained.into_iter().chain(adjusted).collect();
         let question = self.question();
         let judge = Judge { question: &question, readings: &done.readings };

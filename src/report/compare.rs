@@ -45,6 +45,9 @@ pub struct CompareReport {
     pub metric: String,
     /// Whether larger values of it are better.
     pub higher_is_better: bool,
+    /// Prior that decisions and losses are under, where one was asked for.
+    #[serde(default)]
+    pub prior: Option<String>,
     /// What was compared, in the order of the table. The first is the baseline.
     pub candidates: Vec<CandidateReport>,
     /// The finding.
@@ -163,6 +166,8 @@ pub struct Described<'a> {
     pub paths: &'a [String],
     /// Cap of the class weights.
     pub max_weight: Option<f64>,
+    /// Prior that was asked for, as `predict` takes it.
+    pub prior: Option<&'a str>,
     /// Flags of boosting that all boosted fits have in common, each after a space.
     pub boost_flags: &'a str,
     /// The candidates on test rows, where there are any.
@@ -214,6 +219,7 @@ impl Described<'_> {
             repeats: question.folds.len(),
             metric: question.metric.name().into(),
             higher_is_better: question.metric.higher_is_better(),
+            prior: self.prior.map(str::to_owned),
             verdict: Verdict {
                 recommended,
                 best,
@@ -252,7 +258,7 @@ impl Described<'_> {
         let level = |setting: &Setting| self.table.levels[setting.treatment][setting.level];
         let tau = |setting: &Setting| match setting.decision {
             Decision::Adjusted(place) => self.taus.get(place).copied(),
-            Decision::Trained => None,
+            Decision::MostProbable => None,
         };
         let chosen = level(&compared.final_setting);
         let common = if treatment.learner == Learner::Boost { self.boost_flags } else { "" };
@@ -262,7 +268,9 @@ impl Described<'_> {
             name: name.into(),
             loss: treatment.loss.name().into(),
             flags,
-            prior: tau(&compared.final_setting).map(|tau| format!("tau={tau}")),
+            prior: tau(&compared.final_setting)
+                .map(|tau| format!("tau={tau}"))
+                .or(self.prior.map(str::to_owned)),
             weight_ratio: spread(&weights.alpha),
             learner: treatment.learner,
             l2: strengths().filter_map(Strength::l2).collect(),
@@ -361,6 +369,9 @@ pub fn table_lines(report: &CompareReport) -> Vec<String> {
         if report.repeats > 1 { format!(" x {} repeats", report.repeats) } else { String::new() }
     ));
     lines.push(" * log-loss and ECE under the natural prior".into());
+    if let Some(prior) = &report.prior {
+        lines.push(format!(" decisions and the other losses under the prior {prior}"));
+    }
     lines.extend(report.warnings.iter().map(|warning| format!(" warning: {warning}")));
     lines.push(format!(" verdict: {}", report.verdict.sentence));
     lines.push(format!(" next: {}", report.verdict.command));

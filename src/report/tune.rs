@@ -83,6 +83,8 @@ pub struct Tuning<'a> {
     pub main: &'a Dataset,
     /// The data as the user named them.
     pub paths: &'a [String],
+    /// Prior that was asked for, as `predict` takes it.
+    pub prior: Option<&'a str>,
     /// Flags of boosting that all boosted fits have in common, each after a space.
     pub boost_flags: &'a str,
     /// Wall time in seconds.
@@ -132,7 +134,7 @@ impl Tuning<'_> {
             fits: *fits,
             is_cut_short: *is_cut_short,
             command: format!("cbfit --train {} {flags}", self.paths.join(" ")),
-            prior: chosen.tau.map(|tau| format!("tau={tau}")),
+            prior: chosen.tau.map(|tau| format!("tau={tau}")).or(self.prior.map(str::to_owned)),
             seconds: self.seconds,
         })
     }

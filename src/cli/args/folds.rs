@@ -3,7 +3,9 @@
 use clap::Args;
 
 use super::boost::{BoostArgs, LearnerArg};
-use super::shared::{ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, ProgressArg, RunArgs, ScaleArg};
+use super::shared::{
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
+};
 
 /// Flags of the commands that fit over folds.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +37,9 @@ pub struct FoldArgs {
     /// Metric that decides: macro_recall, macro_f1, top1, worst_class, g_mean, mcc, log_loss, ...
     #[arg(long, value_name = "METRIC", default_value = "macro_recall", help_heading = "Learner")]
     pub metric: String,
+    /// Prior that decisions and losses are under.
+    #[command(flatten)]
+    pub prior: PriorArgs,
     /// Folds of the cross-validation
     #[arg(long, value_name = "K", default_value_t = 5, help_heading = "Learner")]
     pub folds: usize,

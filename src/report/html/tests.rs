@@ -174,6 +174,7 @@ pub(super) fn comparison(names: [&str; 3]) -> CompareReport {
         repeats: 1,
         metric: "macro_recall".into(),
         higher_is_better: true,
+        prior: None,
         candidates: vec![
             candidate("none", 0.5, None),
             candidate(names[0], 0.62, Some(0.12)),
