@@ -89,16 +89,9 @@ impl Scorer {
     /// data.
     pub fn posterior(&self, plan: &PriorPlan, logits: &[f32]) -> Result<Posterior> {
         let metadata = &self.saved.metadata;
-        let prior = match plan {
-            PriorPlan::Trained => Prior::AsTrained,
-            PriorPlan::Natural => Prior::Natural,
-            PriorPlan::Uniform => Prior::Uniform,
-            PriorPlan::File(path) => Prior::Given(read_prior(path, &metadata.label_map)?),
-            PriorPlan::Tau(tau) => {
-                let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
-                Prior::Given(training_shares(&metadata.counts).into_iter().map(power).collect())
-            }
-            PriorPlan::Em => {
+        let prior = match fixed_prior(plan, metadata)? {
+            Some(prior) => prior,
+            None => {
                 let mut natural = logits.to_vec();
                 metadata.posterior(&Prior::Natural)?.posteriors_in_place(&mut natural);
                 let shares = training_shares(&metadata.counts);
@@ -107,6 +100,24 @@ impl Scorer {
         };
         metadata.posterior(&prior)
     }
+}
+
+/// The prior asked for of the model with `metadata`, `None` where it is estimated from data.
+///
+/// # Errors
+/// Those of [`read_prior`].
+pub fn fixed_prior(plan: &PriorPlan, metadata: &ModelMetadata) -> Result<Option<Prior>> {
+    Ok(Some(match plan {
+        PriorPlan::Trained => Prior::AsTrained,
+        PriorPlan::Natural => Prior::Natural,
+        PriorPlan::Uniform => Prior::Uniform,
+        PriorPlan::File(path) => Prior::Given(read_prior(path, &metadata.label_map)?),
+        PriorPlan::Tau(tau) => {
+            let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
+            Prior::Given(training_shares(&metadata.counts).into_iter().map(power).collect())
+        }
+        PriorPlan::Em => return Ok(None),
+    }))
 }
 
 /// How labels are decided.
