@@ -13,6 +13,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod experiment;
+pub mod export;
 pub mod labels;
 pub mod linear;
 pub mod loss;

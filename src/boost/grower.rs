@@ -316,6 +316,7 @@ fn commit<S: Statistics>(grower: &Grower<'_, S>, leaves: &mut Vec<Leaf<S::Bin>>,
         children: sides,
         gain: cut.gain as f32,
         cover,
+        left_cover: left.totals.rows,
     });
     leaves[at] = left;
     leaves.push(right);

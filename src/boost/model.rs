@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::binning::Binner;
+use super::binned::MISSING;
+use super::binning::{BinnedFeature, Binner, Values};
 use super::predictor::{FlatTree, ScoredTree, add_binned, add_raw};
-use super::tree::{Test, Tree};
+use super::tree::{Node, Test, Tree};
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::{Error, Result};
@@ -81,8 +82,16 @@ impl BoostModel {
     /// Logits of all rows, `N x K`.
     ///
     /// # Errors
-    /// [`Error::FeatureMismatch`] where the matrix has another number of columns.
+    /// Those of [`BoostModel::scores`].
     pub fn logits(&self, matrix: &Matrix) -> Result<Vec<f32>> {
+        self.scores(matrix).map(|scores| self.logits_of(scores))
+    }
+
+    /// Scores of all rows, `N x outputs`: with two classes the log-odds of the second, else the logits.
+    ///
+    /// # Errors
+    /// [`Error::FeatureMismatch`] where the matrix has another number of columns.
+    pub fn scores(&self, matrix: &Matrix) -> Result<Vec<f32>> {
         if matrix.cols() != self.binner.columns() {
             return Err(Error::FeatureMismatch {
                 file: "the matrix".into(),
@@ -93,7 +102,7 @@ impl BoostModel {
         let features = self.binner.features().len();
         let bin_row = |value: &dyn Fn(usize) -> f32, bins: &mut [u8]| self.binner.bin_row(value, bins);
         add_raw(&self.scored(), matrix, features, bin_row, &mut scores, self.outputs());
-        Ok(self.logits_of(scores))
+        Ok(scores)
     }
 
     /// Logits of a model that was trained on top of `start` (logits, `N x K`), as [`BoostModel::logits`].
@@ -155,11 +164,10 @@ impl BoostModel {
     /// Whether nodes, leaves and features of the trees refer to each other as they must: to be asked of a model that
     /// was read from a file.
     pub fn is_sound(&self) -> bool {
-        let features = self.binner.features().len();
+        let features = self.binner.features();
         self.base.len() == outputs(self.classes)
             && self.trees.iter().all(|boosted| {
                 let leaves = boosted.tree.leaves();
-                let numeric = |test: &Test| !matches!(test, Test::UpTo { bin: 0, .. });
                 let (there, values) = match boosted.output {
                     Output::One(output) => ((output as usize) < self.base.len(), leaves),
                     Output::All => (true, leaves * self.base.len()),
@@ -167,8 +175,21 @@ impl BoostModel {
                 there
                     && boosted.values.len() == values
                     && boosted.tree.is_sound()
-                    && boosted.tree.nodes.iter().all(|n| (n.feature as usize) < features && numeric(&n.test))
+                    && boosted.tree.nodes.iter().all(|node| {
+                        features.get(node.feature as usize).is_some_and(|feature| fits(node, feature))
+                    })
             })
+    }
+}
+
+/// Whether a test is one of a feature: bins and the values that stand for them decide alike.
+fn fits(node: &Node, feature: &BinnedFeature) -> bool {
+    match (node.test, &feature.values) {
+        (Test::UpTo { bin, threshold }, Values::Numeric(_)) => {
+            bin != MISSING && threshold.to_bits() == feature.threshold(bin).to_bits()
+        }
+        (Test::Among(set), Values::Categorical(_)) => (set[0] & 1 == 1) == node.missing_left,
+        _ => false,
     }
 }
 

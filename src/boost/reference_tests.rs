@@ -84,6 +84,7 @@ impl Reference<'_> {
                 children: [Child::Leaf(at as u32), Child::Leaf(leaves.len() as u32)],
                 gain: cut.gain as f32,
                 cover: leaves[at].rows.len() as u32,
+                left_cover: left.len() as u32,
             });
             let leaf = |rows: Vec<u32>, side| Leaf {
                 cut: self.seek(&rows, depth, &fixed, scales),
@@ -240,8 +241,8 @@ pub(super) fn matches(found: &Tree, wanted: &Tree) -> bool {
                 _ => false,
             };
             same_test
-                && (a.feature, a.missing_left, a.children, a.cover)
-                    == (b.feature, b.missing_left, b.children, b.cover)
+                && (a.feature, a.missing_left, a.children, a.cover, a.left_cover)
+                    == (b.feature, b.missing_left, b.children, b.cover, b.left_cover)
                 && a.gain.to_bits() == b.gain.to_bits()
         })
 }

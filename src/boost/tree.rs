@@ -45,9 +45,16 @@ pub struct Node {
     pub gain: f32,
     /// Training rows that met the node.
     pub cover: u32,
+    /// Those of them that went left, at least 1 and fewer than all: what a leaf met is known by its parent.
+    pub left_cover: u32,
 }
 
 impl Node {
+    /// Training rows that went to the left (0) or the right child (1).
+    pub fn side_cover(&self, side: usize) -> u32 {
+        if side == 0 { self.left_cover } else { self.cover - self.left_cover }
+    }
+
     /// Whether rows with `bin` go left.
     pub fn goes_left(&self, bin: u8) -> bool {
         match self.test {
@@ -91,15 +98,21 @@ impl Tree {
         }
     }
 
-    /// Whether every node but the root and every leaf is led to once, and children come after their parents.
+    /// Whether every node but the root and every leaf is led to once, children come after their parents, and have the
+    /// rows that their parents sent them.
     pub fn is_sound(&self) -> bool {
         let mut seen = vec![false; self.nodes.len() + self.leaves()];
         for (at, node) in self.nodes.iter().enumerate() {
-            for child in node.children {
+            if !(1..node.cover).contains(&node.left_cover) {
+                return false;
+            }
+            for (side, child) in node.children.into_iter().enumerate() {
                 let place = match child {
                     Child::Node(child) if child as usize <= at => return false,
-                    Child::Node(child) if child as usize >= self.nodes.len() => return false,
-                    Child::Node(child) => child as usize,
+                    Child::Node(child) => match self.nodes.get(child as usize) {
+                        Some(node_of_child) if node_of_child.cover == node.side_cover(side) => child as usize,
+                        _ => return false,
+                    },
                     Child::Leaf(leaf) => self.nodes.len() + leaf as usize,
                 };
                 match seen.get_mut(place) {

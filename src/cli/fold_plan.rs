@@ -8,7 +8,7 @@ use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
 use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
-use super::scoring::prior_under;
+use super::scoring::fixed_prior;
 use super::shared::{PriorPlan, no_effect, prior_of, read_options};
 use super::talk::{Progress, Talk, progress_of};
 use crate::data::dataset::{Dataset, read_training};
@@ -161,15 +161,14 @@ impl FoldPlan {
             OptimizerPlan::Auto { minibatch, .. } => minibatch,
             OptimizerPlan::Given(given) => given,
         };
+        let asked = self.prior.as_ref();
+        let asked = asked.map(|plan| fixed_prior(plan, &main.label_map, &rows.counts)).transpose()?;
         let linear = LinearSettings { l2: self.l2, optimizer: optimizer.loosened(), decay: Decay::Weights };
         Ok(FitSettings {
             linear,
             boost,
             near: None,
-            prior: match &self.prior {
-                Some(plan) => prior_under(plan, &main.label_map, &rows.counts)?,
-                None => Prior::AsTrained,
-            },
+            prior: asked.flatten().unwrap_or(Prior::AsTrained),
             taus: TAUS.to_vec(),
             max_weight: self.max_weight,
             metric: self.metric,

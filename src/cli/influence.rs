@@ -4,14 +4,13 @@ use serde_json::{Value, json};
 
 use super::args::InfluenceArgs;
 use super::scoring::say_left_out;
-use super::shared::{read_options, refuse_overwriting};
+use super::shared::{class_codes, read_options, refuse_overwriting};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
-use crate::error::nearest;
 use crate::labels::{LabelMap, UNSEEN};
 use crate::linear::influence::{Influence, OwnFit, Stationarity};
 use crate::linear::problem::{Decay, Problem};
@@ -168,20 +167,6 @@ fn labels_of_train(train: &Dataset) -> Result<&[u32]> {
         return Err(Error::UnseenLabels { file: train.source.name.clone(), rows, classes });
     }
     Ok(train.labels.as_deref().unwrap_or_default())
-}
-
-fn class_codes(asked: &[String], labels: &LabelMap) -> Result<Vec<u32>> {
-    let code = |name: &String| {
-        let found = labels.names.iter().position(|known| known == name);
-        found.map(|code| code as u32).ok_or_else(|| {
-            let help = match nearest(name, &labels.names) {
-                Some(near) => format!("did you mean {}?", text::printable(near)),
-                None => "cbfit inspect MODEL lists its classes".into(),
-            };
-            Error::bad_value("--class", name, "is no class of the model", help)
-        })
-    };
-    asked.iter().map(code).collect()
 }
 
 /// The validation rows whose mean loss is asked about.

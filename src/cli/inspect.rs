@@ -5,7 +5,8 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use super::args::InspectArgs;
-use super::shared::{read_options, refuse_data_flags};
+use super::inspect_trees::TreeFacts;
+use super::shared::{no_effect, read_options, refuse_data_flags};
 use super::{print, print_json, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;
@@ -13,6 +14,7 @@ use crate::data::encode::InputColumn;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
+use crate::model::Learner;
 use crate::model_file::{self, ModelMetadata};
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
@@ -31,16 +33,9 @@ pub fn run(args: InspectArgs) -> Result<u8> {
     }
     if looks_like_a_model(&args.input) {
         refuse_data_flags(&args.file, &args.labels, &args.columns, "a model")?;
-        let (metadata, features) = model_file::read_metadata(&args.input)?;
-        if args.run.json {
-            print_json(
-                &json!({ "schema": "cbfit.inspect-model/1", "features": features, "metadata": metadata }),
-            )?;
-        } else {
-            print(&model_text(&metadata, features))?;
-        }
-        return Ok(0);
+        return inspect_model(&args);
     }
+    no_effect(args.importance.is_some(), "--importance", "data", "it is of models of trees")?;
     // Inspecting is for finding trouble, so missing values are counted rather than refused.
     let options = ReadOptions {
         features: args.columns.features.clone(),
@@ -60,6 +55,32 @@ pub fn run(args: InspectArgs) -> Result<u8> {
     })
 }
 
+fn inspect_model(args: &InspectArgs) -> Result<u8> {
+    let (metadata, features) = model_file::read_metadata(&args.input)?;
+    let trees = match metadata.learner {
+        Learner::Linear => {
+            let help = "cbfit export MODEL --to csv has the weights";
+            no_effect(args.importance.is_some(), "--importance", "a linear model", help)?;
+            None
+        }
+        Learner::Boost => match &model_file::load(&args.input)?.model {
+            Model::Boost(model) => Some(TreeFacts::of(model, &metadata, args)?),
+            Model::Linear(_) => None,
+        },
+    };
+    if args.run.json {
+        let mut value =
+            json!({ "schema": "cbfit.inspect-model/1", "features": features, "metadata": metadata });
+        if let Some(trees) = &trees {
+            value["trees"] = trees.json();
+        }
+        print_json(&value)?;
+    } else {
+        print(&model_text(&metadata, features, trees.as_ref()))?;
+    }
+    Ok(0)
+}
+
 /// A safetensors header starts with its length and an opening brace.
 fn looks_like_a_model(path: &str) -> bool {
     let mut head = [0u8; 9];
@@ -67,14 +88,15 @@ fn looks_like_a_model(path: &str) -> bool {
     path.ends_with(".cbfit") || (read.is_ok() && head[8] == b'{')
 }
 
-fn model_text(metadata: &ModelMetadata, features: usize) -> String {
+fn model_text(metadata: &ModelMetadata, features: usize, trees: Option<&TreeFacts>) -> String {
     let mut lines = vec![
         format!(
             "cbfit model, format {}, written by cbfit {}",
             metadata.format_version, metadata.cbfit_version
         ),
         format!(
-            "Model     linear/{}, {} classes x {features} features",
+            "Model     {}/{}, {} classes x {features} features",
+            if trees.is_some() { "boost" } else { "linear" },
             metadata.loss.name(),
             metadata.label_map.classes()
         ),
@@ -87,12 +109,13 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         ),
         format!("Columns   {}", columns_text(metadata)),
         format!("Config    {}", metadata.config),
-        match &metadata.certificate {
-            serde_json::Value::Null => "Fitted    in closed form".to_owned(),
-            certificate => format!("Fitted    {certificate}"),
-        },
-        format!("Data      {}", metadata.data_fingerprint),
     ];
+    match (trees, &metadata.certificate) {
+        (Some(trees), _) => lines.extend(trees.lines()),
+        (None, Value::Null) => lines.push("Fitted    in closed form".to_owned()),
+        (None, certificate) => lines.push(format!("Fitted    {certificate}")),
+    }
+    lines.push(format!("Data      {}", metadata.data_fingerprint));
     if let Some(map) = &metadata.calibration {
         lines.push(format!("Calib     {}", natural_name(Some(map.method()))));
     }

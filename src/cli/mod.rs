@@ -3,11 +3,14 @@
 pub mod args;
 pub mod compare;
 mod compare_plan;
+mod contrib;
 pub mod eval;
 pub mod explain;
+mod export;
 mod fold_plan;
 pub mod influence;
 pub mod inspect;
+mod inspect_trees;
 mod interrupt;
 pub mod plan;
 mod plan_boost;
@@ -48,6 +51,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Export(args)) => export::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Explain(args)) => explain::run(&args),
     }

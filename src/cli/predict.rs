@@ -1,6 +1,7 @@
 //! `cbfit predict`: predictions of a model, block by block.
 
 use super::args::{LabelArgs, PredictArgs};
+use super::contrib::Contributions;
 use super::scoring::{Scorer, say_unseen_levels};
 use super::shared::{PriorPlan, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
@@ -38,6 +39,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let scorer = Scorer::load(&args.model, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
+        let contributions = Contributions::of(&args, &scorer.saved)?;
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut posterior = None;
@@ -55,15 +57,17 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 None => writer.insert(PredictionWriter::create(
                     &args.out,
                     format,
-                    &schema(&args, &scorer, &block),
+                    &schema(&args, &scorer, &block, contributions.as_ref()),
                 )?),
             };
-            writer.write_block(&PredictionBlock {
+            let extra = contributions.as_ref().map(|c| c.cells(&block.features, &predicted)).transpose()?;
+            let written = PredictionBlock {
                 ids: block.ids.as_ref().map(|(_, ids)| ids),
                 truth: None,
                 predicted: &predicted,
                 probabilities: &values,
-            })?;
+            };
+            writer.write_block_with(&written, extra.as_deref().unwrap_or_default())?;
             rows += block.features.rows() as u64;
             unseen_levels += block.unseen_levels;
             talk.progress(&format!("{} rows", thousands(rows)));
@@ -111,7 +115,12 @@ impl Blocks {
     }
 }
 
-fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSchema {
+fn schema(
+    args: &PredictArgs,
+    scorer: &Scorer,
+    block: &Dataset,
+    contributions: Option<&Contributions<'_>>,
+) -> PredictionSchema {
     // npy has no columns: an id that nobody asked for is left out rather than refused.
     let wanted = args.id_col.is_some() || !args.out.ends_with(".npy");
     PredictionSchema {
@@ -120,5 +129,6 @@ fn schema(args: &PredictArgs, scorer: &Scorer, block: &Dataset) -> PredictionSch
         top_k: args.top_k,
         full_probabilities: args.proba,
         with_truth: false,
+        extra: contributions.map_or_else(Vec::new, |c| c.columns(&scorer.saved)),
     }
 }

@@ -90,35 +90,35 @@ impl Scorer {
     /// data.
     pub fn posterior(&self, plan: &PriorPlan, logits: &[f32]) -> Result<Posterior> {
         let metadata = &self.saved.metadata;
-        let prior = match plan {
-            PriorPlan::Em => {
+        let prior = match fixed_prior(plan, &metadata.label_map, &metadata.counts)? {
+            Some(prior) => prior,
+            None => {
                 let mut natural = logits.to_vec();
                 metadata.posterior(&Prior::Natural)?.posteriors_in_place(&mut natural);
                 let shares = training_shares(&metadata.counts);
                 Prior::Given(estimate_prior(&natural, &shares)?.prior)
             }
-            plan => prior_under(plan, &metadata.label_map, &metadata.counts)?,
         };
         metadata.posterior(&prior)
     }
 }
 
-/// The prior that `plan` means for these classes and their training rows; natural for [`PriorPlan::Em`], which is
-/// estimated from there.
+/// The prior asked for of these classes and their training rows, `None` where it is estimated from data.
 ///
 /// # Errors
 /// Those of [`read_prior`].
-pub fn prior_under(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts) -> Result<Prior> {
-    Ok(match plan {
+pub fn fixed_prior(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts) -> Result<Option<Prior>> {
+    Ok(Some(match plan {
         PriorPlan::Trained => Prior::AsTrained,
-        PriorPlan::Natural | PriorPlan::Em => Prior::Natural,
+        PriorPlan::Natural => Prior::Natural,
         PriorPlan::Uniform => Prior::Uniform,
         PriorPlan::File(path) => Prior::Given(read_prior(path, label_map)?),
         PriorPlan::Tau(tau) => {
             let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
             Prior::Given(training_shares(counts).into_iter().map(power).collect())
         }
-    })
+        PriorPlan::Em => return Ok(None),
+    }))
 }
 
 /// How labels are decided.

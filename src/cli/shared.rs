@@ -4,6 +4,8 @@ use super::args::{ColumnArgs, FileArgs, LabelArgs, PriorArgs, UnlabeledArg};
 use crate::data::format::Format;
 use crate::data::options::{ReadOptions, Unlabeled};
 use crate::error::nearest;
+use crate::labels::LabelMap;
+use crate::report::text;
 use crate::{Error, Result};
 
 /// Refuses a flag that cannot act.
@@ -161,4 +163,22 @@ pub fn prior_text(prior: &PriorPlan) -> &'static str {
         PriorPlan::Em => "under the prior estimated from these rows",
         PriorPlan::File(_) => "under the given prior",
     }
+}
+
+/// The codes of classes that --class names.
+///
+/// # Errors
+/// [`Error::BadValue`] for a name that is no class.
+pub fn class_codes(asked: &[String], labels: &LabelMap) -> Result<Vec<u32>> {
+    let code = |name: &String| {
+        let found = labels.names.iter().position(|known| known == name);
+        found.map(|code| code as u32).ok_or_else(|| {
+            let help = match nearest(name, &labels.names) {
+                Some(near) => format!("did you mean {}?", text::printable(near)),
+                None => "cbfit inspect MODEL lists its classes".into(),
+            };
+            Error::bad_value("--class", name, "is no class of the model", help)
+        })
+    };
+    asked.iter().map(code).collect()
 }

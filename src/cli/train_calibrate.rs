@@ -186,6 +186,7 @@ pub fn open(path: &str, data: &TrainData) -> Result<PredictionWriter> {
         top_k: 1,
         full_probabilities: true,
         with_truth: true,
+        extra: Vec::new(),
     };
     PredictionWriter::create(path, PredictionFormat::of_path(path)?, &schema)
 }

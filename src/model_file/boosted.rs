@@ -2,10 +2,10 @@
 //!
 //! `boost.base` (outputs) holds the scores before the trees, `boost.features` (F x 3) for each feature its column, 1 where
 //! it is categorical, and how many of the numbers of `boost.cuts` are its own. A row of `boost.trees` (T x 2) is the output
-//! that a tree adds to, [`ALL`] for a tree of all outputs, and its number of inner nodes; `boost.nodes` (N x 7) holds
+//! that a tree adds to, [`ALL`] for a tree of all outputs, and its number of inner nodes; `boost.nodes` (N x 8) holds
 //! these: feature, both children (from [`LEAF`] on: leaves), flags ([`MISSING_LEFT`], [`AMONG`], the bin from bit 8 on),
 //! the bits of the threshold or the row of `boost.sets` (S x 8) that holds the set of bins, the bits of the gain, the
-//! cover. `boost.values` holds what leaves add, tree after tree, a leaf of a tree of all outputs a value for each.
+//! training rows that met it and those that went left. `boost.values` holds what leaves add, tree after tree, a leaf of a tree of all outputs a value for each.
 
 use super::container::{NamedTensor, Tensors, Values};
 use crate::boost::binning::{BinnedFeature, Binner, Values as Bins};
@@ -22,7 +22,7 @@ const MISSING_LEFT: u32 = 1;
 /// Flag of nodes that test for a set of bins.
 const AMONG: u32 = 2;
 /// Numbers of a node, of a set of bins, of a feature and of a tree.
-const NODE: usize = 7;
+const NODE: usize = 8;
 const SET: usize = 8;
 const FEATURE: usize = 3;
 const TREE: usize = 2;
@@ -86,6 +86,7 @@ impl Packed {
             test,
             node.gain.to_bits(),
             node.cover,
+            node.left_cover,
         ]);
     }
 
@@ -195,7 +196,7 @@ impl Left<'_> {
 }
 
 fn node_of(node: &[u32; NODE], sets: &[u32]) -> Result<Node, String> {
-    let &[feature, left, right, flags, test, gain, cover] = node;
+    let &[feature, left, right, flags, test, gain, cover, left_cover] = node;
     let child = |child: u32| if child >= LEAF { Child::Leaf(child - LEAF) } else { Child::Node(child) };
     let test = if flags & AMONG == 0 {
         Test::UpTo { bin: (flags >> 8) as u8, threshold: f32::from_bits(test) }
@@ -207,7 +208,7 @@ fn node_of(node: &[u32; NODE], sets: &[u32]) -> Result<Node, String> {
     };
     let missing_left = flags & MISSING_LEFT != 0;
     let children = [child(left), child(right)];
-    Ok(Node { feature, test, missing_left, children, gain: f32::from_bits(gain), cover })
+    Ok(Node { feature, test, missing_left, children, gain: f32::from_bits(gain), cover, left_cover })
 }
 
 fn floats<'a>(name: &'static str, values: &'a [f32]) -> NamedTensor<'a> {

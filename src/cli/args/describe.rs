@@ -53,11 +53,28 @@ pub struct WeightsArgs {
     pub labels: LabelArgs,
 }
 
+/// How a feature's part in boosted trees is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportanceArg {
+    /// Training loss that its cuts took away, in rows of mean weight
+    Gain,
+    /// Its cuts
+    Splits,
+    /// Training rows that met its cuts
+    Cover,
+}
+
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A data file, glob or folder, or a model
     pub input: String,
+    /// All features of a model of trees by this measure [the ten of most gain]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Trees")]
+    pub importance: Option<ImportanceArg>,
+    /// Only the trees of this class, of a model with a tree a class
+    #[arg(long, value_name = "NAME", requires = "importance", help_heading = "Trees")]
+    pub class: Option<String>,
     /// How files are read.
     #[command(flatten)]
     pub file: FileArgs,

@@ -3,6 +3,7 @@
 
 mod boost;
 mod describe;
+mod export;
 mod folds;
 mod score;
 mod shared;
@@ -11,7 +12,8 @@ mod train;
 use clap::{Parser, Subcommand};
 
 pub use boost::{BoostArgs, HessianArg, InitArg, LearnerArg, TreesArg};
-pub use describe::{ExplainArgs, InspectArgs, NormArg, TableFormat, WeightsArgs};
+pub use describe::{ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
+pub use export::{ExportArgs, ExportFormat};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
 pub use shared::{
@@ -65,6 +67,8 @@ pub enum Command {
     Influence(Box<InfluenceArgs>),
     /// Describe a data file or a model
     Inspect(InspectArgs),
+    /// Write a model for other programs, or for people
+    Export(ExportArgs),
     /// Draw a model's scores, or a comparison, as one HTML file
     Report(ReportArgs),
     /// Explain an error code, or list all

@@ -24,6 +24,14 @@ pub struct PredictArgs {
     /// Predict the class of least expected cost, from a CSV matrix: true classes down, predicted classes across
     #[arg(long, value_name = "FILE")]
     pub costs: Option<String>,
+    /// Write what each feature added to the score of the predicted class (trees): columns c_FEATURE, which add up to the
+    /// score with the column expected, its mean over the training rows. Scores are logits as trained, of two classes the
+    /// log-odds
+    #[arg(long)]
+    pub contrib: bool,
+    /// With --contrib: the scores of these classes instead, columns c_CLASS_FEATURE and expected_CLASS
+    #[arg(long, value_name = "NAME", num_args = 1.., requires = "contrib")]
+    pub class: Vec<String>,
     /// Prior of the probabilities.
     #[command(flatten)]
     pub prior: PriorArgs,

@@ -67,6 +67,10 @@ impl Encode for DelimitedEncoder {
                     }
                 }
             }
+            for &number in block.row_extra(row) {
+                line.push(self.delimiter);
+                push_f32(&mut line, number);
+            }
             line.push('\n');
             self.sink.put(line.as_bytes())?;
         }

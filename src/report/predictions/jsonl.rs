@@ -63,6 +63,10 @@ impl Encode for JsonlEncoder {
                     push_number(&mut line, if block.is_missing(row) { f32::NAN } else { probability });
                 }
             }
+            for &number in block.row_extra(row) {
+                key(&mut line);
+                push_number(&mut line, number);
+            }
             line.push_str("}\n");
             self.sink.put(line.as_bytes())?;
         }

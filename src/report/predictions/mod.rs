@@ -3,7 +3,8 @@
 //! Columns: the id (if there is one), `prediction` in the type the labels had, `probability` of that class,
 //! `prediction_2`, `probability_2` and so on up to `top_k`, then on request the probabilities of all classes. These are
 //! columns `p_<class>` in CSV, TSV and JSON lines, one fixed-size list `probabilities` in Parquet, and in npy (which has
-//! no columns) the rows x C matrix in place of the labels.
+//! no columns) the rows x C matrix in place of the labels. Last come further numbers of the rows, where the schema names
+//! some.
 //!
 //! Predictions of the training rows themselves (out-of-fold ones) have two more columns before `prediction`: `row`, the
 //! number of the row from 0, and `label`, the true class. Where a row has no such prediction its cells are missing: empty
@@ -15,6 +16,7 @@ mod npy;
 mod parquet;
 mod sink;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::data::table::{ColumnBuffer, FieldKind};
@@ -83,6 +85,8 @@ pub struct PredictionSchema {
     pub full_probabilities: bool,
     /// Whether rows come with their number and true class, and may lack a prediction.
     pub with_truth: bool,
+    /// Names of the columns of further numbers, which come last.
+    pub extra: Vec<String>,
 }
 
 /// Predictions of some consecutive rows.
@@ -115,6 +119,7 @@ pub struct PredictionWriter {
     with_truth: bool,
     classes: usize,
     top_k: usize,
+    extra: usize,
     rows: u64,
 }
 
@@ -131,6 +136,8 @@ struct RankedBlock<'a> {
     /// Rows x top_k codes; [`UNSEEN`] in rows without a prediction.
     ranked: Vec<u32>,
     probabilities: &'a [f32],
+    /// Rows x columns of further numbers.
+    extra: &'a [f32],
     classes: usize,
     top_k: usize,
 }
@@ -138,9 +145,9 @@ struct RankedBlock<'a> {
 impl PredictionWriter {
     /// Opens `path` (`-` = standard output) for predictions.
     ///
-    /// Fails with [`Error::BadValue`] (`top_k` outside 1..=C, npy on standard output), [`Error::NoEffect`] (id or
-    /// `top_k` with npy, which has no columns), [`Error::UnsupportedType`] (an id that is a vector),
-    /// [`Error::DuplicateColumns`] (an id called like a column of the predictions), [`Error::Io`].
+    /// Fails with [`Error::BadValue`] (`top_k` outside 1..=C, npy on standard output), [`Error::NoEffect`] (id,
+    /// `top_k` or further numbers with npy, which has no columns), [`Error::UnsupportedType`] (an id that is a vector),
+    /// [`Error::DuplicateColumns`] (an id or further numbers called like another column), [`Error::Io`].
     pub fn create(path: &str, format: PredictionFormat, schema: &PredictionSchema) -> Result<Self> {
         let classes = schema.labels.classes();
         if !(1..=classes).contains(&schema.top_k) {
@@ -169,15 +176,25 @@ impl PredictionWriter {
         };
         let id_kind = schema.id.as_ref().map(|(_, kind)| kind.clone());
         let with_truth = schema.with_truth;
-        Ok(PredictionWriter { encoder, id_kind, with_truth, classes, top_k: schema.top_k, rows: 0 })
+        let (top_k, extra) = (schema.top_k, schema.extra.len());
+        Ok(PredictionWriter { encoder, id_kind, with_truth, classes, top_k, extra, rows: 0 })
     }
 
-    /// Appends rows. Fails with [`Error::Io`].
+    /// Appends rows that have no further numbers. Fails with [`Error::Io`].
     ///
     /// # Panics
     /// Where the parts of the block differ in their number of rows or from the schema.
     pub fn write_block(&mut self, block: &PredictionBlock<'_>) -> Result<()> {
+        self.write_block_with(block, &[])
+    }
+
+    /// Appends rows with their further numbers (rows x columns of the schema). Fails with [`Error::Io`].
+    ///
+    /// # Panics
+    /// As [`PredictionWriter::write_block`].
+    pub fn write_block_with(&mut self, block: &PredictionBlock<'_>, extra: &[f32]) -> Result<()> {
         let rows = block.predicted.len();
+        assert_eq!(extra.len(), rows * self.extra, "further numbers of a block");
         assert_eq!(block.probabilities.len(), rows * self.classes, "probabilities of a block");
         assert_eq!(block.ids.map(ColumnBuffer::rows), self.id_kind.as_ref().map(|_| rows), "ids of a block");
         if let (Some(ids), Some(kind)) = (block.ids, &self.id_kind) {
@@ -200,6 +217,7 @@ impl PredictionWriter {
             truth: block.truth,
             ranked,
             probabilities: block.probabilities,
+            extra,
             classes: self.classes,
             top_k: self.top_k,
         })
@@ -263,6 +281,11 @@ impl RankedBlock<'_> {
         Some((truth.first_row + row as u64, (code < self.classes).then_some(code)))
     }
 
+    fn row_extra(&self, row: usize) -> &[f32] {
+        let width = self.extra.len() / self.rows().max(1);
+        &self.extra[row * width..(row + 1) * width]
+    }
+
     fn row_probabilities(&self, row: usize) -> &[f32] {
         &self.probabilities[row * self.classes..(row + 1) * self.classes]
     }
@@ -308,17 +331,26 @@ fn truth_names(schema: &PredictionSchema) -> Vec<String> {
 fn text_names(schema: &PredictionSchema) -> Vec<String> {
     let id = schema.id.iter().map(|(name, _)| name.clone()).chain(truth_names(schema));
     let classes = if schema.full_probabilities { schema.labels.names.as_slice() } else { &[] };
-    id.chain(rank_names(schema.top_k)).chain(classes.iter().map(|name| format!("p_{name}"))).collect()
+    let probabilities = classes.iter().map(|name| format!("p_{name}"));
+    id.chain(rank_names(schema.top_k)).chain(probabilities).chain(schema.extra.iter().cloned()).collect()
 }
 
 fn check_names(path: &str, schema: &PredictionSchema) -> Result<()> {
-    let Some((id, _)) = &schema.id else { return Ok(()) };
     // `probabilities` is the name of the list in Parquet; one rule for all formats is easier to remember.
-    let names = text_names(schema).into_iter().chain(["probabilities".to_owned()]);
-    let positions: Vec<usize> =
-        names.enumerate().filter(|(_, name)| name == id).map(|(position, _)| position).collect();
-    if positions.len() > 1 {
-        return Err(Error::DuplicateColumns { file: path.into(), name: id.clone(), positions });
+    let names: Vec<String> = text_names(schema).into_iter().chain(["probabilities".to_owned()]).collect();
+    let mut positions: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (position, name) in names.iter().enumerate() {
+        positions.entry(name).or_default().push(position);
+    }
+    // Class names differ from each other, so that nothing else can collide.
+    let suspects = schema.id.iter().map(|(name, _)| name).chain(&schema.extra);
+    for name in suspects {
+        match positions.remove(name.as_str()) {
+            Some(positions) if positions.len() > 1 => {
+                return Err(Error::DuplicateColumns { file: path.into(), name: name.clone(), positions });
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

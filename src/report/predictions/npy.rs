@@ -28,6 +28,9 @@ impl NpyEncoder {
         if schema.id.is_some() {
             return Err(no_effect("an id column"));
         }
+        if !schema.extra.is_empty() {
+            return Err(no_effect("--contrib"));
+        }
         if schema.with_truth && !schema.full_probabilities {
             return Err(no_effect("a prediction that may be missing"));
         }

@@ -17,8 +17,8 @@ use crate::data::table::{ColumnBuffer, FieldKind};
 use crate::{Error, Result};
 
 const GROUP_ROWS: usize = 64 * 1024;
-/// With many classes a row group of probabilities stays in memory until it is written.
-const GROUP_PROBABILITIES: usize = 8 << 20;
+/// Probabilities of many classes and further numbers of a row group stay in memory until it is written.
+const GROUP_NUMBERS: usize = 8 << 20;
 
 pub struct ParquetEncoder {
     path: String,
@@ -116,15 +116,18 @@ impl ParquetEncoder {
         {
             list.push_list((!block.is_missing(row)).then(|| block.row_probabilities(row)));
         }
+        for (column, &number) in columns.zip(block.row_extra(row)) {
+            column.push_float(Some(number));
+        }
         self.rows += 1;
     }
 }
 
 impl Encode for ParquetEncoder {
     fn write(&mut self, block: &RankedBlock<'_>) -> Result<()> {
-        let by_probabilities =
-            if self.full_probabilities { GROUP_PROBABILITIES / block.classes } else { GROUP_ROWS };
-        let group_rows = by_probabilities.clamp(1, GROUP_ROWS);
+        let classes = if self.full_probabilities { block.classes } else { 0 };
+        let extra = block.extra.len() / block.rows().max(1);
+        let group_rows = (GROUP_NUMBERS / (classes + extra).max(1)).clamp(1, GROUP_ROWS);
         for row in 0..block.rows() {
             self.push_row(block, row);
             if self.rows >= group_rows {
@@ -287,7 +290,8 @@ fn empty_columns(schema: &PredictionSchema) -> Vec<Column> {
     let ranks = (0..schema.top_k).flat_map(|_| [Cells::Class(Vec::new()), Cells::Float(Vec::new())]);
     let list = schema.full_probabilities.then(|| Cells::Float(Vec::new()));
     let predicted = ranks.chain(list).map(|cells| Column::new(cells, schema.with_truth));
-    id.chain(truth).chain(predicted).collect()
+    let extra = schema.extra.iter().map(|_| Column::new(Cells::Float(Vec::new()), false));
+    id.chain(truth).chain(predicted).chain(extra).collect()
 }
 
 /// Column types as both schemas need them.
@@ -300,7 +304,7 @@ enum Kind {
     Text,
 }
 
-/// Name, kind and whether cells may be missing, of every column but the list.
+/// Name, kind and whether cells may be missing, of every column before the list.
 fn flat_columns(schema: &PredictionSchema) -> Vec<(String, Kind, bool)> {
     let prediction = match ClassValues::of(&schema.labels) {
         ClassValues::Int(_) => Kind::Int,
@@ -355,6 +359,9 @@ fn parquet_schema(schema: &PredictionSchema) -> Result<TypePtr, ParquetError> {
             .build()?;
         fields.push(Arc::new(list));
     }
+    for name in &schema.extra {
+        fields.push(primitive(name, Kind::Float, false)?);
+    }
     Type::group_type_builder("schema").with_fields(fields).build().map(Arc::new)
 }
 
@@ -382,6 +389,7 @@ fn arrow_schema(schema: &PredictionSchema) -> String {
             schema.with_truth,
         ));
     }
+    fields.extend(schema.extra.iter().map(|name| ArrowField::new(name, ArrowType::Float32, false)));
     let mut dictionaries = arrow_ipc::writer::DictionaryTracker::new(true);
     let message = arrow_ipc::writer::IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
         &ArrowSchema::new(fields),

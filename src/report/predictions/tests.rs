@@ -6,7 +6,14 @@ use proptest::prelude::*;
 
 fn schema(kind: LabelKind, names: &[&str]) -> PredictionSchema {
     let labels = LabelMap { kind, names: names.iter().map(|name| name.to_string()).collect() };
-    PredictionSchema { id: None, labels, top_k: 1, full_probabilities: false, with_truth: false }
+    PredictionSchema {
+        id: None,
+        labels,
+        top_k: 1,
+        full_probabilities: false,
+        with_truth: false,
+        extra: Vec::new(),
+    }
 }
 
 fn text_ids(ids: &[Option<&str>]) -> ColumnBuffer {
@@ -227,6 +234,45 @@ fn every_id_kind_survives_in_parquet() {
         let rows = parquet_rows(written(PredictionFormat::Parquet, &schema, &[block]));
         assert!(rows[0].starts_with("{id: null,"), "{}", rows[0]);
         assert!(rows[1].starts_with(&format!("{{id: {second},")), "{}", rows[1]);
+    }
+}
+
+#[test]
+fn further_numbers_come_last() {
+    let extra = vec!["c_x".to_string(), "c_y".to_string()];
+    let schema = PredictionSchema {
+        full_probabilities: true,
+        extra: extra.clone(),
+        ..schema(LabelKind::Text, &["a", "b"])
+    };
+    let block = PredictionBlock {
+        ids: None,
+        truth: None,
+        predicted: &[1, 0],
+        probabilities: &[0.25, 0.75, 0.5, 0.5],
+    };
+    let written = |format| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p").display().to_string();
+        let mut writer = PredictionWriter::create(&path, format, &schema).unwrap();
+        writer.write_block_with(&block, &[1.5, -2.0, 0.0, 1e-9]).unwrap();
+        writer.finish().unwrap();
+        std::fs::read(path).unwrap()
+    };
+    assert_eq!(
+        text(written(PredictionFormat::Csv)),
+        "prediction,probability,p_a,p_b,c_x,c_y\nb,0.75,0.25,0.75,1.5,-2\na,0.5,0.5,0.5,0,1e-9\n"
+    );
+    assert!(text(written(PredictionFormat::Jsonl)).ends_with(",\"c_x\":0,\"c_y\":1e-9}\n"));
+    let rows = parquet_rows(written(PredictionFormat::Parquet));
+    assert!(rows[0].ends_with("probabilities: [0.25, 0.75], c_x: 1.5, c_y: -2.0}"), "{}", rows[0]);
+    let refused = |format, schema: &PredictionSchema| {
+        PredictionWriter::create("p", format, schema).err().map(|error| error.code())
+    };
+    assert_eq!(refused(PredictionFormat::Npy, &schema), Some("E0201"));
+    for name in ["p_a", "prediction", "c_x"] {
+        let schema = PredictionSchema { extra: vec!["c_x".into(), name.into()], ..schema.clone() };
+        assert_eq!(refused(PredictionFormat::Csv, &schema), Some("E0312"), "{name}");
     }
 }
 

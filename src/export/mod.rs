@@ -1,0 +1,26 @@
+//! Models as files of other programs, with a check that they say there what they say here.
+//!
+//! [`lightgbm`] writes boosted trees as LightGBM does, [`lightgbm_reader`] reads that back, and [`probe`] makes rows that
+//! try every threshold; [`linear_csv`] writes the weights of a linear model over the features as they are read.
+
+pub mod lightgbm;
+pub mod lightgbm_reader;
+pub mod linear_csv;
+pub mod probe;
+
+use crate::boost::names::Names;
+use crate::data::encode::InputColumn;
+use crate::model_file::ModelMetadata;
+
+/// What classes, features and categories of a model are called.
+pub fn names(metadata: &ModelMetadata) -> Names {
+    let levels = |input: &InputColumn| match input {
+        InputColumn::Codes { levels, .. } => vec![Some(levels.clone())],
+        _ => vec![None; input.width()],
+    };
+    Names {
+        classes: metadata.label_map.names.clone(),
+        columns: metadata.encoder.feature_names().collect(),
+        levels: metadata.encoder.inputs.iter().flat_map(levels).collect(),
+    }
+}
