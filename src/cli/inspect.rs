@@ -14,7 +14,7 @@ use crate::data::encode::InputColumn;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
-use crate::model::Learner;
+use crate::model::{Learner, Model};
 use crate::model_file::{self, ModelMetadata};
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
