@@ -1,9 +1,10 @@
 use super::*;
-use crate::boost::binning::BinningOptions;
+use crate::boost::binning::{Binner, BinningOptions};
 use crate::boost::gradient::Curvature;
 use crate::boost::model::Importance;
 use crate::boost::reference::{Reference, matches};
 use crate::boost::start::Init;
+use crate::loss::Loss;
 use crate::matrix::Matrix;
 
 /// A data set with its bins.
