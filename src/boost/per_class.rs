@@ -1,7 +1,10 @@
 //! Rounds of one tree a class; two classes share one.
 
+use rayon::prelude::*;
+
 use super::clock::{Clock, Phase};
 use super::gradient::{Derivatives, Pointwise};
+use super::grower::Grown;
 use super::histogram::Pool;
 use super::leaves;
 use super::model::{BoostModel, BoostedTree, Output, outputs};
@@ -21,11 +24,12 @@ pub(super) struct ClassFit<'a> {
     counts: ClassCounts,
     /// Scores of the training rows, `N x outputs`.
     scores: Vec<f32>,
-    derivatives: Derivatives,
-    statistics: Scalar,
+    pub(super) derivatives: Derivatives,
+    /// One for each tree that is grown at a time.
+    statistics: Vec<Scalar>,
     pool: Pool<PackedSum>,
     /// Mean weighted Hessian of a row at the start, by output: the unit "average row".
-    average_rows: Vec<f64>,
+    pub(super) average_rows: Vec<f64>,
     kernels: &'static Kernels,
 }
 
@@ -52,37 +56,35 @@ impl<'a> ClassFit<'a> {
             counts: ClassCounts::of(problem.labels, None, problem.classes),
             scores: Vec::new(),
             derivatives: Derivatives::default(),
-            statistics: Scalar::new(kernels),
-            pool: Pool::new(problem.features.features().len(), options.histogram_bytes),
+            statistics: Vec::new(),
+            pool: Pool::new(problem.features.slots(), options.histogram_bytes),
             average_rows: Vec::new(),
             kernels,
         }
     }
 
-    /// One tree for `output`, which the scores then include.
-    fn grow_one(&mut self, output: usize, plan: &Plan<'_>) -> BoostedTree {
-        let usable = (plan.usable)(output);
-        let (statistics, derivatives) = (&mut self.statistics, &self.derivatives);
+    /// The tree of `output`, grown on `statistics` while `threads` threads have no other tree to grow.
+    fn grow_one(
+        &self,
+        output: usize,
+        statistics: &mut Scalar,
+        threads: usize,
+        plan: &Plan<'_>,
+    ) -> (Grown<PackedSum>, leaves::Bounds, Vec<f32>) {
+        let derivatives = &self.derivatives;
         plan.clock.time(Phase::Gradient, || statistics.set(derivatives, output));
         let unit = self.average_rows[output];
         let step = plan.step(unit);
         let min_rows = self.min_rows(output, plan.options.min_rows);
         let limits = plan.limits(min_rows, unit, step.max_delta_step);
         let threshold = |feature: usize, bin: u8| plan.binner.features()[feature].threshold(bin);
-        let grower = plan.grower(&self.statistics, &usable, limits, &threshold);
+        let usable = (plan.usable)(output);
+        let grower = plan.grower(&*statistics, &usable, limits, threads, &threshold);
         let grown = grower.grow(plan.chosen_rows(), &self.pool);
-        let outputs = self.pointwise.outputs;
         plan.clock.time(Phase::Leaf, || {
             let bounds = leaves::Bounds::new(&grown, derivatives.rows());
             let values = leaves::values(&grown, &bounds, derivatives, output, &step);
-            if plan.rows.is_none() {
-                leaves::add(&grown, &bounds, &values, &mut self.scores, outputs, output);
-            }
-            let boosted = BoostedTree { tree: grown.tree, output: Output::One(output as u32), values };
-            if plan.rows.is_some() {
-                add_binned(&[boosted.scored()], plan.features, &mut self.scores, outputs);
-            }
-            boosted
+            (grown, bounds, values)
         })
     }
 }
@@ -105,8 +107,37 @@ impl Rounds for ClassFit<'_> {
         self.average_rows = self.derivatives.mean_hessians();
     }
 
+    /// As many trees at a time as there are threads: they have nothing to wait for from each other, where the threads of
+    /// one tree do.
     fn grow(&mut self, plan: &Plan<'_>) -> Vec<BoostedTree> {
-        (0..self.pointwise.outputs).map(|output| self.grow_one(output, plan)).collect()
+        let outputs = self.pointwise.outputs;
+        let threads = rayon::current_num_threads();
+        let mut statistics = std::mem::take(&mut self.statistics);
+        statistics.resize_with(threads.min(outputs), || Scalar::new(self.kernels));
+        let mut trees = Vec::with_capacity(outputs);
+        for first in (0..outputs).step_by(statistics.len().max(1)) {
+            let many = statistics.len().min(outputs - first);
+            let grown: Vec<_> = statistics[..many]
+                .par_iter_mut()
+                .enumerate()
+                .map(|(at, statistics)| self.grow_one(first + at, statistics, threads / many, plan))
+                .collect();
+            for (output, (grown, bounds, values)) in (first..).zip(grown) {
+                trees.push(plan.clock.time(Phase::Leaf, || {
+                    if plan.rows.is_none() {
+                        leaves::add(&grown, &bounds, &values, &mut self.scores, outputs, output);
+                    }
+                    let boosted =
+                        BoostedTree { tree: grown.tree, output: Output::One(output as u32), values };
+                    if plan.rows.is_some() {
+                        add_binned(&[boosted.scored()], plan.features, &mut self.scores, outputs);
+                    }
+                    boosted
+                }));
+            }
+        }
+        self.statistics = statistics;
+        trees
     }
 
     fn logits(&self, model: &BoostModel) -> Vec<f32> {

@@ -36,7 +36,7 @@ pub(super) struct Plan<'a> {
     pub options: &'a BoostOptions,
     pub classes: usize,
     /// Which features the tree of an output may use.
-    pub usable: &'a dyn Fn(usize) -> Vec<bool>,
+    pub usable: &'a (dyn Fn(usize) -> Vec<bool> + Sync),
     /// Rows to grow on, ascending; `None` for all.
     pub rows: Option<&'a [u32]>,
     pub clock: &'a Clock,
@@ -69,12 +69,13 @@ impl Plan<'_> {
         }
     }
 
-    /// What grows a tree on `statistics` with the features `usable`.
+    /// What grows a tree on `statistics` with the features `usable`, while `threads` threads are idle.
     pub(super) fn grower<'g, S: Statistics>(
         &'g self,
         statistics: &'g S,
         usable: &'g [bool],
         limits: Limits,
+        threads: usize,
         threshold: &'g (dyn Fn(usize, u8) -> f32 + Sync),
     ) -> Grower<'g, S> {
         let max_depth = self.options.max_depth.unwrap_or(usize::MAX);
@@ -83,6 +84,7 @@ impl Plan<'_> {
             matrix: self.features,
             usable,
             limits,
+            threads,
             shape: Shape { max_leaves: self.options.max_leaves, max_depth },
             threshold,
             clock: self.clock,

@@ -258,5 +258,9 @@ fn sampled_features(features: usize, share: f64, mut rng: CounterRng) -> Vec<boo
 mod tests;
 
 #[cfg(test)]
+#[path = "layout_tests.rs"]
+mod layout_tests;
+
+#[cfg(test)]
 #[path = "vector_tests.rs"]
 mod vector_tests;

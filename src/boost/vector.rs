@@ -57,7 +57,7 @@ impl<'a, B: LaneBin> VectorFit<'a, B> {
             many: ManyClasses::new(loss, problem.classes, problem.labels, weights, kernels),
             sketch: vec![0.0; problem.labels.len() * statistics.directions()],
             statistics,
-            pool: Pool::new(problem.features.features().len(), options.histogram_bytes),
+            pool: Pool::new(problem.features.slots(), options.histogram_bytes),
             average_row: 1.0,
             seed: options.seed,
         }
@@ -105,7 +105,8 @@ impl<B: LaneBin> Rounds for VectorFit<'_, B> {
         // A row of mean weight counts as one, whatever its Hessian: sketches have a weight and no Hessian.
         let limits = plan.limits(self.min_rows(0, plan.options.min_rows), 1.0, 0.0);
         let threshold = |feature: usize, bin: u8| plan.binner.features()[feature].threshold(bin);
-        let grower = plan.grower(&self.statistics, &usable, limits, &threshold);
+        let threads = rayon::current_num_threads();
+        let grower = plan.grower(&self.statistics, &usable, limits, threads, &threshold);
         let grown = grower.grow(plan.chosen_rows(), &self.pool);
         let tree = plan.clock.time(Phase::Leaf, || {
             let leaves: Vec<&[u32]> =
