@@ -4,9 +4,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::binned::{BLOCK_FEATURES, BinnedMatrix, FeatureBlock, FeatureInfo, MAX_VALUE_BINS, MISSING};
+use super::bundles::Layout;
+use super::fill::{Column, fill};
 use super::sampling::stratified;
 use super::{categories, cuts};
-use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::matrix::{Matrix, Storage};
 use crate::rng::CounterRng;
 use crate::simd::prefer_large_pages;
 use crate::{Error, Result};
@@ -180,22 +182,26 @@ impl Binner {
             let (need, limit) = (rows as u64, u64::from(u32::MAX) - 1);
             return Err(Error::TooLarge { what: "boosting on so many rows".into(), need, limit });
         }
-        let (mut infos, mut blocks) = (Vec::with_capacity(self.features.len()), Vec::new());
-        for (first, width) in BinnedMatrix::layout(self.features.len()) {
-            let features = &self.features[first..first + width];
-            let mut bins = vec![[MISSING; BLOCK_FEATURES]; rows];
-            prefer_large_pages(&mut bins);
-            let lookups: Vec<Lookup> = features.iter().map(Lookup::new).collect();
-            let missing = fill(matrix, &lookups, &mut bins);
-            infos.extend(features.iter().zip(missing).map(|(feature, missing)| FeatureInfo {
+        let layout = Layout::of(matrix, &self.features);
+        let infos: Vec<FeatureInfo> = (self.features.iter())
+            .map(|feature| FeatureInfo {
                 column: feature.column,
                 values: feature.bins() as u8,
                 categorical: matches!(feature.values, Values::Categorical(_)),
-                missing,
-            }));
-            blocks.push(FeatureBlock { first, features: width, bins });
+            })
+            .collect();
+        let mut blocks = Vec::with_capacity(layout.blocks.len());
+        for (at, (first, codes)) in layout.blocks.into_iter().enumerate() {
+            let columns: Vec<Column> = (self.features.iter().zip(&layout.places))
+                .filter(|(_, place)| place.block() == at)
+                .map(|(feature, &place)| Column::new(feature, place))
+                .collect();
+            let mut bins = vec![[0; BLOCK_FEATURES]; rows];
+            prefer_large_pages(&mut bins);
+            fill(matrix, &columns, &mut bins);
+            blocks.push(FeatureBlock { first, codes, bins });
         }
-        Ok(BinnedMatrix::new(rows, infos, blocks))
+        Ok(BinnedMatrix::new(rows, infos, layout.places, blocks))
     }
 
     /// Bins of one row, whose values are given by column, into one slot a feature.
@@ -296,112 +302,6 @@ impl Sampled {
             false => Values::Numeric(cuts::cuts(&counted, max_bins)),
         })
     }
-}
-
-/// The bins of a feature for many look-ups.
-struct Lookup<'a> {
-    feature: &'a BinnedFeature,
-    /// Cuts of a numeric feature, filled with infinity up to one less than a power of two.
-    cuts: Vec<f32>,
-}
-
-impl<'a> Lookup<'a> {
-    fn new(feature: &'a BinnedFeature) -> Self {
-        let cuts = match &feature.values {
-            Values::Numeric(cuts) => {
-                let mut padded = cuts.clone();
-                padded.resize((cuts.len() + 1).next_power_of_two() - 1, f32::INFINITY);
-                padded
-            }
-            Values::Categorical(_) => Vec::new(),
-        };
-        Lookup { feature, cuts }
-    }
-
-    fn column(&self) -> usize {
-        self.feature.column as usize
-    }
-
-    /// [`BinnedFeature::bin`] without branches on the value.
-    #[inline]
-    fn bin(&self, value: f32) -> u8 {
-        if let Values::Categorical(_) = self.feature.values {
-            return self.feature.bin(value);
-        }
-        let mut at = 0;
-        let mut half = self.cuts.len().div_ceil(2);
-        while half > 0 {
-            at += half * usize::from(self.cuts[at + half - 1] < value);
-            half /= 2;
-        }
-        if value.is_nan() { MISSING } else { at as u8 + 1 }
-    }
-}
-
-/// Rows that one task bins.
-const CHUNK: usize = 4096;
-
-/// Bins all rows of one block; tells of each feature whether a row lacks it.
-fn fill(matrix: &Matrix, lookups: &[Lookup<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) -> Vec<bool> {
-    match matrix.storage() {
-        Storage::F32(values) => fill_dense(values, matrix.cols(), lookups, bins, |&x| x),
-        Storage::F16(values) => fill_dense(values, matrix.cols(), lookups, bins, |x| x.to_f32()),
-        Storage::Bf16(values) => fill_dense(values, matrix.cols(), lookups, bins, |x| x.to_f32()),
-        Storage::Sparse(rows) => fill_sparse(rows, lookups, bins),
-    }
-}
-
-fn fill_dense<T: Sync>(
-    values: &[T],
-    cols: usize,
-    lookups: &[Lookup<'_>],
-    bins: &mut [[u8; BLOCK_FEATURES]],
-    widen: impl Fn(&T) -> f32 + Sync,
-) -> Vec<bool> {
-    let tasks = bins.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * cols));
-    let missing = tasks.map(|(bins, values)| {
-        let mut missing = [false; BLOCK_FEATURES];
-        for (bins, values) in bins.iter_mut().zip(values.chunks_exact(cols)) {
-            for ((bin, missing), lookup) in bins.iter_mut().zip(&mut missing).zip(lookups) {
-                *bin = lookup.bin(widen(&values[lookup.column()]));
-                *missing |= *bin == MISSING;
-            }
-        }
-        missing
-    });
-    either(missing, lookups.len())
-}
-
-fn fill_sparse(rows: &SparseRows, lookups: &[Lookup<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) -> Vec<bool> {
-    let mut absent = [MISSING; BLOCK_FEATURES];
-    absent.iter_mut().zip(lookups).for_each(|(bin, lookup)| *bin = lookup.bin(0.0));
-    let columns: Vec<u32> = lookups.iter().map(|lookup| lookup.feature.column).collect();
-    let (Some(&first), Some(&last)) = (columns.first(), columns.last()) else { return Vec::new() };
-    let all = rows.range(0, rows.rows());
-    let missing = bins.par_chunks_mut(CHUNK).enumerate().map(|(chunk, bins)| {
-        let mut missing = [false; BLOCK_FEATURES];
-        for (offset, bins) in bins.iter_mut().enumerate() {
-            *bins = absent;
-            let (places, values) = all.row_within(chunk * CHUNK + offset, first..last + 1);
-            for (place, &value) in places.iter().zip(values) {
-                if let Ok(slot) = columns.binary_search(place) {
-                    bins[slot] = lookups[slot].bin(value);
-                }
-            }
-            bins.iter().zip(&mut missing).for_each(|(&bin, missing)| *missing |= bin == MISSING);
-        }
-        missing
-    });
-    either(missing, lookups.len())
-}
-
-fn either(missing: impl ParallelIterator<Item = [bool; BLOCK_FEATURES]>, features: usize) -> Vec<bool> {
-    let none = || [false; BLOCK_FEATURES];
-    let any = missing.reduce(none, |mut a, b| {
-        a.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
-        a
-    });
-    any[..features].to_vec()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::matrix::Dtype;
+use crate::matrix::{Dtype, SparseRows};
 use half::f16;
 
 fn matrix(columns: &[&[f32]]) -> Matrix {
@@ -75,8 +75,8 @@ fn columns_that_do_not_vary_are_left_out() {
     let binner = Binner::fit(&matrix, &[0, 1, 0], &BinningOptions::default()).unwrap();
     assert_eq!(binner.features().iter().map(|f| f.column).collect::<Vec<_>>(), [2, 3]);
     let binned = binner.bin(&matrix).unwrap();
-    let info = |f: usize| (binned.features()[f].values, binned.features()[f].missing);
-    assert_eq!((info(0), info(1)), ((1, true), (2, false)));
+    assert_eq!([0, 1].map(|f: usize| binned.features()[f].values), [1, 2]);
+    assert_eq!((0..3).map(|row| binned.bin(row, 0)).collect::<Vec<_>>(), [1, 0, 1]);
     assert_eq!((0..3).map(|row| binned.bin(row, 1)).collect::<Vec<_>>(), [1, 2, 1]);
 }
 

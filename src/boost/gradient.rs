@@ -22,7 +22,7 @@ pub(super) struct Pointwise<'a> {
     pub outputs: usize,
     pub labels: &'a [u32],
     /// One weight a row, of mean one.
-    pub weights: &'a [f32],
+    pub weights: Vec<f32>,
     /// Added to the scores inside the loss, one an output.
     pub offsets: Option<Vec<f32>>,
     pub curvature: Curvature,
@@ -87,7 +87,7 @@ impl Pointwise<'_> {
         if let Rule::Variance { .. } = to.rule
             && to.weights.is_empty()
         {
-            to.weights.extend_from_slice(self.weights);
+            to.weights.extend_from_slice(&self.weights);
         }
         let size = CHUNK * outputs;
         let chunk = |start: usize, gradients: &mut [f32], hessians: &mut [f32]| {

@@ -26,7 +26,15 @@ fn rows(count: usize, classes: usize, outputs: usize, spread: f64) -> Rows {
 
 fn pointwise(rows: &Rows, loss: Loss, classes: usize, outputs: usize, curvature: Curvature) -> Pointwise<'_> {
     let offsets = Some((0..outputs).map(|output| output as f32 * 0.3 - 0.2).collect());
-    Pointwise { loss, classes, outputs, labels: &rows.labels, weights: &rows.weights, offsets, curvature }
+    Pointwise {
+        loss,
+        classes,
+        outputs,
+        labels: &rows.labels,
+        weights: rows.weights.clone(),
+        offsets,
+        curvature,
+    }
 }
 
 /// Loss, gradient and Hessian of one output of a row in f64.

@@ -6,11 +6,11 @@
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix, FeatureInfo};
+use super::binned::{BINS, BinnedMatrix};
 use super::clock::{Clock, Phase};
 use super::histogram::{Histogram, Pool, build, subtract};
 use super::partition::{merge, partition};
-use super::statistics::{Bin, Cut, LeafTotals, Limits, Side, Statistics};
+use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
 use super::tree::{Child, Node, Test, Tree};
 use crate::simd::Kernels;
 
@@ -31,6 +31,8 @@ pub(super) struct Grower<'a, S> {
     pub usable: &'a [bool],
     pub limits: Limits,
     pub shape: Shape,
+    /// Threads that have no other tree to grow.
+    pub threads: usize,
     /// Threshold of a feature at a bin.
     pub threshold: &'a (dyn Fn(usize, u8) -> f32 + Sync),
     pub clock: &'a Clock,
@@ -144,7 +146,7 @@ impl<S: Statistics> Grower<'_, S> {
         scratch: &mut [u32],
         pool: &Pool<S::Bin>,
     ) {
-        let many = rayon::current_num_threads().min(open.div_ceil(2)).max(1);
+        let many = self.threads.min(open.div_ceil(2)).max(1);
         let mut chosen: Vec<usize> = Vec::new();
         while chosen.len() < many {
             let Some(next) = best_of(leaves, |at| leaves[at].children.is_none() && !chosen.contains(&at))
@@ -191,12 +193,11 @@ impl<S: Statistics> Grower<'_, S> {
         pool: &Pool<S::Bin>,
     ) -> Option<[Leaf<S::Bin>; 2]> {
         let (feature, cut) = leaf.cut.as_ref()?;
-        let (block, slot) = self.matrix.place(*feature);
-        let mut goes_left = [false; BINS];
-        (0..=u8::MAX).for_each(|bin| goes_left[usize::from(bin)] = cut.goes_left(bin));
-        let left_rows = self
-            .clock
-            .time(Phase::Partition, || partition(self.kernels, &block.bins, slot, &goes_left, rows, scratch));
+        let (block, place) = self.matrix.place(*feature);
+        let goes_left = place.codes_among(&cut.left_bins(), self.matrix.features()[*feature].values);
+        let left_rows = self.clock.time(Phase::Partition, || {
+            partition(self.kernels, &block.bins, place.slot(), &goes_left, rows, scratch)
+        });
         let child = |start: usize, sum: S::Bin, rows: usize| Leaf {
             start,
             totals: LeafTotals { sum, rows: rows as u32 },
@@ -227,8 +228,7 @@ impl<S: Statistics> Grower<'_, S> {
             (true, Some(mut parent)) => {
                 let mut built = self.histogram(small_rows, pool);
                 if large_open {
-                    self.clock
-                        .time(Phase::Histogram, || subtract(&mut parent, &mut built, self.matrix.features()));
+                    self.clock.time(Phase::Histogram, || subtract(&mut parent, &mut built, self.matrix));
                     self.seek(large, parent, pool);
                 } else {
                     pool.give_back(Some(parent));
@@ -262,22 +262,28 @@ impl<S: Statistics> Grower<'_, S> {
     fn seek(&self, leaf: &mut Leaf<S::Bin>, histogram: Histogram<S::Bin>, pool: &Pool<S::Bin>) {
         /// Features from which on threads share the search.
         const PARALLEL_FEATURES: usize = 64;
-        let find = |(feature, (bins, info)): (usize, (&[S::Bin; BINS], &FeatureInfo))| {
-            if !self.usable[feature] {
-                return None;
-            }
-            self.statistics.best_cut(bins, info, &leaf.totals, &self.limits).map(|cut| (feature, cut))
-        };
         let features = self.matrix.features();
-        let cuts: Vec<Option<(usize, Cut<S::Bin>)>> = self.clock.time(Phase::Split, || {
+        let (seen, totals) = (&histogram, &leaf.totals);
+        let find = |room: &mut FeatureHistogram<S::Bin>, feature: usize| {
+            let ((block, place), info) = (self.matrix.place(feature), &features[feature]);
+            let slot = seen.get(block.first + place.slot()).filter(|_| self.usable[feature])?;
+            let bins = place.histogram(slot, info.values, totals.sum, room)?;
+            self.statistics.best_cut(bins, info, totals, &self.limits).map(|cut| (feature, cut))
+        };
+        let better = |best: (usize, Cut<S::Bin>), cut: (usize, Cut<S::Bin>)| {
+            let wins = cut.1.gain > best.1.gain || (cut.1.gain == best.1.gain && cut.0 < best.0);
+            if wins { cut } else { best }
+        };
+        leaf.cut = self.clock.time(Phase::Split, || {
+            let room = || [S::Bin::default(); BINS];
             if features.len() < PARALLEL_FEATURES {
-                histogram.iter().zip(features).enumerate().map(find).collect()
+                let mut room = room();
+                (0..features.len()).filter_map(|feature| find(&mut room, feature)).reduce(better)
             } else {
-                histogram.par_iter().zip(features).enumerate().with_min_len(16).map(find).collect()
+                let features = (0..features.len()).into_par_iter().with_min_len(16);
+                features.map_init(room, find).flatten().reduce_with(better)
             }
         });
-        leaf.cut =
-            cuts.into_iter().flatten().reduce(|best, cut| if cut.1.gain > best.1.gain { cut } else { best });
         if leaf.cut.is_some() && pool.has_room() {
             leaf.histogram = Some(histogram);
         } else {

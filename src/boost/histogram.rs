@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix, FeatureInfo};
+use super::binned::{BINS, BinnedMatrix};
 use super::statistics::{Bin, FeatureHistogram, Statistics};
 
-/// One histogram a feature.
+/// One histogram a slot of the matrix; [`super::binned::Place::histogram`] takes that of a feature from it.
 pub(super) type Histogram<B> = Vec<FeatureHistogram<B>>;
 
 /// Histograms that are not in use, for the next leaves.
 #[derive(Debug)]
 pub(super) struct Pool<B> {
-    features: usize,
+    slots: usize,
     free: Mutex<Vec<Histogram<B>>>,
     /// Histograms handed out.
     live: AtomicUsize,
@@ -23,10 +23,10 @@ pub(super) struct Pool<B> {
 }
 
 impl<B: Bin> Pool<B> {
-    /// Histograms of `features` features each, of which `bytes` may be kept.
-    pub(super) fn new(features: usize, bytes: usize) -> Self {
-        let limit = bytes / (features * size_of::<FeatureHistogram<B>>()).max(1);
-        Pool { features, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
+    /// Histograms of `slots` slots each, of which `bytes` may be kept.
+    pub(super) fn new(slots: usize, bytes: usize) -> Self {
+        let limit = bytes / (slots * size_of::<FeatureHistogram<B>>()).max(1);
+        Pool { slots, free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), limit }
     }
 
     /// Whether a leaf may keep its histogram. Which ones do may depend on threads, what is found in them does not.
@@ -34,19 +34,16 @@ impl<B: Bin> Pool<B> {
         self.live.load(Ordering::Relaxed) <= self.limit
     }
 
-    /// A histogram of sums over no rows, in the bins that the features have.
-    fn take(&self, features: &[FeatureInfo]) -> Histogram<B> {
+    /// A histogram of sums over no rows, in the codes that the slots have.
+    fn take(&self, matrix: &BinnedMatrix) -> Histogram<B> {
         self.live.fetch_add(1, Ordering::Relaxed);
         let free = self.free.lock().ok().and_then(|mut free| free.pop());
         match free {
             Some(mut histogram) => {
-                histogram
-                    .iter_mut()
-                    .zip(features)
-                    .for_each(|(bins, info)| info.used(bins).fill(B::default()));
+                slots(&mut histogram, matrix).for_each(|sums| sums.fill(B::default()));
                 histogram
             }
-            None => vec![[B::default(); BINS]; self.features],
+            None => vec![[B::default(); BINS]; self.slots],
         }
     }
 
@@ -59,6 +56,15 @@ impl<B: Bin> Pool<B> {
             }
         }
     }
+}
+
+/// The sums of each slot that rows can be in; the others are never touched.
+fn slots<'h, B>(
+    histogram: &'h mut Histogram<B>,
+    matrix: &'h BinnedMatrix,
+) -> impl Iterator<Item = &'h mut [B]> {
+    let codes = matrix.blocks().iter().flat_map(|block| &block.codes);
+    histogram.iter_mut().zip(codes).map(|(sums, &codes)| &mut sums[..codes])
 }
 
 /// Additions below which one thread builds a histogram alone: a thread takes longer to wake than to add these.
@@ -75,22 +81,22 @@ pub(super) fn build<S: Statistics>(
     rows: &[u32],
     pool: &Pool<S::Bin>,
 ) -> Histogram<S::Bin> {
-    let features = matrix.features();
-    let mut histogram = pool.take(features);
+    let mut histogram = pool.take(matrix);
     let blocks: Vec<_> = {
         let mut rest = &mut histogram[..];
         let mut parts = Vec::with_capacity(matrix.blocks().len());
-        for block in matrix.blocks() {
-            let (own, others) = rest.split_at_mut(block.features);
+        let wanted = wanted_blocks(matrix, usable);
+        for (block, wanted) in matrix.blocks().iter().zip(wanted) {
+            let (own, others) = rest.split_at_mut(block.slots());
             rest = others;
-            if usable[block.first..block.first + block.features].contains(&true) {
+            if wanted {
                 parts.push((block, own));
             }
         }
         parts
     };
     let threads = rayon::current_num_threads();
-    if threads == 1 || rows.len() * features.len() < ALONE {
+    if threads == 1 || rows.len() * matrix.slots() < ALONE {
         blocks.into_iter().for_each(|(block, own)| statistics.accumulate(block, rows, own));
         return histogram;
     }
@@ -104,7 +110,7 @@ pub(super) fn build<S: Statistics>(
         let (partial, ()) = rayon::join(
             || {
                 let parts = others.par_chunks(size).map(|rows| {
-                    let mut part = vec![[S::Bin::default(); BINS]; block.features];
+                    let mut part = vec![[S::Bin::default(); BINS]; block.slots()];
                     statistics.accumulate(block, rows, &mut part);
                     part
                 });
@@ -113,26 +119,26 @@ pub(super) fn build<S: Statistics>(
             || statistics.accumulate(block, first, own),
         );
         for part in partial {
-            let bins = own.iter_mut().zip(part).zip(&features[block.first..]);
-            for ((own, mut part), info) in bins {
-                info.used(own)
-                    .iter_mut()
-                    .zip(info.used(&mut part))
-                    .for_each(|(own, part)| *own = own.plus(*part));
+            for ((own, part), &codes) in own.iter_mut().zip(part).zip(&block.codes) {
+                own[..codes].iter_mut().zip(&part[..codes]).for_each(|(own, part)| *own = own.plus(*part));
             }
         }
     });
     histogram
 }
 
+/// Whether a block has a feature that may be used.
+fn wanted_blocks(matrix: &BinnedMatrix, usable: &[bool]) -> Vec<bool> {
+    let mut wanted = vec![false; matrix.blocks().len()];
+    for (feature, _) in usable.iter().enumerate().filter(|(_, usable)| **usable) {
+        wanted[matrix.place(feature).1.block()] = true;
+    }
+    wanted
+}
+
 /// Takes the sums of a child from those of its parent.
-pub(super) fn subtract<B: Bin>(
-    parent: &mut Histogram<B>,
-    child: &mut Histogram<B>,
-    features: &[FeatureInfo],
-) {
-    for ((parent, child), info) in parent.iter_mut().zip(child).zip(features) {
-        let bins = info.used(parent).iter_mut().zip(info.used(child));
-        bins.for_each(|(parent, child)| *parent = parent.minus(*child));
+pub(super) fn subtract<B: Bin>(parent: &mut Histogram<B>, child: &mut Histogram<B>, matrix: &BinnedMatrix) {
+    for (parent, child) in slots(parent, matrix).zip(slots(child, matrix)) {
+        parent.iter_mut().zip(child).for_each(|(parent, child)| *parent = parent.minus(*child));
     }
 }

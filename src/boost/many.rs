@@ -75,16 +75,6 @@ impl ManyClasses {
         many
     }
 
-    /// Number of classes K.
-    pub(super) fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// Number of rows N.
-    pub(super) fn rows(&self) -> usize {
-        self.labels.len()
-    }
-
     /// Sets the scores inside the loss, row by row.
     pub(super) fn start(&mut self, first_scores: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         self.pending = None;

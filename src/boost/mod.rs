@@ -3,7 +3,7 @@
 //! # How a fit goes
 //!
 //! 1. A [`binning::Binner`] cuts each column into at most 254 bins; a [`binned::BinnedMatrix`] holds them as bytes, sixteen
-//!    features side by side.
+//!    side by side. Features that never differ from their usual bin together share a byte (`bundles`).
 //! 2. Each round a [`trainer::Trainer`] derives the loss at the scores of all rows, and rounds gradient and Hessian to
 //!    fixed point, in one word a row together with a count of one.
 //! 3. A tree is grown for each output, leaf by leaf: rows are parted, the smaller child gets its histogram from its rows,
@@ -50,12 +50,14 @@
 
 pub mod binned;
 pub mod binning;
+mod bundles;
 mod categories;
 mod category_cut;
 mod category_order;
 pub mod clock;
 mod cuts;
 pub mod dump;
+mod fill;
 pub mod fit;
 pub mod gradient;
 mod grower;
@@ -66,8 +68,11 @@ pub mod model;
 pub mod names;
 pub mod options;
 mod partition;
+mod per_class;
 mod predictor;
+mod problem;
 mod quadrature;
+mod rounds;
 mod sampling;
 mod scalar;
 pub mod shap;

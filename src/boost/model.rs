@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::binned::MISSING;
 use super::binning::{BinnedFeature, Binner, Values};
-use super::predictor::{FlatTree, ScoredTree, add_binned, add_raw};
+use super::predictor::{ScoredTree, add_binned, add_raw};
 use super::tree::{Node, Test, Tree};
 use crate::loss::Loss;
 use crate::matrix::Matrix;
@@ -99,9 +99,7 @@ impl BoostModel {
             });
         }
         let mut scores = self.base.repeat(matrix.rows());
-        let features = self.binner.features().len();
-        let bin_row = |value: &dyn Fn(usize) -> f32, bins: &mut [u8]| self.binner.bin_row(value, bins);
-        add_raw(&self.scored(), matrix, features, bin_row, &mut scores, self.outputs());
+        add_raw(&self.scored(), matrix, &self.binner, &mut scores, self.outputs());
         Ok(scores)
     }
 
@@ -195,7 +193,7 @@ fn fits(node: &Node, feature: &BinnedFeature) -> bool {
 
 impl BoostedTree {
     pub(super) fn scored(&self) -> ScoredTree<'_> {
-        ScoredTree { tree: FlatTree::new(&self.tree), values: &self.values, output: self.output }
+        ScoredTree { tree: &self.tree, values: &self.values, output: self.output }
     }
 }
 

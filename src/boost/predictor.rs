@@ -1,131 +1,204 @@
-//! Walking rows down trees: several rows side by side, so that the processor waits for many loads at once.
+//! Scores of many rows: the bins of a block of rows are looked up once, and go down all trees while they are in the
+//! cache, 64 rows side by side.
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix};
+use super::binned::BinnedMatrix;
+use super::binning::Binner;
+use super::fill::Lookup;
 use super::model::Output;
-use super::tree::{BinSet, Child, Test, Tree};
-use crate::matrix::{MatRef, Matrix};
+use super::tree::{Child, Node, Test, Tree};
+use crate::matrix::Matrix;
+use crate::simd::{Kernels, RowBytes, RowNode, RowTest, RowTree, TREE_ROWS};
 
-/// Rows that walk together.
-const WALKERS: usize = 16;
+/// Groups of rows in a block at most, so that the nodes of a tree serve several while they are at hand.
+const GROUPS: usize = 8;
 
-/// Rows whose bins are looked up before they walk down all trees.
-const ROWS: usize = 256;
+/// Columns of bins in a block at most, of all its groups.
+const COLUMNS: usize = 1 << 12;
 
-/// One node; a leaf leads to itself.
-#[derive(Debug, Clone, Copy)]
-struct FlatNode {
-    feature: u32,
-    children: [u32; 2],
-    /// Set of bins that go left where this is not a numeric test; else [`NUMERIC`].
-    set: u32,
-    /// A bin goes left where, less `shift` (0 wraps around to 255), it is at most `limit`: `shift` is 1 where missing
-    /// values, bin 0, go right.
-    shift: u8,
-    limit: u8,
+/// Rows up to which each walks by itself: laying trees out would take longer.
+const FEW: usize = 16;
+
+/// A tree and what its leaves add.
+pub(super) struct ScoredTree<'a> {
+    pub tree: &'a Tree,
+    pub values: &'a [f32],
+    pub output: Output,
 }
 
-const NUMERIC: u32 = u32::MAX;
-
-/// A tree laid out for walking: inner nodes, then leaves.
-#[derive(Debug)]
-pub(super) struct FlatTree {
-    nodes: Vec<FlatNode>,
-    inner: usize,
-    sets: Vec<BinSet>,
-}
-
-impl FlatTree {
-    pub(super) fn new(tree: &Tree) -> Self {
-        let inner = tree.nodes.len();
-        let place = |child: Child| match child {
-            Child::Node(node) => node,
-            Child::Leaf(leaf) => inner as u32 + leaf,
-        };
-        let mut sets = Vec::new();
-        let mut nodes: Vec<FlatNode> = tree
-            .nodes
-            .iter()
-            .map(|node| {
-                let shift = u8::from(!node.missing_left);
-                let (set, limit) = match node.test {
-                    Test::UpTo { bin, .. } => (NUMERIC, bin - shift),
-                    Test::Among(set) => {
-                        sets.push(set);
-                        (sets.len() as u32 - 1, 0)
-                    }
-                };
-                FlatNode { feature: node.feature, children: node.children.map(place), set, shift, limit }
-            })
-            .collect();
-        nodes.extend((0..tree.leaves()).map(|leaf| {
-            let itself = (inner + leaf) as u32;
-            FlatNode { feature: 0, children: [itself; 2], set: NUMERIC, shift: 0, limit: u8::MAX }
-        }));
-        FlatTree { nodes, inner, sets }
-    }
-
-    /// The leaf of each row of `bins` (rows of `features` bytes), in turn.
-    pub(super) fn leaves(&self, bins: &[u8], features: usize, mut visit: impl FnMut(usize, usize)) {
-        let rows = bins.len().checked_div(features).unwrap_or(0);
-        for start in (0..rows).step_by(WALKERS) {
-            let count = WALKERS.min(rows - start);
-            let mut at = [0u32; WALKERS];
-            let mut walking = self.inner > 0;
-            while walking {
-                walking = false;
-                for (walker, at) in at[..count].iter_mut().enumerate() {
-                    let node = &self.nodes[*at as usize];
-                    let bin = bins[(start + walker) * features + node.feature as usize];
-                    let left = match node.set {
-                        NUMERIC => bin.wrapping_sub(node.shift) <= node.limit,
-                        set => self.sets[set as usize][usize::from(bin) / (BINS / 4)] >> (bin % 64) & 1 == 1,
-                    };
-                    *at = node.children[usize::from(!left)];
-                    walking |= (*at as usize) < self.inner;
-                }
+impl ScoredTree<'_> {
+    /// Adds what the leaves of rows say to their scores, one an output.
+    fn add(&self, leaves: &[u32], scores: &mut [f32], outputs: usize) {
+        let value = |leaf: u32| self.values[leaf as usize];
+        match self.output {
+            Output::One(_) if outputs == 1 => {
+                scores.iter_mut().zip(leaves).for_each(|(score, &leaf)| *score += value(leaf));
             }
-            for (walker, at) in at[..count].iter().enumerate() {
-                visit(start + walker, *at as usize - self.inner);
+            Output::One(output) => {
+                let scores = scores.iter_mut().skip(output as usize).step_by(outputs);
+                scores.zip(leaves).for_each(|(score, &leaf)| *score += value(leaf));
+            }
+            Output::All => {
+                for (scores, &leaf) in scores.chunks_exact_mut(outputs).zip(leaves) {
+                    let values = &self.values[leaf as usize * outputs..][..outputs];
+                    scores.iter_mut().zip(values).for_each(|(score, value)| *score += value);
+                }
             }
         }
     }
 }
 
-/// A tree and what its leaves add.
-pub(super) struct ScoredTree<'a> {
-    pub tree: FlatTree,
-    pub values: &'a [f32],
-    pub output: Output,
+/// A tree for the rows of a group.
+enum Layout<'a> {
+    Rows(RowTree),
+    /// So large that its rows walk one by one.
+    Walk(&'a Tree),
 }
 
-/// Adds what `trees` say to the scores (rows x outputs) of rows of bins.
-fn add_block(trees: &[ScoredTree<'_>], bins: &[u8], features: usize, scores: &mut [f32], outputs: usize) {
-    for scored in trees {
-        scored.tree.leaves(bins, features, |row, leaf| match scored.output {
-            Output::One(output) => scores[row * outputs + output as usize] += scored.values[leaf],
-            Output::All => {
-                let values = &scored.values[leaf * outputs..][..outputs];
-                let scores = &mut scores[row * outputs..][..outputs];
-                scores.iter_mut().zip(values).for_each(|(score, value)| *score += value);
+/// Trees laid out for many rows, with the features that they ask.
+struct Forest<'a> {
+    trees: Vec<Layout<'a>>,
+    /// Features asked, ascending: each has a column of bins.
+    asked: Vec<usize>,
+    /// Column of each feature.
+    column_of: Vec<u32>,
+    kernels: &'static Kernels,
+}
+
+impl<'a> Forest<'a> {
+    fn new(trees: impl Iterator<Item = &'a Tree> + Clone, features: usize) -> Self {
+        let mut is_asked = vec![false; features];
+        let nodes = trees.clone().flat_map(|tree| &tree.nodes);
+        nodes.for_each(|node| is_asked[node.feature as usize] = true);
+        let asked: Vec<usize> = (0..features).filter(|&feature| is_asked[feature]).collect();
+        let mut column_of = vec![0; features];
+        asked.iter().enumerate().for_each(|(column, &feature)| column_of[feature] = column as u32);
+        let trees = trees.map(|tree| match tree.leaves() {
+            ..=RowTree::MOST_LEAVES => Layout::Rows(row_tree(tree, &column_of)),
+            _ => Layout::Walk(tree),
+        });
+        Forest { trees: trees.collect(), asked, column_of, kernels: Kernels::best() }
+    }
+
+    /// Groups of rows in a block.
+    fn groups(&self) -> usize {
+        (COLUMNS / self.asked.len().max(1)).clamp(1, GROUPS)
+    }
+
+    /// The leaf of each row of a group in the tree `tree`.
+    fn leaves(
+        &self,
+        tree: usize,
+        columns: &[RowBytes],
+        reach: &mut Vec<RowBytes>,
+        leaves: &mut [u32; TREE_ROWS],
+    ) {
+        match &self.trees[tree] {
+            Layout::Rows(tree) => self.kernels.leaves_of_rows(tree, columns, reach, leaves),
+            Layout::Walk(tree) => {
+                for (row, leaf) in leaves.iter_mut().enumerate() {
+                    *leaf = tree.leaf(|feature| columns[self.column_of[feature] as usize][row]) as u32;
+                }
             }
+        }
+    }
+
+    fn room(&self) -> Room {
+        let columns = self.groups() * self.asked.len();
+        Room { columns: vec![[0; TREE_ROWS]; columns], reach: Vec::new(), leaves: [0; TREE_ROWS] }
+    }
+
+    /// Goes through `rows` rows block by block: `fill` writes the columns of bins of a group, given its first row and
+    /// their number; `visit` is told of each tree and group: the tree, the part of `out` with `width` numbers for each row
+    /// of the group, and the leaves.
+    fn for_each_group<T: Send>(
+        &self,
+        out: &mut [T],
+        width: usize,
+        fill: impl Fn(usize, usize, &mut [RowBytes]) + Sync,
+        visit: impl Fn(usize, &mut [T], &[u32; TREE_ROWS]) + Sync,
+    ) {
+        let (per_group, per_block) = (TREE_ROWS * width, TREE_ROWS * width * self.groups());
+        let asked = self.asked.len();
+        let block = |room: &mut Room, (at, out): (usize, &mut [T])| {
+            let Room { columns, reach, leaves } = room;
+            for (group, out) in out.chunks(per_group).enumerate() {
+                let first = (at * self.groups() + group) * TREE_ROWS;
+                fill(first, out.len() / width, &mut columns[group * asked..][..asked]);
+            }
+            for tree in 0..self.trees.len() {
+                for (group, out) in out.chunks_mut(per_group).enumerate() {
+                    self.leaves(tree, &columns[group * asked..][..asked], reach, leaves);
+                    visit(tree, out, leaves);
+                }
+            }
+        };
+        if out.len() <= per_block {
+            // Few rows are answered at once: threads take longer to wake.
+            block(&mut self.room(), (0, out));
+        } else {
+            out.par_chunks_mut(per_block).enumerate().for_each_init(|| self.room(), block);
+        }
+    }
+
+    /// Adds what trees say to the scores (rows x outputs) of rows.
+    fn score(
+        &self,
+        trees: &[ScoredTree<'_>],
+        scores: &mut [f32],
+        outputs: usize,
+        fill: impl Fn(usize, usize, &mut [RowBytes]) + Sync,
+    ) {
+        self.for_each_group(scores, outputs, fill, |tree, scores, leaves| {
+            trees[tree].add(leaves, scores, outputs);
         });
     }
 }
 
+/// Memory that a thread uses block after block.
+struct Room {
+    /// Bins of the features asked, group after group.
+    columns: Vec<RowBytes>,
+    reach: Vec<RowBytes>,
+    leaves: [u32; TREE_ROWS],
+}
+
+fn row_tree(tree: &Tree, column_of: &[u32]) -> RowTree {
+    let place = |child: Child| match child {
+        Child::Node(node) => node as u16,
+        Child::Leaf(leaf) => (tree.nodes.len() + leaf as usize) as u16,
+    };
+    let mut sets = Vec::new();
+    let test = |node: &Node, sets: &mut Vec<[u8; 256]>| match node.test {
+        Test::UpTo { bin, .. } => {
+            // Bin 0, of missing values, is the largest of all once 1 is taken off.
+            let shift = u8::from(!node.missing_left);
+            RowTest::UpTo { shift, limit: bin - shift }
+        }
+        Test::Among(_) => {
+            sets.push(std::array::from_fn(|bin| if node.goes_left(bin as u8) { u8::MAX } else { 0 }));
+            RowTest::Among(sets.len() as u32 - 1)
+        }
+    };
+    let nodes = tree.nodes.iter().map(|node| RowNode {
+        column: column_of[node.feature as usize],
+        children: node.children.map(place),
+        test: test(node, &mut sets),
+    });
+    RowTree { nodes: nodes.collect(), sets }
+}
+
 /// The leaf of each row of a binned matrix.
 pub(super) fn leaves_of(tree: &Tree, matrix: &BinnedMatrix) -> Vec<u32> {
-    let (tree, features) = (FlatTree::new(tree), matrix.features().len().max(1));
+    let forest = Forest::new(std::iter::once(tree), matrix.features().len());
     let mut leaf_of = vec![0; matrix.rows()];
-    leaf_of.par_chunks_mut(ROWS).enumerate().for_each_init(
-        || vec![0u8; ROWS * features],
-        |bins, (block, leaf_of)| {
-            let bins = &mut bins[..leaf_of.len() * features];
-            matrix.copy_rows(block * ROWS, features, bins);
-            tree.leaves(bins, features, |row, leaf| leaf_of[row] = leaf as u32);
-        },
-    );
+    let fill = |first: usize, rows: usize, columns: &mut [RowBytes]| {
+        copy_bins(matrix, &forest.asked, first, rows, columns);
+    };
+    forest.for_each_group(&mut leaf_of, 1, fill, |_, leaf_of, leaves| {
+        leaf_of.iter_mut().zip(leaves).for_each(|(to, &leaf)| *to = leaf);
+    });
     leaf_of
 }
 
@@ -136,47 +209,57 @@ pub(super) fn add_binned(
     scores: &mut [f32],
     outputs: usize,
 ) {
-    // A matrix without features still has rows, which all reach the only leaf.
-    let features = matrix.features().len().max(1);
-    scores.par_chunks_mut(ROWS * outputs).enumerate().for_each_init(
-        || vec![0u8; ROWS * features],
-        |bins, (block, scores)| {
-            let bins = &mut bins[..scores.len() / outputs * features];
-            matrix.copy_rows(block * ROWS, features, bins);
-            add_block(trees, bins, features, scores, outputs);
-        },
-    );
+    let forest = Forest::new(trees.iter().map(|tree| tree.tree), matrix.features().len());
+    forest.score(trees, scores, outputs, |first, rows, columns| {
+        copy_bins(matrix, &forest.asked, first, rows, columns);
+    });
 }
 
-/// Adds what `trees` say to the scores (rows x outputs) of all rows of `matrix`; `bin_row` looks up the bins of a row.
+fn copy_bins(matrix: &BinnedMatrix, asked: &[usize], first: usize, rows: usize, columns: &mut [RowBytes]) {
+    for (column, &feature) in columns.iter_mut().zip(asked) {
+        matrix.copy_bins(feature, first, &mut column[..rows]);
+    }
+}
+
+/// Adds what `trees` say to the scores (rows x outputs) of all rows of `matrix`, whose bins `binner` knows.
 pub(super) fn add_raw(
     trees: &[ScoredTree<'_>],
     matrix: &Matrix,
-    features: usize,
-    bin_row: impl Fn(&dyn Fn(usize) -> f32, &mut [u8]) + Sync,
+    binner: &Binner,
     scores: &mut [f32],
     outputs: usize,
 ) {
-    let features = features.max(1);
-    let block = |bins: &mut Vec<u8>, (block, scores): (usize, &mut [f32])| {
-        let rows = scores.len() / outputs;
-        let bins = &mut bins[..rows * features];
-        for (offset, bins) in bins.chunks_exact_mut(features).enumerate() {
-            let row = block * ROWS + offset;
-            match matrix.row_range(row, row + 1) {
-                MatRef::F32(values) => bin_row(&|column| values[column], bins),
-                MatRef::F16(values) => bin_row(&|column| values[column].to_f32(), bins),
-                MatRef::Bf16(values) => bin_row(&|column| values[column].to_f32(), bins),
-                MatRef::Sparse(values) => bin_row(&|column| values.get(0, column), bins),
+    let features = binner.features();
+    if matrix.rows() <= FEW {
+        let mut bins = vec![0; features.len()];
+        for (row, scores) in scores.chunks_exact_mut(outputs).enumerate() {
+            binner.bin_row(|column| matrix.get(row, column), &mut bins);
+            for tree in trees {
+                let leaf = tree.tree.leaf(|feature| bins[feature]) as u32;
+                tree.add(&[leaf], scores, outputs);
             }
         }
-        add_block(trees, bins, features, scores, outputs);
-    };
-    let buffer = || vec![0u8; ROWS.min(matrix.rows()) * features];
-    if matrix.rows() <= ROWS {
-        // Few rows are answered at once: threads take longer to wake.
-        scores.chunks_mut(ROWS * outputs).enumerate().for_each(|part| block(&mut buffer(), part));
-    } else {
-        scores.par_chunks_mut(ROWS * outputs).enumerate().for_each_init(buffer, block);
+        return;
     }
+    let forest = Forest::new(trees.iter().map(|tree| tree.tree), features.len());
+    let lookups: Vec<Lookup> = forest.asked.iter().map(|&feature| Lookup::new(&features[feature])).collect();
+    // Which column of bins a column of the matrix goes to.
+    let mut column_at = vec![None; binner.columns()];
+    for (column, &feature) in forest.asked.iter().enumerate() {
+        column_at[features[feature].column as usize] = Some(column);
+    }
+    forest.score(trees, scores, outputs, |first, rows, columns| {
+        // Entries that are not stored are 0.
+        let mut values = vec![[0.0f32; TREE_ROWS]; lookups.len()];
+        for (row, at) in (first..first + rows).enumerate() {
+            matrix.row_range(at, at + 1).for_each_entry(|place, value| {
+                if let Some(column) = column_at[place] {
+                    values[column][row] = value;
+                }
+            });
+        }
+        for ((lookup, values), column) in lookups.iter().zip(&values).zip(columns) {
+            lookup.bins(&values[..rows], &mut column[..rows]);
+        }
+    });
 }

@@ -6,7 +6,7 @@ use super::binned::{BINS, FeatureBlock, FeatureInfo};
 use super::category_cut;
 use super::gradient::{CHUNK, Derivatives};
 use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
-use crate::simd::{CutSearch, Kernels, PackedSum, accumulate_packed, leaf_score};
+use crate::simd::{CutSearch, FoundCut, Kernels, PackedSum, accumulate_packed, leaf_score};
 
 impl Bin for PackedSum {
     #[inline(always)]
@@ -138,6 +138,9 @@ impl Statistics for Scalar {
     }
 
     fn total(&self, rows: &[u32]) -> PackedSum {
+        if rows.len() == self.words.len() {
+            return self.words.iter().fold(PackedSum::ZERO, |sum, &word| sum.plus(word));
+        }
         rows.iter().fold(PackedSum::ZERO, |sum, &row| sum.plus(self.words[row as usize]))
     }
 
@@ -172,14 +175,12 @@ impl Statistics for Scalar {
             // Missing values go right where both sides are as good.
             best = match (best, self.kernels.best_cut(bins, &search)) {
                 (None, found) => found.map(|found| (found, true)),
-                (Some((right, _)), Some(left)) if left.0 > right.0 => Some((left, true)),
+                (Some((right, _)), Some(left)) if left.score > right.score => Some((left, true)),
                 (best, _) => best,
             };
         }
-        let ((score, bin), missing_left) = best?;
+        let (FoundCut { score, bin, left: left_sum }, missing_left) = best?;
         let gain = units.gain(score, limits)?;
-        let left_sum =
-            bins[1..=bin].iter().fold(search_start(missing, missing_left), |sum, &bin| sum.plus(bin));
         // Without rows to learn from, missing values follow the heavier side.
         let missing_left = match missing == PackedSum::ZERO {
             true => left_sum.hessian() > leaf.sum.minus(left_sum).hessian(),
@@ -187,8 +188,4 @@ impl Statistics for Scalar {
         };
         Some(Cut { gain, left: Side::UpTo(bin as u8), missing_left, left_sum })
     }
-}
-
-fn search_start(missing: PackedSum, missing_left: bool) -> PackedSum {
-    if missing_left { missing } else { PackedSum::ZERO }
 }

@@ -86,12 +86,17 @@ pub(super) struct Cut<B> {
 }
 
 impl<B> Cut<B> {
-    /// Whether rows with `bin` go left.
-    pub(super) fn goes_left(&self, bin: u8) -> bool {
-        match self.left {
-            _ if bin == super::binned::MISSING => self.missing_left,
-            Side::UpTo(last) => bin <= last,
-            Side::Among(set) => set[usize::from(bin) / 64] >> (bin % 64) & 1 == 1,
-        }
+    /// Which bins go left.
+    pub(super) fn left_bins(&self) -> [bool; BINS] {
+        let mut left = match self.left {
+            Side::UpTo(last) => {
+                let mut left = [false; BINS];
+                left[..=usize::from(last)].fill(true);
+                left
+            }
+            Side::Among(set) => std::array::from_fn(|bin| set[bin / 64] >> (bin % 64) & 1 == 1),
+        };
+        left[usize::from(super::binned::MISSING)] = self.missing_left;
+        left
     }
 }

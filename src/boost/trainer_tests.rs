@@ -1,9 +1,10 @@
 use super::*;
-use crate::boost::binning::BinningOptions;
+use crate::boost::binning::{Binner, BinningOptions};
 use crate::boost::gradient::Curvature;
 use crate::boost::model::Importance;
 use crate::boost::reference::{Reference, matches};
 use crate::boost::start::Init;
+use crate::loss::Loss;
 use crate::matrix::Matrix;
 
 /// A data set with its bins.
@@ -136,15 +137,21 @@ fn trees_are_those_of_the_plain_reference_to_the_last_bit() {
             .take(if rows > 1000 { 1 } else { usize::MAX })
         {
             let mut trainer = made.fit(loss, options, 0);
+            // Goes through the same rounds, and shows its derivatives.
+            let mut open = ClassFit::new(made.problem(loss), options, vec![1.0; rows], Kernels::best());
+            open.restart(trainer.model());
+            open.derive(0, &Clock::default());
+            open.measure();
             for _ in 0..if rows > 1000 { 2 } else { 5 } {
                 let before = trainer.model().trees.len();
+                open.restart(trainer.model());
+                open.derive(0, &Clock::default());
                 trainer.round();
                 for (output, boosted) in trainer.model.trees[before..].iter().enumerate() {
-                    // The derivatives of the round are those the trainer still holds.
                     let (mut gradients, mut hessians) = (Vec::new(), Vec::new());
                     for chunk in 0..rows.div_ceil(crate::boost::gradient::CHUNK) {
                         let mut buffer = Vec::new();
-                        let (g, h) = trainer.derivatives.chunk(chunk, output, &mut buffer);
+                        let (g, h) = open.derivatives.chunk(chunk, output, &mut buffer);
                         gradients.extend_from_slice(g);
                         hessians.extend_from_slice(h);
                     }
@@ -153,7 +160,7 @@ fn trees_are_those_of_the_plain_reference_to_the_last_bit() {
                         options,
                         gradients,
                         hessians,
-                        unit: trainer.average_rows[output],
+                        unit: open.average_rows[output],
                         min_rows: trainer.min_rows(output),
                     };
                     let (tree, values) = reference.tree();

@@ -2,92 +2,94 @@
 
 use rayon::prelude::*;
 
-use super::binned::BinnedMatrix;
-use super::binning::Binner;
 use super::clock::{Clock, Phase};
-use super::grower::{Grower, Shape};
 use super::histogram::Pool;
 use super::leaves::Step;
 use super::many::ManyClasses;
-use super::model::{BoostedTree, Output};
+use super::model::{BoostModel, BoostedTree, Output};
+use super::options::{BoostOptions, Lanes};
 use super::predictor::leaves_of;
+use super::problem::BoostProblem;
+use super::rounds::{Plan, Rounds};
 use super::sketch::{SketchRows, directions};
-use super::statistics::Limits;
-use crate::loss::Loss;
-use crate::simd::{Curvature, Kernels, LaneBin};
+use crate::simd::{Kernels, LaneBin, Lanes4, Lanes8, Lanes16};
 
-/// What a fit of vector trees stands on.
-pub(super) struct VectorProblem<'a> {
-    pub loss: Loss,
-    pub curvature: Curvature,
-    pub classes: usize,
-    pub labels: &'a [u32],
-    /// Of mean one.
-    pub weights: &'a [f32],
-    pub features: &'a BinnedMatrix,
-    pub histogram_bytes: usize,
-    pub kernels: &'static Kernels,
-}
-
-/// How the tree of a round is grown.
-pub(super) struct Plan<'a> {
-    pub features: &'a BinnedMatrix,
-    pub binner: &'a Binner,
-    pub usable: &'a [bool],
-    /// Rows to grow on, ascending; `None` for all.
-    pub rows: Option<&'a [u32]>,
-    pub limits: Limits,
-    pub shape: Shape,
-    /// Its `l2` is in average rows.
-    pub step: Step,
-    pub clock: &'a Clock,
-}
-
-/// A fit of vector trees, whatever the number of lanes of its sketches.
-pub(super) trait VectorRounds: std::fmt::Debug + Send + Sync {
-    /// Starts anew from scores given row by row, those inside the loss.
-    fn start(&mut self, scores: &(dyn Fn(usize, &mut [f32]) + Sync));
-    /// Residuals and their sketch along the directions of `(seed, round)`; the sum of weighted losses.
-    fn derive(&mut self, seed: u64, round: u64, clock: &Clock) -> f64;
-    /// Takes the mean second derivative of a row and class as it is now for that of an average row.
-    fn measure(&mut self);
-    /// The tree of the round, which the scores will then include.
-    fn grow(&mut self, plan: &Plan<'_>) -> BoostedTree;
-    /// Scores inside the loss, `N x K`.
-    fn scores(&self) -> Vec<f32>;
-}
-
+/// A fit of vector trees, whose scores are those inside the loss.
 #[derive(Debug)]
-pub(super) struct VectorFit<B> {
+struct VectorFit<'a, B> {
+    problem: BoostProblem<'a>,
     many: ManyClasses,
     statistics: SketchRows<B>,
     /// Residuals along the directions, rows x directions.
     sketch: Vec<f32>,
     pool: Pool<B>,
     average_row: f64,
+    /// Key of the directions.
+    seed: u64,
+}
+
+/// A fit of rows with these weights, of mean one, that has no scores yet, grown on sketches of so many lanes.
+pub(super) fn vector_fit<'a>(
+    problem: BoostProblem<'a>,
+    options: &BoostOptions,
+    weights: &[f32],
+    lanes: Lanes,
     kernels: &'static Kernels,
-}
-
-impl<B: LaneBin> VectorFit<B> {
-    /// A fit whose scores are 0.
-    pub(super) fn new(problem: &VectorProblem<'_>) -> Self {
-        let statistics = SketchRows::<B>::new(problem.weights, problem.kernels);
-        let loss = (problem.loss, problem.curvature);
-        let many = ManyClasses::new(loss, problem.classes, problem.labels, problem.weights, problem.kernels);
-        let sketch = vec![0.0; problem.labels.len() * statistics.directions()];
-        let pool = Pool::new(problem.features.features().len(), problem.histogram_bytes);
-        VectorFit { many, statistics, sketch, pool, average_row: 1.0, kernels: problem.kernels }
+) -> Box<dyn Rounds + 'a> {
+    match lanes {
+        Lanes::Four => Box::new(VectorFit::<Lanes4>::new(problem, options, weights, kernels)),
+        Lanes::Eight => Box::new(VectorFit::<Lanes8>::new(problem, options, weights, kernels)),
+        Lanes::Sixteen => Box::new(VectorFit::<Lanes16>::new(problem, options, weights, kernels)),
     }
 }
 
-impl<B: LaneBin> VectorRounds for VectorFit<B> {
-    fn start(&mut self, scores: &(dyn Fn(usize, &mut [f32]) + Sync)) {
-        self.many.start(scores);
+impl<'a, B: LaneBin> VectorFit<'a, B> {
+    fn new(
+        problem: BoostProblem<'a>,
+        options: &BoostOptions,
+        weights: &[f32],
+        kernels: &'static Kernels,
+    ) -> Self {
+        let statistics = SketchRows::<B>::new(weights, kernels);
+        let loss = (problem.loss, options.curvature(problem.classes));
+        VectorFit {
+            problem,
+            many: ManyClasses::new(loss, problem.classes, problem.labels, weights, kernels),
+            sketch: vec![0.0; problem.labels.len() * statistics.directions()],
+            statistics,
+            pool: Pool::new(problem.features.slots(), options.histogram_bytes),
+            average_row: 1.0,
+            seed: options.seed,
+        }
+    }
+}
+
+impl<B: LaneBin> Rounds for VectorFit<'_, B> {
+    fn restart(&mut self, model: &BoostModel) {
+        let (problem, classes) = (&self.problem, self.problem.classes);
+        let first = |row: usize, scores: &mut [f32]| {
+            match problem.start {
+                Some(logits) => scores.copy_from_slice(&logits[row * classes..][..classes]),
+                None => scores.copy_from_slice(&model.base),
+            }
+            if let Some(offsets) = problem.offsets {
+                scores.iter_mut().zip(offsets).for_each(|(score, offset)| *score += offset);
+            }
+        };
+        if model.trees.is_empty() {
+            return self.many.start(&first);
+        }
+        // Trees are added to what the fit had added them to, in the same order: it goes on with the same bits.
+        let mut scores = vec![0.0; problem.labels.len() * classes];
+        scores.chunks_exact_mut(classes).enumerate().for_each(|(row, scores)| first(row, scores));
+        model.add_to(problem.features, &mut scores);
+        self.many.start(&|row, to| to.copy_from_slice(&scores[row * classes..][..classes]));
     }
 
-    fn derive(&mut self, seed: u64, round: u64, clock: &Clock) -> f64 {
+    fn derive(&mut self, round: usize, clock: &Clock) -> f64 {
         clock.time(Phase::Gradient, || {
-            let directions = directions(seed, round, self.many.classes(), self.statistics.directions());
+            let (classes, lanes) = (self.problem.classes, self.statistics.directions());
+            let directions = directions(self.seed, round as u64, classes, lanes);
             let loss = self.many.sketch(&directions, &mut self.sketch);
             self.statistics.set(&self.sketch);
             loss
@@ -98,29 +100,23 @@ impl<B: LaneBin> VectorRounds for VectorFit<B> {
         self.average_row = self.many.mean_hessian();
     }
 
-    fn grow(&mut self, plan: &Plan<'_>) -> BoostedTree {
-        let grower = Grower {
-            statistics: &self.statistics,
-            matrix: plan.features,
-            usable: plan.usable,
-            limits: plan.limits,
-            shape: plan.shape,
-            threshold: &|feature, bin| plan.binner.features()[feature].threshold(bin),
-            clock: plan.clock,
-            kernels: self.kernels,
-        };
-        let all = self.many.rows();
-        let rows = plan.rows.map_or_else(|| (0..all as u32).collect(), <[u32]>::to_vec);
-        let grown = grower.grow(rows, &self.pool);
-        plan.clock.time(Phase::Leaf, || {
+    fn grow(&mut self, plan: &Plan<'_>) -> Vec<BoostedTree> {
+        let usable = (plan.usable)(0);
+        // A row of mean weight counts as one, whatever its Hessian: sketches have a weight and no Hessian.
+        let limits = plan.limits(self.min_rows(0, plan.options.min_rows), 1.0, 0.0);
+        let threshold = |feature: usize, bin: u8| plan.binner.features()[feature].threshold(bin);
+        let threads = rayon::current_num_threads();
+        let grower = plan.grower(&self.statistics, &usable, limits, threads, &threshold);
+        let grown = grower.grow(plan.chosen_rows(), &self.pool);
+        let tree = plan.clock.time(Phase::Leaf, || {
             let leaves: Vec<&[u32]> =
                 grown.leaves.iter().map(|leaf| &grown.rows[leaf.start..leaf.end]).collect();
-            let step = Step { l2: plan.step.l2 * self.average_row, ..plan.step };
+            let step: Step = plan.step(self.average_row);
             let values = self.many.leaves(&leaves, &step);
             let leaf_of = if plan.rows.is_some() {
                 leaves_of(&grown.tree, plan.features)
             } else {
-                let mut leaf_of = vec![0; all];
+                let mut leaf_of = vec![0; self.problem.labels.len()];
                 for (leaf, rows) in leaves.iter().enumerate() {
                     rows.iter().for_each(|&row| leaf_of[row as usize] = leaf as u32);
                 }
@@ -129,13 +125,24 @@ impl<B: LaneBin> VectorRounds for VectorFit<B> {
             let kept = (0..values.rows()).flat_map(|leaf| values.row(leaf)).copied().collect();
             self.many.add_later(leaf_of, values);
             BoostedTree { tree: grown.tree, output: Output::All, values: kept }
-        })
+        });
+        vec![tree]
     }
 
-    fn scores(&self) -> Vec<f32> {
-        let classes = self.many.classes();
-        let mut scores = vec![0.0; self.many.rows() * classes];
-        scores.par_chunks_mut(classes).enumerate().for_each(|(row, scores)| self.many.scores_of(row, scores));
-        scores
+    fn logits(&self, _model: &BoostModel) -> Vec<f32> {
+        let classes = self.problem.classes;
+        let mut logits = vec![0.0; self.problem.labels.len() * classes];
+        logits.par_chunks_mut(classes).enumerate().for_each(|(row, logits)| {
+            self.many.scores_of(row, logits);
+            if let Some(offsets) = self.problem.offsets {
+                logits.iter_mut().zip(offsets).for_each(|(logit, offset)| *logit -= offset);
+            }
+        });
+        logits
+    }
+
+    /// Leaves of trees for all classes say something of each, and keep what is wanted.
+    fn min_rows(&self, _output: usize, wanted: usize) -> usize {
+        wanted
     }
 }

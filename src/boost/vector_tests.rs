@@ -3,9 +3,11 @@
 use super::tests::{Made, bytes, fit, mean_loss};
 use super::*;
 use crate::boost::binning::BinningOptions;
+use crate::boost::gradient::Curvature;
 use crate::boost::many::ManyClasses;
-use crate::boost::options::Trees;
+use crate::boost::options::{Lanes, Trees};
 use crate::boost::sketch::directions;
+use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::simd::PaddedRows;
 

@@ -28,9 +28,16 @@ pub struct CutSearch {
     pub max_step: f64,
 }
 
-/// Score of both sides `G_L^2 / (H_L + l2) + G_R^2 / (H_R + l2)` (or what a limited step leaves of it) and the last bin
-/// of the left side.
-pub type FoundCut = (f64, usize);
+/// The best cut of a feature.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FoundCut {
+    /// Score of both sides: `G_L^2 / (H_L + l2) + G_R^2 / (H_R + l2)`, or what a limited step leaves of it.
+    pub score: f64,
+    /// Last bin of the left side.
+    pub bin: usize,
+    /// Sum over the left side.
+    pub left: PackedSum,
+}
 
 /// [`super::Kernels::best_cut`], with arrays of about the size that the feature needs: clearing those of 256 bins would
 /// take longer than a search among a few.
@@ -42,53 +49,69 @@ pub(super) unsafe fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearc
     match search.values {
         ..8 => scan::<8>(bins, search),
         8..32 => scan::<32>(bins, search),
-        32..96 => scan::<96>(bins, search),
+        32..128 => scan::<128>(bins, search),
         _ => scan::<PACKED_BINS>(bins, search),
     }
 }
 
-/// The search among fewer than `ROOM` value bins.
+/// The search among fewer than `ROOM` value bins; `ROOM` is a power of two.
 #[inline(always)]
 fn scan<const ROOM: usize>(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut> {
     let values = search.values.min(ROOM - 1);
-    let used = (values + 1).next_multiple_of(STRIDE).min(ROOM);
     let mut left = [PackedSum::ZERO; ROOM];
     let mut scores = [REFUSED; ROOM];
     let mut sum = search.missing_left;
     if search.rows < PACKED_ROWS {
-        for (left, bin) in left[1..=values].iter_mut().zip(&bins[1..=values]) {
-            sum = sum.plus(*bin);
-            *left = sum;
+        // A cut behind an empty bin is that behind the bin before it: few rows leave few cuts to be scored. Missing
+        // values alone may go left, behind the first bin.
+        let mut bin_of = [0u8; ROOM];
+        let mut cuts = 0;
+        for (bin, &own) in (1u8..).zip(&bins[1..=values]) {
+            sum = sum.plus(own);
+            // Both are written over unless they count.
+            left[cuts % ROOM] = sum;
+            bin_of[cuts % ROOM] = bin;
+            cuts += usize::from((own != PackedSum::ZERO) | (bin == 1));
         }
+        let used = cuts.next_multiple_of(STRIDE).min(ROOM);
         scores[..used].iter_mut().zip(&left[..used]).for_each(|(score, &left)| {
             *score = allowed_score(left, left.rows(), search.rows, search);
         });
-    } else {
-        // Rows of single bins are added up apart: where one has more than fit its bits, the sum is too small, never
-        // too large.
-        let mut left_rows = [0u32; ROOM];
-        let mut rows = search.missing_left.rows();
-        for bin in 1..=values {
-            sum = sum.plus(bins[bin]);
-            rows += bins[bin].rows();
-            left[bin] = sum;
-            left_rows[bin] = rows;
-        }
-        let missing_right = if search.missing_left == PackedSum::ZERO { bins[0].rows() } else { 0 };
-        let sides = left[..used].iter().zip(&left_rows[..used]);
-        scores[..used].iter_mut().zip(sides).for_each(|(score, (&left, &left_rows))| {
-            *score = allowed_score(left, left_rows, rows + missing_right, search);
-        });
+        let (score, at) = highest(&scores[..used])?;
+        return Some(FoundCut { score, bin: usize::from(bin_of[at]), left: left[at] });
     }
+    // Rows of single bins are added up apart: where one has more than fit its bits, the sum is too small, never too
+    // large.
+    let used = (values + 1).next_multiple_of(STRIDE).min(ROOM);
+    let mut left_rows = [0u32; ROOM];
+    let mut rows = search.missing_left.rows();
+    for bin in 1..=values {
+        sum = sum.plus(bins[bin]);
+        rows += bins[bin].rows();
+        left[bin] = sum;
+        left_rows[bin] = rows;
+    }
+    let missing_right = if search.missing_left == PackedSum::ZERO { bins[0].rows() } else { 0 };
+    let sides = left[..used].iter().zip(&left_rows[..used]);
+    scores[..used].iter_mut().zip(sides).for_each(|(score, (&left, &left_rows))| {
+        *score = allowed_score(left, left_rows, rows + missing_right, search);
+    });
+    let (score, bin) = highest(&scores[..used])?;
+    Some(FoundCut { score, bin, left: left[bin] })
+}
+
+/// The highest score and its place, the first of equals; `None` where all are refused. There are whole strides.
+#[inline(always)]
+fn highest(scores: &[f64]) -> Option<(f64, usize)> {
     let mut best = [REFUSED; STRIDE];
-    for scores in scores[..used].chunks_exact(STRIDE) {
+    for scores in scores.chunks_exact(STRIDE) {
         best.iter_mut()
             .zip(scores)
             .for_each(|(best, &score)| *best = if score > *best { score } else { *best });
     }
     let best = best.into_iter().fold(REFUSED, |best, score| if score > best { score } else { best });
-    let bin = scores[..used].iter().position(|&score| score == best)?;
-    (best > REFUSED).then_some((best, bin))
+    let at = scores.iter().position(|&score| score == best)?;
+    (best > REFUSED).then_some((best, at))
 }
 
 /// Score of a cut that breaks a limit: below every other.
@@ -144,15 +167,15 @@ mod tests {
             let is_left = |bin: usize| if bin == 0 { missing } else { bin <= cut };
             let side = |left: bool| {
                 (0..=search.values).filter(|&bin| is_left(bin) == left).fold(
-                    (0.0, 0.0, 0),
-                    |(g, h, n), bin| {
-                        let sum = bins[bin];
-                        (g + f64::from(sum.gradient()), h + f64::from(sum.hessian()), n + rows[bin])
+                    (0.0, 0.0, 0, PackedSum::ZERO),
+                    |(g, h, n, sum), bin| {
+                        let (own, rows) = (bins[bin], n + rows[bin]);
+                        (g + f64::from(own.gradient()), h + f64::from(own.hessian()), rows, sum.plus(own))
                     },
                 )
             };
             let (left, right) = (side(true), side(false));
-            if [left, right].iter().any(|&(_, h, n)| n < search.min_rows || h < search.min_hessian) {
+            if [left, right].iter().any(|&(_, h, n, _)| n < search.min_rows || h < search.min_hessian) {
                 continue;
             }
             let (hl, hr) = (left.1 + search.l2, right.1 + search.l2);
@@ -160,8 +183,8 @@ mod tests {
             let score = (reach(left.0, hl, limit) * hr + reach(right.0, hr, limit) * hl) / (hl * hr);
             let apart = leaf_score(left.0, hl, limit) + leaf_score(right.0, hr, limit);
             assert!((score - apart).abs() <= 1e-9 * apart);
-            if best.is_none_or(|(best, _)| score > best) {
-                best = Some((score, cut));
+            if best.is_none_or(|best| score > best.score) {
+                best = Some(FoundCut { score, bin: cut, left: left.3 });
             }
         }
         best
@@ -225,7 +248,7 @@ mod tests {
             l2: 0.0,
             max_step: f64::INFINITY,
         };
-        assert_eq!(Kernels::best().best_cut(&bins, &search).map(|(_, bin)| bin), Some(1));
+        assert_eq!(Kernels::best().best_cut(&bins, &search).map(|found| found.bin), Some(1));
         let uncertain = CutSearch { certain_hessian: 1e6, ..search };
         assert_eq!(Kernels::best().best_cut(&bins, &uncertain), None);
     }

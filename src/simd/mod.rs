@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bin_search;
 mod cut_scan;
 mod gemm;
 mod isa;
@@ -39,8 +40,10 @@ mod sparse;
 mod table;
 mod terms;
 mod tiles;
+mod tree_rows;
 mod vector;
 
+pub use bin_search::CutTable;
 pub use cut_scan::{CutSearch, FoundCut, leaf_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
@@ -53,6 +56,7 @@ pub use score_rows::{ClassRows, Curvature, LeafRows, LeafSum, NO_SCORE, RowSlope
 pub use single_score::ScoreRows;
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
+pub use tree_rows::{RowBytes, RowNode, RowTest, RowTree, TREE_ROWS};
 
 use table::kernel_table;
 

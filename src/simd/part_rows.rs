@@ -27,21 +27,35 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         if self.isa() >= Isa::Avx512
             && bins.len() <= avx512::MOST_ROWS
-            && let Some(range) = run(goes_left)
+            && let Some(run) = run(goes_left)
         {
             // SAFETY: shapes checked; the table's instruction set is available.
-            return unsafe { avx512::part(bins, slot, range, goes_left, rows, scratch) };
+            return unsafe { avx512::part(bins, slot, run, goes_left, rows, scratch) };
         }
         let parted = Parted::default();
         finish(part(bins, slot, goes_left, rows, scratch, parted), rows, scratch)
     }
 }
 
-/// First and last bin of those that go left, where there are any and no other lies between them: so in numeric cuts.
-fn run(goes_left: &[bool; PACKED_BINS]) -> Option<(u8, u8)> {
-    let first = goes_left.iter().position(|&left| left)?;
-    let last = goes_left.iter().rposition(|&left| left)?;
-    goes_left[first..=last].iter().all(|&left| left).then_some((first as u8, last as u8))
+/// Bins side by side that all go to one side, while all others go to the other: so in numeric cuts, and in those of a
+/// feature that shares its slot.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u8,
+    last: u8,
+    is_left: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn run(goes_left: &[bool; PACKED_BINS]) -> Option<Run> {
+    let of = |is_left: bool| {
+        let first = goes_left.iter().position(|&left| left == is_left)?;
+        let last = goes_left.iter().rposition(|&left| left == is_left)?;
+        let whole = goes_left[first..=last].iter().all(|&left| left == is_left);
+        whole.then_some(Run { first: first as u8, last: last as u8, is_left })
+    };
+    of(true).or_else(|| of(false))
 }
 
 /// How far rows have been parted.
@@ -88,7 +102,7 @@ fn finish(left: usize, rows: &mut [u32], scratch: &[u32]) -> usize {
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::{PACKED_BINS, PACKED_FEATURES, Parted, finish};
+    use super::{PACKED_BINS, PACKED_FEATURES, Parted, Run, finish};
     use std::arch::x86_64::*;
 
     /// Rows whose places, in steps of eight bytes, fit a signed index of 32 bits.
@@ -108,13 +122,15 @@ mod avx512 {
     pub(super) unsafe fn part(
         bins: &[[u8; PACKED_FEATURES]],
         slot: usize,
-        (first, last): (u8, u8),
+        run: Run,
         goes_left: &[bool; PACKED_BINS],
         rows: &mut [u32],
         scratch: &mut [u32],
     ) -> usize {
         let count = _mm512_set1_epi32(bins.len() as i32);
-        let (first, width) = (_mm512_set1_epi32(first.into()), _mm512_set1_epi32((last - first).into()));
+        let first = _mm512_set1_epi32(run.first.into());
+        let width = _mm512_set1_epi32((run.last - run.first).into());
+        let outside = if run.is_left { 0 } else { u16::MAX };
         let shift = _mm_cvtsi32_si128(8 * (slot % 4) as i32);
         // The four bytes that hold the bin lie within the sixteen of the row.
         let base = bins.as_ptr().cast::<u8>().wrapping_add(slot / 4 * 4);
@@ -130,7 +146,7 @@ mod avx512 {
                 assert!(_mm512_cmplt_epu32_mask(row, count) == u16::MAX, "a row without bins");
                 let words = _mm512_i32gather_epi32::<8>(_mm512_slli_epi32::<1>(row), base.cast());
                 let bin = _mm512_and_si512(_mm512_srl_epi32(words, shift), _mm512_set1_epi32(0xFF));
-                let left = _mm512_cmple_epu32_mask(_mm512_sub_epi32(bin, first), width);
+                let left = _mm512_cmple_epu32_mask(_mm512_sub_epi32(bin, first), width) ^ outside;
                 let right = to.seen - to.left;
                 _mm512_storeu_si512(
                     rows.as_mut_ptr().add(to.left).cast(),
@@ -161,9 +177,12 @@ mod tests {
         for kernels in Isa::ALL.into_iter().filter_map(Kernels::for_isa) {
             for round in 0..200 {
                 let mut goes_left = [false; PACKED_BINS];
-                match round % 3 {
+                match round % 4 {
                     0 => goes_left.iter_mut().for_each(|left| *left = rng.below(3) == 0),
                     shift => (shift - 1..rng.below(256) + 1).for_each(|bin| goes_left[bin] = true),
+                }
+                if round % 4 == 3 {
+                    goes_left.iter_mut().for_each(|left| *left = !*left);
                 }
                 let slot = rng.below(PACKED_FEATURES);
                 let step = 1 + rng.below(5);

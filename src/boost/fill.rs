@@ -1,0 +1,126 @@
+//! Looking up the bins of all rows, into the blocks of a [`super::binned::BinnedMatrix`].
+
+use rayon::prelude::*;
+
+use super::binned::{BLOCK_FEATURES, MISSING, Place};
+use super::binning::{BinnedFeature, Values};
+use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::simd::{CutTable, Kernels};
+
+/// The bins of a feature for many look-ups.
+pub(super) struct Lookup<'a> {
+    feature: &'a BinnedFeature,
+    /// Of numeric values.
+    cuts: Option<CutTable>,
+    kernels: &'static Kernels,
+}
+
+impl<'a> Lookup<'a> {
+    pub(super) fn new(feature: &'a BinnedFeature) -> Self {
+        let cuts = match &feature.values {
+            Values::Numeric(cuts) => Some(CutTable::new(cuts)),
+            Values::Categorical(_) => None,
+        };
+        Lookup { feature, cuts, kernels: Kernels::best() }
+    }
+
+    /// Column of the matrix.
+    pub(super) fn column(&self) -> usize {
+        self.feature.column as usize
+    }
+
+    /// [`BinnedFeature::bin`] of each value.
+    pub(super) fn bins(&self, values: &[f32], bins: &mut [u8]) {
+        match &self.cuts {
+            Some(cuts) => self.kernels.bins_of_values(cuts, values, bins),
+            None => bins.iter_mut().zip(values).for_each(|(bin, &value)| *bin = self.feature.bin(value)),
+        }
+    }
+}
+
+/// A column of the matrix on its way to its slot.
+pub(super) struct Column<'a> {
+    lookup: Lookup<'a>,
+    place: Place,
+}
+
+impl<'a> Column<'a> {
+    pub(super) fn new(feature: &'a BinnedFeature, place: Place) -> Self {
+        Column { lookup: Lookup::new(feature), place }
+    }
+
+    /// What a row with `value` has in the slot of the column, or adds to what others that share it have there.
+    fn code(&self, value: f32) -> u8 {
+        self.place.code(self.lookup.feature.bin(value))
+    }
+
+    #[inline]
+    fn slot(&self) -> usize {
+        self.place.slot() % BLOCK_FEATURES
+    }
+}
+
+/// Rows that one task bins.
+const CHUNK: usize = 4096;
+
+/// Rows that a feature is looked up in before the next one is.
+const GROUP: usize = 64;
+
+/// Bins all rows of one block, whose bytes are 0 so far.
+pub(super) fn fill(matrix: &Matrix, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+    match matrix.storage() {
+        Storage::F32(values) => fill_dense(values, matrix.cols(), columns, bins, |&x| x),
+        Storage::F16(values) => fill_dense(values, matrix.cols(), columns, bins, |x| x.to_f32()),
+        Storage::Bf16(values) => fill_dense(values, matrix.cols(), columns, bins, |x| x.to_f32()),
+        Storage::Sparse(rows) => fill_sparse(rows, columns, bins),
+    }
+}
+
+fn fill_dense<T: Sync>(
+    values: &[T],
+    width: usize,
+    columns: &[Column<'_>],
+    bins: &mut [[u8; BLOCK_FEATURES]],
+    widen: impl Fn(&T) -> f32 + Sync,
+) {
+    let tasks = bins.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * width));
+    tasks.for_each(|(bins, values)| {
+        let (mut of_column, mut found) = ([0.0; GROUP], [MISSING; GROUP]);
+        for (bins, values) in bins.chunks_mut(GROUP).zip(values.chunks(GROUP * width)) {
+            for column in columns {
+                let (at, rows) = (column.lookup.column(), bins.len());
+                let values = values.chunks_exact(width).map(|row| widen(&row[at]));
+                of_column.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+                column.lookup.bins(&of_column[..rows], &mut found[..rows]);
+                for (bins, &bin) in bins.iter_mut().zip(&found) {
+                    // Of columns that share a slot at most one has a code other than 0.
+                    bins[column.slot()] |= column.place.code(bin);
+                }
+            }
+        }
+    });
+}
+
+fn fill_sparse(rows: &SparseRows, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+    let (Some(first), Some(last)) = (columns.first(), columns.last()) else { return };
+    let (first, last) = (first.lookup.feature.column, last.lookup.feature.column);
+    // What a row without entries has: 0 in shared slots, whose default is the bin of 0.
+    let mut absent = [0; BLOCK_FEATURES];
+    columns.iter().for_each(|column| absent[column.slot()] |= column.code(0.0));
+    let all = rows.range(0, rows.rows());
+    bins.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, bins)| {
+        for (offset, bins) in bins.iter_mut().enumerate() {
+            *bins = absent;
+            let (places, values) = all.row_within(chunk * CHUNK + offset, first..last + 1);
+            for (place, &value) in places.iter().zip(values) {
+                if let Ok(at) = columns.binary_search_by_key(place, |column| column.lookup.feature.column) {
+                    let (slot, code) = (columns[at].slot(), columns[at].code(value));
+                    match columns[at].place.is_shared() {
+                        true => bins[slot] |= code,
+                        false => bins[slot] = code,
+                    }
+                }
+            }
+        }
+    });
+}
