@@ -13,7 +13,7 @@ use crate::data::encode::InputColumn;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
-use crate::model_file::{self, ModelMetadata};
+use crate::model_file::{self, Learner, ModelMetadata};
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
 use crate::report::text;
@@ -74,7 +74,8 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
             metadata.format_version, metadata.cbfit_version
         ),
         format!(
-            "Model     linear/{}, {} classes x {features} features",
+            "Model     {}/{}, {} classes x {features} features",
+            learner_text(metadata),
             metadata.loss.name(),
             metadata.label_map.classes()
         ),
@@ -88,7 +89,11 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         format!("Columns   {}", columns_text(metadata)),
         format!("Config    {}", metadata.config),
         match &metadata.certificate {
-            serde_json::Value::Null => "Fitted    in closed form".to_owned(),
+            Value::Null if metadata.learner == Learner::Boost => {
+                let rounds = metadata.config["rounds"].as_u64().unwrap_or(0);
+                format!("Fitted    {} rounds of boosting", thousands(rounds))
+            }
+            Value::Null => "Fitted    in closed form".to_owned(),
             certificate => format!("Fitted    {certificate}"),
         },
         format!("Data      {}", metadata.data_fingerprint),
@@ -107,6 +112,14 @@ fn model_text(metadata: &ModelMetadata, features: usize) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+fn learner_text(metadata: &ModelMetadata) -> String {
+    match (metadata.learner, metadata.linear_start) {
+        (Learner::Linear, _) => "linear".into(),
+        (Learner::Boost, None) => "boost".into(),
+        (Learner::Boost, Some(start)) => format!("boost from linear (l2 {})", short(start.l2)),
+    }
 }
 
 fn columns_text(metadata: &ModelMetadata) -> String {

@@ -1,27 +1,34 @@
 //! The flags of boosting, checked.
 
 use super::args::{
-    BoostArgs, CalibrateArg, DecayArg, HessianArg, InitArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg,
-    TrainArgs, TreesArg,
+    BoostArgs, CalibrateArg, DecayArg, HessianArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg, TrainArgs,
+    TreesArg,
 };
+use super::boost_start::{StartPlan, start_of};
 use super::plan::{ValidationPlan, finite, out_of_range, validation_of};
+use super::plan_continue::{Earlier, earlier_of};
 use super::shared::no_effect;
 use crate::boost::binning::BinningOptions;
 use crate::boost::fit::Stopping;
 use crate::boost::gradient::Curvature;
 use crate::boost::options::{BoostOptions, Lanes, Trees};
-use crate::boost::start::Init;
 use crate::{Error, Result};
 
 /// How trees are boosted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoostPlan {
+    /// Where the fit starts.
+    pub start: StartPlan,
     /// Settings of the fit.
     pub options: BoostOptions,
     /// Settings of the bins; which columns are categories is known once data are read.
     pub binning: BinningOptions,
-    /// When the fit ends.
+    /// When the fit ends, the rounds of an earlier model included.
     pub stopping: Stopping,
+    /// The model to go on with.
+    pub earlier: Option<Box<Earlier>>,
+    /// Rounds between two snapshots.
+    pub snapshot_every: Option<usize>,
 }
 
 /// Rounds where validation rows end a fit, and where nothing does.
@@ -35,6 +42,8 @@ const PATIENCE: usize = 30;
 /// # Errors
 /// [`Error::NoEffect`] for flags of the other learner, [`Error::BadValue`] for values.
 pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
+    let is_validated = validation_of(args)? != ValidationPlan::None;
+    let earlier = earlier_of(args, is_validated)?.map(Box::new);
     let given = std::mem::take(&mut args.boost);
     if args.learner == LearnerArg::Linear {
         let help = "add --learner boost, or leave it out";
@@ -44,7 +53,7 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
         return Ok(None);
     }
     refuse_linear_flags(args)?;
-    let is_validated = validation_of(args)? != ValidationPlan::None;
+    let start = start_of(given.init.as_deref(), is_validated)?;
     let defaults = BoostOptions::default();
     let options = BoostOptions {
         learning_rate: args.lr.take(),
@@ -59,10 +68,9 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
             HessianArg::Abs => Curvature::Absolute,
         }),
         trees: trees_of(&given)?,
-        init: match given.init {
-            None | Some(InitArg::Weighted) => Init::Weighted,
-            Some(InitArg::Paper) => Init::Paper,
-            Some(InitArg::Zero) => Init::Zero,
+        init: match start {
+            StartPlan::Constant(init) => init,
+            StartPlan::Linear(_) => defaults.init,
         },
         row_sample: given.row_sample.unwrap_or(defaults.row_sample),
         column_sample: given.column_sample.unwrap_or(defaults.column_sample),
@@ -72,6 +80,9 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     options.check()?;
     let patience = args.patience.take();
     no_effect(patience.is_some() && !is_validated, "--patience", "--valid-fraction 0", "leave it out")?;
+    if given.snapshot_every == Some(0) {
+        return Err(out_of_range("--snapshot-every", 0, "is not positive", "give a number of rounds from 1"));
+    }
     let rounds = given.rounds.unwrap_or(if is_validated { ROUNDS_AT_MOST } else { ROUNDS });
     for (flag, value) in [("--rounds", rounds), ("--patience", patience.unwrap_or(PATIENCE))] {
         if value == 0 {
@@ -81,17 +92,24 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     // Nothing is left that validation rows would have to choose.
     args.l2 = (!is_validated).then(|| "0".to_owned());
     Ok(Some(BoostPlan {
+        start,
         options,
         binning: BinningOptions {
             max_bins: given.max_bins.unwrap_or(BinningOptions::default().max_bins),
             seed: args.seed,
             ..BinningOptions::default()
         },
-        stopping: Stopping { rounds, patience: patience.unwrap_or(PATIENCE) },
+        stopping: Stopping {
+            // Rounds are those to come, as LightGBM and XGBoost count them.
+            rounds: earlier.as_ref().map_or(0, |earlier| earlier.rounds()).saturating_add(rounds),
+            patience: patience.unwrap_or(PATIENCE),
+        },
+        earlier,
+        snapshot_every: given.snapshot_every,
     }))
 }
 
-fn flags(args: &BoostArgs) -> [(bool, &'static str); 13] {
+fn flags(args: &BoostArgs) -> [(bool, &'static str); 14] {
     [
         (args.rounds.is_some(), "--rounds"),
         (args.max_leaves.is_some(), "--max-leaves"),
@@ -106,6 +124,7 @@ fn flags(args: &BoostArgs) -> [(bool, &'static str); 13] {
         (args.column_sample.is_some(), "--column-sample"),
         (args.max_bins.is_some(), "--max-bins"),
         (args.init.is_some(), "--init"),
+        (args.snapshot_every.is_some(), "--snapshot-every"),
     ]
 }
 
@@ -147,7 +166,7 @@ fn leaf_l2(args: &mut TrainArgs, default: f64) -> Result<f64> {
     finite("--l2", value)
 }
 
-fn trees_of(args: &BoostArgs) -> Result<Trees> {
+pub(super) fn trees_of(args: &BoostArgs) -> Result<Trees> {
     let lanes = match args.directions {
         None | Some(7) => Lanes::Eight,
         Some(3) => Lanes::Four,

@@ -15,7 +15,7 @@ use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
 use crate::model::Model;
-use crate::model_file::{Learner, ModelMetadata, SavedModel, WeightingRecord};
+use crate::model_file::{Learner, LinearStartRecord, ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
@@ -25,6 +25,7 @@ use crate::weighting::{LogitLink, Normalisation, Scheme};
 pub struct Fitted<'f> {
     pub model: Model,
     pub learner: Learner,
+    pub linear_start: Option<LinearStartRecord>,
     pub scheme: &'f Scheme,
     pub counts: ClassCounts,
     pub class_weights: Vec<f64>,
@@ -48,6 +49,7 @@ impl<'f> Fitted<'f> {
         Fitted {
             model: Model::Linear(classifier.model),
             learner: Learner::Linear,
+            linear_start: None,
             // Scales are fitted under balanced classes, whatever the fit below them.
             scheme: if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme },
             counts: classifier.counts,
@@ -85,6 +87,7 @@ pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
         format_version: 1,
         cbfit_version: env!("CARGO_PKG_VERSION").into(),
         learner: fitted.learner,
+        linear_start: fitted.linear_start,
         loss: fitted.model.loss(),
         label_map: data.main.label_map.clone(),
         counts: fitted.counts,

@@ -10,7 +10,7 @@ mod train;
 
 use clap::{Parser, Subcommand};
 
-pub use boost::{BoostArgs, HessianArg, InitArg, LearnerArg, TreesArg};
+pub use boost::{BoostArgs, HessianArg, LearnerArg, TreesArg};
 pub use describe::{InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
