@@ -51,20 +51,28 @@ fn an_interrupt_of_the_last_fit_keeps_the_model_of_the_search() {
     }
 }
 
-/// A table whose label is a linear function of two numbers and a text column but for an exception, with gaps.
+/// A number from 0 to 1 that depends on nothing but the row and the key.
+fn draw(row: usize, key: u64) -> f64 {
+    let mixed = (row as u64 * 8 + key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed >> 40) as f64 / f64::from(1 << 24)
+}
+
+/// A table whose label is a linear function of two numbers and a text column, and noise, but for a corner where it is
+/// another; with gaps.
 fn table(rows: usize, first: usize) -> String {
     let mut text = String::from("a,b,colour,label\n");
     for row in first..first + rows {
-        let (a, b) = ((row * 37 % 101) as f64 / 10.0, (row * 53 % 97) as f64 / 10.0);
-        let (colour, shift) = [("red", 0.0), ("green", 3.0), ("blue", -3.0)][row * 7 % 11 % 3];
-        let line = a - b + shift;
-        let label = match line {
-            _ if a > 8.0 && b > 8.0 => "odd",
+        let (a, b) = (10.0 * draw(row, 0), 10.0 * draw(row, 1));
+        let (colour, shift) = [("red", 0.0), ("green", 3.0), ("blue", -3.0)][(3.0 * draw(row, 2)) as usize];
+        let label = match a - b + shift + 4.0 * (draw(row, 3) - 0.5) {
+            _ if a > 7.0 && b > 7.0 => "odd",
             line if line > 0.0 => "above",
             _ => "below",
         };
-        let cell = |gap: usize, x: f64| if row % gap == 0 { String::new() } else { x.to_string() };
-        text += &format!("{},{},{colour},{label}\n", cell(41, a), cell(43, b));
+        let cell = |key, x: f64| if draw(row, key) < 0.03 { String::new() } else { format!("{x:.3}") };
+        text += &format!("{},{},{colour},{label}\n", cell(4, a), cell(5, b));
     }
     text
 }

@@ -63,10 +63,7 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
         min_child_weight: given.min_child_weight.unwrap_or(defaults.min_child_weight),
         l2: leaf_l2(args, defaults.l2)?,
         max_delta_step: given.max_delta_step,
-        curvature: given.hessian.map(|hessian| match hessian {
-            HessianArg::Newton => Curvature::Newton,
-            HessianArg::Abs => Curvature::Absolute,
-        }),
+        curvature: given.hessian.map(curvature_of),
         trees: trees_of(&given)?,
         init: match start {
             StartPlan::Constant(init) => init,
@@ -164,6 +161,13 @@ fn leaf_l2(args: &mut TrainArgs, default: f64) -> Result<f64> {
     let help = "give a number of rows such as 1; it is not searched for trees";
     let value = text.parse::<f64>().map_err(|_| Error::bad_value("--l2", &text, "is not a number", help))?;
     finite("--l2", value)
+}
+
+pub(super) fn curvature_of(hessian: HessianArg) -> Curvature {
+    match hessian {
+        HessianArg::Newton => Curvature::Newton,
+        HessianArg::Abs => Curvature::Absolute,
+    }
 }
 
 pub(super) fn trees_of(args: &BoostArgs) -> Result<Trees> {

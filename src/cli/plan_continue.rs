@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::args::{HessianArg, LearnerArg, TrainArgs, TreesArg};
 use super::boost_start::{StartPlan, start_of};
 use super::plan::{WeightingPlan, loss_of, weighting_of};
-use super::plan_boost::trees_of;
+use super::plan_boost::{curvature_of, trees_of};
 use super::shared::no_effect;
 use crate::boost::gradient::Curvature;
 use crate::boost::model::BoostModel;
@@ -205,18 +205,19 @@ impl Settings<'_> {
         self.adopt("--column-sample", &mut given.column_sample, Some(own.column_sample));
         let max_bins = config["max_bins"].as_u64().map(|bins| bins as usize);
         self.adopt("--max-bins", &mut given.max_bins, max_bins);
-        let hessian =
-            |arg: HessianArg| if arg == HessianArg::Newton { Curvature::Newton } else { Curvature::Absolute };
-        match (given.hessian, own.curvature) {
-            (None, Some(Curvature::Newton)) => given.hessian = Some(HessianArg::Newton),
-            (None, Some(Curvature::Absolute)) => given.hessian = Some(HessianArg::Abs),
-            (Some(asked), own) => {
-                let is_same = Some(hessian(asked)) == own;
-                self.expect("--hessian", is_same, format!("{own:?}"), format!("{asked:?}"));
-            }
-            (None, None) => {}
-        }
         let classes = self.saved.model.classes();
+        match given.hessian {
+            None => {
+                given.hessian = own.curvature.map(|curvature| match curvature {
+                    Curvature::Newton => HessianArg::Newton,
+                    Curvature::Absolute => HessianArg::Abs,
+                });
+            }
+            Some(asked) => {
+                let (asked, own) = (curvature_of(asked), own.curvature(classes));
+                self.expect("--hessian", asked == own, curvature_text(own), curvature_text(asked));
+            }
+        }
         if given.trees.is_some() || given.directions.is_some() {
             let asked = trees_of(given)?.lanes(classes);
             let own = own.trees.lanes(classes);
@@ -270,6 +271,13 @@ fn loss_text(loss: Loss) -> String {
 
 fn lanes_text(lanes: Option<Lanes>) -> String {
     lanes.map_or("per-class".into(), |lanes| format!("vector --directions {}", directions(lanes)))
+}
+
+fn curvature_text(curvature: Curvature) -> &'static str {
+    match curvature {
+        Curvature::Newton => "newton",
+        Curvature::Absolute => "abs",
+    }
 }
 
 fn directions(lanes: Lanes) -> usize {
