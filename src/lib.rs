@@ -2,7 +2,7 @@
 //!
 //! A row of a file walks one way: [`data`] reads and encodes it, [`weighting`] turns label counts into row weights,
 //! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`], or
-//! [`boost`] grows trees on the same weights and losses,
+//! [`boost`] grows trees on the same weights and losses, [`hybrid`] has them start from a linear model,
 //! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
 //! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
@@ -14,6 +14,7 @@ pub mod data;
 pub mod error;
 pub mod experiment;
 pub mod export;
+pub mod hybrid;
 pub mod labels;
 pub mod linear;
 pub mod loss;

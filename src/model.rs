@@ -1,4 +1,4 @@
-//! The two kinds of fitted models behind one face: features in, logits out.
+//! The kinds of fitted models behind one face: features in, logits out.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::boost::model::BoostModel;
+use crate::hybrid::model::HybridModel;
 use crate::linear::model::LinearModel;
 use crate::linear::rows::Rows;
 use crate::loss::Loss;
@@ -50,6 +51,8 @@ pub enum Model {
     Linear(LinearModel),
     /// Sums of trees.
     Boost(BoostModel),
+    /// Sums of trees on top of linear functions.
+    Hybrid(HybridModel),
 }
 
 impl Model {
@@ -58,6 +61,7 @@ impl Model {
         match self {
             Model::Linear(model) => model.loss,
             Model::Boost(model) => model.loss,
+            Model::Hybrid(model) => model.trees.loss,
         }
     }
 
@@ -66,6 +70,7 @@ impl Model {
         match self {
             Model::Linear(model) => model.classes(),
             Model::Boost(model) => model.classes,
+            Model::Hybrid(model) => model.trees.classes,
         }
     }
 
@@ -74,6 +79,16 @@ impl Model {
         match self {
             Model::Linear(model) => model.features,
             Model::Boost(model) => model.binner.columns(),
+            Model::Hybrid(model) => model.trees.binner.columns(),
+        }
+    }
+
+    /// The trees, of a model that has some.
+    pub fn trees(&self) -> Option<&BoostModel> {
+        match self {
+            Model::Linear(_) => None,
+            Model::Boost(model) => Some(model),
+            Model::Hybrid(model) => Some(&model.trees),
         }
     }
 
@@ -81,7 +96,7 @@ impl Model {
     pub fn learner(&self) -> Learner {
         match self {
             Model::Linear(_) => Learner::Linear,
-            Model::Boost(_) => Learner::Boost,
+            Model::Boost(_) | Model::Hybrid(_) => Learner::Boost,
         }
     }
 
@@ -89,7 +104,7 @@ impl Model {
     pub fn linear(&self) -> Option<&LinearModel> {
         match self {
             Model::Linear(model) => Some(model),
-            Model::Boost(_) => None,
+            Model::Boost(_) | Model::Hybrid(_) => None,
         }
     }
 
@@ -106,14 +121,18 @@ impl Model {
     /// # Errors
     /// As of [`Model::logits`].
     pub fn logits_of(&self, rows: Rows<'_>, kernels: &'static Kernels) -> Result<Vec<f32>> {
+        let of_matrix = |matrix: &Matrix| match self {
+            Model::Linear(model) => Ok(model.logits(matrix, kernels)),
+            Model::Boost(model) => model.logits(matrix),
+            Model::Hybrid(model) => model.logits(matrix, kernels),
+        };
         match self {
+            // Blocks of rows are gathered as they are needed.
             Model::Linear(model) => Ok(model.logits_of(rows, kernels)),
-            Model::Boost(model) => {
-                if rows.is_whole() {
-                    return model.logits(rows.matrix());
-                }
+            _ if rows.is_whole() => of_matrix(rows.matrix()),
+            _ => {
                 let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
-                model.logits(&rows.matrix().select_rows(&places))
+                of_matrix(&rows.matrix().select_rows(&places))
             }
         }
     }

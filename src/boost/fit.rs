@@ -7,7 +7,7 @@ use super::trainer::{Round, Trainer};
 /// When a fit ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopping {
-    /// Rounds at most.
+    /// Rounds of the model at most, those included that it has before the fit.
     pub rounds: usize,
     /// Rounds without a better score after which the fit ends, where there is a score.
     pub patience: usize,
@@ -19,15 +19,18 @@ pub type Score<'s> = dyn FnMut(&Trainer<'_>) -> f64 + 's;
 /// What a fit came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Rounds kept.
+    /// Rounds kept, those included that the model had before the fit.
     pub rounds: usize,
-    /// Rounds made.
+    /// Rounds made, and those before.
     pub made: usize,
     /// Whether the watch ended it.
     pub interrupted: bool,
-    /// Score after each round made; empty without a score.
+    /// Score after each round made, and after each before it where these are known; empty without a score.
     pub scores: Vec<f64>,
 }
+
+/// Sees the fit after each round, its score where it has one; `Break` ends the fit.
+pub type Watch<'w> = dyn FnMut(&Trainer<'_>, &Round, Option<f64>) -> ControlFlow<()> + 'w;
 
 /// Rounds that a score is averaged over: metrics of labels move in steps.
 const SMOOTHED: usize = 3;
@@ -35,45 +38,86 @@ const SMOOTHED: usize = 3;
 /// Rounds without any cut after which further ones are not waited for: with samples of rows or columns one may come empty.
 const FRUITLESS: usize = 5;
 
-/// Boosts `trainer`, and leaves it with the rounds of the best score, or with all of them where nothing scores it.
+/// Boosts `trainer`, and leaves it with the rounds of the best score, or with all of them where nothing scores it. What it
+/// starts from has a score as well where that is more than a constant: none of the new rounds is kept where none is better.
 pub fn fit(
     trainer: &mut Trainer<'_>,
     stopping: Stopping,
-    mut score: Option<&mut Score<'_>>,
-    watch: &mut dyn FnMut(&Round, Option<f64>) -> ControlFlow<()>,
+    score: Option<&mut Score<'_>>,
+    watch: &mut Watch<'_>,
 ) -> Outcome {
-    let mut outcome = Outcome { rounds: 0, made: 0, interrupted: false, scores: Vec::new() };
-    let mut best: Option<f64> = None;
+    resume(trainer, stopping, &[], score, watch)
+}
+
+/// Goes on with a fit of which `trainer` has the rounds so far. With `scores`, which the same score gave after each of
+/// them, it ends as one fit without a break would.
+pub fn resume(
+    trainer: &mut Trainer<'_>,
+    stopping: Stopping,
+    scores: &[f64],
+    mut score: Option<&mut Score<'_>>,
+    watch: &mut Watch<'_>,
+) -> Outcome {
+    let first = trainer.model().rounds();
+    let mut progress = Progress { rounds: first, best: None, scores: Vec::new() };
+    match score.as_mut() {
+        Some(_) if first > 0 && scores.len() == first => {
+            scores.iter().enumerate().for_each(|(before, &score)| progress.add(before + 1, score));
+        }
+        Some(score) if trainer.starts_from_a_model() => progress.best = Some(worst_if_nan(score(trainer))),
+        _ => {}
+    }
+    let mut made = first;
+    let mut interrupted = false;
     let mut fruitless = 0;
-    while outcome.made < stopping.rounds && fruitless < FRUITLESS {
+    let is_over =
+        |progress: &Progress, made| !progress.scores.is_empty() && progress.waited(made) >= stopping.patience;
+    while made < stopping.rounds && fruitless < FRUITLESS && !is_over(&progress, made) {
         let trees_before = trainer.model().trees.len();
         let round = trainer.round();
-        outcome.made += 1;
+        made += 1;
         let trees = trainer.model().trees.len() - trees_before;
         fruitless = if round.leaves > trees { 0 } else { fruitless + 1 };
         let scored = score.as_mut().map(|score| score(trainer));
         match scored {
-            None => outcome.rounds = outcome.made,
-            Some(value) => {
-                outcome.scores.push(if value.is_nan() { f64::NEG_INFINITY } else { value });
-                let recent = &outcome.scores[outcome.scores.len().saturating_sub(SMOOTHED)..];
-                let smoothed = recent.iter().sum::<f64>() / recent.len() as f64;
-                if best.is_none_or(|best| smoothed > best) {
-                    best = Some(smoothed);
-                    outcome.rounds = outcome.made;
-                }
-            }
+            None => progress.rounds = made,
+            Some(value) => progress.add(made, value),
         }
-        if watch(&round, scored).is_break() {
-            outcome.interrupted = true;
-            break;
-        }
-        if scored.is_some() && outcome.made - outcome.rounds >= stopping.patience {
+        if watch(trainer, &round, scored).is_break() {
+            interrupted = true;
             break;
         }
     }
-    trainer.truncate(outcome.rounds);
-    outcome
+    trainer.truncate(progress.rounds);
+    Outcome { rounds: progress.rounds, made, interrupted, scores: progress.scores }
+}
+
+/// The best round so far.
+struct Progress {
+    rounds: usize,
+    best: Option<f64>,
+    scores: Vec<f64>,
+}
+
+impl Progress {
+    /// Takes in the score after round `made`.
+    fn add(&mut self, made: usize, score: f64) {
+        self.scores.push(worst_if_nan(score));
+        let recent = &self.scores[self.scores.len().saturating_sub(SMOOTHED)..];
+        let smoothed = recent.iter().sum::<f64>() / recent.len() as f64;
+        if self.best.is_none_or(|best| smoothed > best) {
+            self.best = Some(smoothed);
+            self.rounds = made;
+        }
+    }
+
+    fn waited(&self, made: usize) -> usize {
+        made - self.rounds
+    }
+}
+
+fn worst_if_nan(score: f64) -> f64 {
+    if score.is_nan() { f64::NEG_INFINITY } else { score }
 }
 
 #[cfg(test)]
@@ -110,7 +154,7 @@ mod tests {
         let mut trainer = Trainer::new(problem, &BoostOptions::default(), Kernels::best()).unwrap();
         let mut by_rounds = score.map(|score| move |trainer: &Trainer<'_>| score(trainer.model().rounds()));
         let score = by_rounds.as_mut().map(|score| score as &mut Score<'_>);
-        let mut watch = |round: &Round, _| {
+        let mut watch = |_: &Trainer<'_>, round: &Round, _: Option<f64>| {
             if round.number == end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let outcome = fit(&mut trainer, stopping, score, &mut watch);

@@ -192,6 +192,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// Whether there are logits before the next round that say more than a constant.
+    pub fn starts_from_a_model(&self) -> bool {
+        self.problem.start.is_some() || self.model.rounds() > 0
+    }
+
     /// The model as it is.
     pub fn model(&self) -> &BoostModel {
         &self.model

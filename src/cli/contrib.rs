@@ -28,6 +28,11 @@ impl<'m> Contributions<'m> {
         }
         let model: &BoostModel = match &saved.model {
             Model::Boost(model) => model,
+            Model::Hybrid(_) => {
+                let why = "has trees that start from linear functions, whose part is none of the trees";
+                let help = "train with another --init to have all of the score explained";
+                return Err(Error::bad_value("--contrib", &args.model, why, help));
+            }
             Model::Linear(_) => {
                 let help = "of a linear model, cbfit export MODEL --to csv has the weights";
                 return Err(Error::bad_value("--contrib", &args.model, "is no model of trees", help));

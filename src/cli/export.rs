@@ -70,6 +70,10 @@ pub fn run(args: ExportArgs) -> Result<u8> {
                 write_trees_json(&args, model, &names(&saved.metadata))?
             }
             (_, Model::Linear(_)) => return Err(wrong_kind(&args, "is linear", "take --to csv")),
+            (_, Model::Hybrid(_)) => {
+                let why = "is of trees that start from linear functions";
+                return Err(wrong_kind(&args, why, "train with another --init"));
+            }
             (ExportFormat::Csv, Model::Boost(_)) => {
                 return Err(wrong_kind(&args, "is of trees", "take --to lightgbm, text or json"));
             }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg};
+use super::boost_start::{StartPlan, start_of};
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
 use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
@@ -84,7 +85,10 @@ impl FoldPlan {
             return Err(Error::bad_value("--repeats", args.repeats.to_string(), why, "leave it out for one"));
         }
         let learners = learners_of(&args)?;
-        let (options, binning) = options_of(&args.boost, args.lr, None, args.seed)?;
+        let start = start_of(args.boost.init.as_deref(), true)?;
+        let help = "trees of a comparison start from constants: leave it out";
+        no_effect(matches!(start, StartPlan::Linear(_)), "--init linear", "folds", help)?;
+        let (options, binning) = options_of(&args.boost, start, args.lr, None, args.seed)?;
         args.boost.rounds.map_or(Ok(()), |rounds| at_least_one("--rounds", rounds))?;
         Ok(FoldPlan {
             learners,

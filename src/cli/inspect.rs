@@ -14,7 +14,7 @@ use crate::data::encode::InputColumn;
 use crate::data::options::{Missing, ReadOptions};
 use crate::labels::ClassCounts;
 use crate::matrix::{MatRef, Matrix};
-use crate::model::{Learner, Model};
+use crate::model::Learner;
 use crate::model_file::{self, ModelMetadata};
 use crate::report::calibration::natural_name;
 use crate::report::format::{bytes, score, short, thousands};
@@ -63,10 +63,10 @@ fn inspect_model(args: &InspectArgs) -> Result<u8> {
             no_effect(args.importance.is_some(), "--importance", "a linear model", help)?;
             None
         }
-        Learner::Boost => match &model_file::load(&args.input)?.model {
-            Model::Boost(model) => Some(TreeFacts::of(model, &metadata, args)?),
-            Model::Linear(_) => None,
-        },
+        Learner::Boost => {
+            let saved = model_file::load(&args.input)?;
+            saved.model.trees().map(|trees| TreeFacts::of(trees, &metadata, args)).transpose()?
+        }
     };
     if args.run.json {
         let mut value =
@@ -96,7 +96,7 @@ fn model_text(metadata: &ModelMetadata, features: usize, trees: Option<&TreeFact
         ),
         format!(
             "Model     {}/{}, {} classes x {features} features",
-            if trees.is_some() { "boost" } else { "linear" },
+            learner_text(metadata),
             metadata.loss.name(),
             metadata.label_map.classes()
         ),
@@ -130,6 +130,14 @@ fn model_text(metadata: &ModelMetadata, features: usize, trees: Option<&TreeFact
         }
     }
     lines.join("\n") + "\n"
+}
+
+fn learner_text(metadata: &ModelMetadata) -> String {
+    match (metadata.learner, metadata.linear_start) {
+        (Learner::Linear, _) => "linear".into(),
+        (Learner::Boost, None) => "boost".into(),
+        (Learner::Boost, Some(start)) => format!("boost from linear (l2 {})", short(start.l2)),
+    }
 }
 
 fn columns_text(metadata: &ModelMetadata) -> String {

@@ -1,6 +1,10 @@
 //! The command line: raw flags, a validated plan, one file a subcommand.
 
 pub mod args;
+mod boost_continue;
+mod boost_record;
+mod boost_snapshot;
+mod boost_start;
 pub mod compare;
 mod compare_plan;
 mod contrib;
@@ -14,6 +18,7 @@ mod inspect_trees;
 mod interrupt;
 pub mod plan;
 mod plan_boost;
+mod plan_continue;
 pub mod plan_head;
 pub mod predict;
 pub mod report;

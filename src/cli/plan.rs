@@ -146,7 +146,11 @@ impl TrainPlan {
         if !head.head.is_fitted() {
             check_closed_form(&args, head.head)?;
         }
-        let weighting = weighting_of(&args, head.head)?;
+        let earlier = boost.as_ref().and_then(|boost| boost.earlier.as_deref());
+        let weighting = match earlier {
+            Some(earlier) => WeightingPlan::Scheme(earlier.scheme.clone()),
+            None => weighting_of(&args, head.head)?,
+        };
         if matches!(weighting, WeightingPlan::Scheme(Scheme::None)) {
             no_effect(args.max_weight.is_some(), "--max-weight", "--weighting none", "leave it out")?;
         }
@@ -315,7 +319,7 @@ pub(super) fn loss_of(loss: LossArg, gamma: Option<f64>) -> Result<Loss> {
     })
 }
 
-fn weighting_of(args: &TrainArgs, head: Head) -> Result<WeightingPlan> {
+pub(super) fn weighting_of(args: &TrainArgs, head: Head) -> Result<WeightingPlan> {
     if args.weighting.is_none() && args.weights.is_none() && args.beta.is_none() && args.ratio.is_none() {
         match head {
             // The first stage of decoupling is unweighted, and resampled rows are balanced already.

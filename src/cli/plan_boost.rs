@@ -3,27 +3,34 @@
 use clap::ValueEnum;
 
 use super::args::{
-    BoostArgs, DecayArg, HessianArg, InitArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg, TrainArgs,
+    BoostArgs, CalibrateArg, DecayArg, HessianArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg, TrainArgs,
     TreesArg,
 };
+use super::boost_start::{StartPlan, start_of};
 use super::plan::{ValidationPlan, finite, out_of_range, validation_of};
+use super::plan_continue::{Earlier, earlier_of};
 use super::shared::no_effect;
 use crate::boost::binning::BinningOptions;
 use crate::boost::fit::Stopping;
 use crate::boost::gradient::Curvature;
 use crate::boost::options::{BoostOptions, Lanes, Trees};
-use crate::boost::start::Init;
 use crate::{Error, Result};
 
 /// How trees are boosted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoostPlan {
+    /// Where the fit starts.
+    pub start: StartPlan,
     /// Settings of the fit.
     pub options: BoostOptions,
     /// Settings of the bins; which columns are categories is known once data are read.
     pub binning: BinningOptions,
-    /// When the fit ends.
+    /// When the fit ends, the rounds of an earlier model included.
     pub stopping: Stopping,
+    /// The model to go on with.
+    pub earlier: Option<Box<Earlier>>,
+    /// Rounds between two snapshots.
+    pub snapshot_every: Option<usize>,
 }
 
 /// Rounds where validation rows end a fit, and where nothing does.
@@ -37,16 +44,20 @@ const PATIENCE: usize = 30;
 /// # Errors
 /// [`Error::NoEffect`] for flags of the other learner, [`Error::BadValue`] for values.
 pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
+    let is_validated = validation_of(args)? != ValidationPlan::None;
+    let earlier = earlier_of(args, is_validated)?.map(Box::new);
     let given = std::mem::take(&mut args.boost);
     if args.learner == LearnerArg::Linear {
         let help = "add --learner boost, or leave it out";
         refuse_boost_flags(&given, "--learner linear", help)?;
+        let snapshots = args.going_on.snapshot_every.is_some();
+        no_effect(snapshots, "--snapshot-every", "--learner linear", help)?;
         return Ok(None);
     }
     refuse_linear_flags(args)?;
-    let is_validated = validation_of(args)? != ValidationPlan::None;
     let l2 = leaf_l2(args)?;
-    let (options, binning) = options_of(&given, args.lr.take(), l2, args.seed)?;
+    let start = start_of(given.init.as_deref(), is_validated)?;
+    let (options, binning) = options_of(&given, start, args.lr.take(), l2, args.seed)?;
     let patience = args.patience.take();
     no_effect(patience.is_some() && !is_validated, "--patience", "--valid-fraction 0", "leave it out")?;
     let rounds = given.rounds.unwrap_or(if is_validated { ROUNDS_AT_MOST } else { ROUNDS });
@@ -54,10 +65,23 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     at_least_one("--patience", patience.unwrap_or(PATIENCE))?;
     // Nothing is left that validation rows would have to choose.
     args.l2 = (!is_validated).then(|| "0".to_owned());
+    let is_plain = matches!(start, StartPlan::Constant(_)) && earlier.is_none();
+    let is_crossed = args.calibrate != CalibrateArg::None || args.offsets.is_some() || args.oof.is_some();
+    let help = "rows out of fold are those of fits that start from constants: leave one of them out";
+    no_effect(is_crossed && !is_plain, "--calibrate", "--init linear and --init-model", help)?;
+    let going_on = std::mem::take(&mut args.going_on);
+    going_on.snapshot_every.map_or(Ok(()), |rounds| at_least_one("--snapshot-every", rounds))?;
     Ok(Some(BoostPlan {
+        start,
         options,
         binning,
-        stopping: Stopping { rounds, patience: patience.unwrap_or(PATIENCE) },
+        stopping: Stopping {
+            // Rounds are those to come, as LightGBM and XGBoost count them.
+            rounds: earlier.as_ref().map_or(0, |earlier| earlier.rounds()).saturating_add(rounds),
+            patience: patience.unwrap_or(PATIENCE),
+        },
+        earlier,
+        snapshot_every: going_on.snapshot_every,
     }))
 }
 
@@ -67,6 +91,7 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
 /// [`Error::BadValue`].
 pub(super) fn options_of(
     given: &BoostArgs,
+    start: StartPlan,
     learning_rate: Option<f64>,
     l2: Option<f64>,
     seed: u64,
@@ -80,15 +105,11 @@ pub(super) fn options_of(
         min_child_weight: given.min_child_weight.unwrap_or(defaults.min_child_weight),
         l2: l2.unwrap_or(defaults.l2),
         max_delta_step: given.max_delta_step,
-        curvature: given.hessian.map(|hessian| match hessian {
-            HessianArg::Newton => Curvature::Newton,
-            HessianArg::Abs => Curvature::Absolute,
-        }),
+        curvature: given.hessian.map(curvature_of),
         trees: trees_of(given)?,
-        init: match given.init {
-            None | Some(InitArg::Weighted) => Init::Weighted,
-            Some(InitArg::Paper) => Init::Paper,
-            Some(InitArg::Zero) => Init::Zero,
+        init: match start {
+            StartPlan::Constant(init) => init,
+            StartPlan::Linear(_) => defaults.init,
         },
         row_sample: given.row_sample.unwrap_or(defaults.row_sample),
         column_sample: given.column_sample.unwrap_or(defaults.column_sample),
@@ -146,7 +167,7 @@ fn flags(args: &BoostArgs) -> [(&'static str, Option<String>); 13] {
         ("--row-sample", text(args.row_sample)),
         ("--column-sample", text(args.column_sample)),
         ("--max-bins", text(args.max_bins)),
-        ("--init", name(args.init)),
+        ("--init", args.init.clone()),
     ]
 }
 
@@ -185,7 +206,14 @@ fn leaf_l2(args: &mut TrainArgs) -> Result<Option<f64>> {
     finite("--l2", value).map(Some)
 }
 
-fn trees_of(args: &BoostArgs) -> Result<Trees> {
+pub(super) fn curvature_of(hessian: HessianArg) -> Curvature {
+    match hessian {
+        HessianArg::Newton => Curvature::Newton,
+        HessianArg::Abs => Curvature::Absolute,
+    }
+}
+
+pub(super) fn trees_of(args: &BoostArgs) -> Result<Trees> {
     let lanes = match args.directions {
         None | Some(7) => Lanes::Eight,
         Some(3) => Lanes::Four,

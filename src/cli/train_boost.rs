@@ -4,8 +4,10 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use serde_json::json;
-
+use super::boost_continue::Continuing;
+use super::boost_record::{Made, record};
+use super::boost_snapshot::{Snapshots, Stage};
+use super::boost_start::{LinearStarts, StartPlan};
 use super::interrupt::Interrupt;
 use super::kernels;
 use super::plan::{TrainPlan, WeightingPlan};
@@ -16,19 +18,19 @@ use super::train::{
 };
 use super::train_calibrate::CrossFitting;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
-use super::train_save::{Fitted, saved_model, scores_record, test_scores};
+use super::train_save::{scores_record, test_scores};
 use crate::Result;
 use crate::boost::binning::BinningOptions;
-use crate::boost::fit::{Outcome, Score, Stopping, fit};
+use crate::boost::fit::{Outcome, Score, Stopping, resume};
 use crate::boost::model::BoostModel;
 use crate::boost::trainer::{Round, Trainer};
 use crate::experiment::boost_fits::FoldBins;
 use crate::experiment::crossfit::Estimator;
+use crate::hybrid::fit::StartFit;
 use crate::labels::ClassCounts;
 use crate::linear::search::{Recipe, WeightedSample};
 use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
-use crate::model::Model;
-use crate::model_file;
+use crate::model_file::{self, SavedModel};
 use crate::report::format::{seconds, thousands};
 use crate::report::text;
 use crate::report::train::{BoostSummary, BoostTrial, BriefScores, Chosen, ModelSummary, TrainReport};
@@ -51,7 +53,16 @@ pub(super) fn train(
     let kernels = kernels()?;
     let data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
-    let learner = Boosting { plan, boost, data: &data, recipe: recipe(plan, &data), kernels, interrupt };
+    let recipe = recipe(plan, &data);
+    let earlier = boost.earlier.as_deref();
+    let continuing = earlier.map(|earlier| Continuing::new(earlier, plan, &data)).transpose()?;
+    let starts = match boost.start {
+        StartPlan::Linear(_) => Some(LinearStarts::new(plan, &data, continuing.as_ref(), &recipe, kernels)),
+        StartPlan::Constant(_) => None,
+    };
+    let snapshots = Snapshots::new(boost.snapshot_every, &plan.out);
+    let learner =
+        Boosting { plan, boost, data: &data, recipe, kernels, interrupt, starts, continuing, snapshots };
     let searched = data.train_sample();
     let (mut best, trials) = learner.choose(&searched, schemes(plan, &data, &counts)?, talk)?;
     if trials.len() > 1 {
@@ -61,16 +72,22 @@ pub(super) fn train(
         let prior = format!("as trained, {} rows held out", thousands(valid.rows));
         say_scores(talk, "Valid", valid, &data.main.label_map, &prior);
     }
-    let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
-    let sample = if refit { data.all_sample() } else { searched };
+    let mut refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
+    let mut sample = searched;
     if refit {
-        if let WeightingPlan::Ratio(ratio) = plan.weighting {
-            // The ratio asked for is that of the rows the model is fitted on.
-            best.scheme = scheme_of_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
+        match learner.refit(&best, talk)? {
+            Some((refitted, all)) => {
+                (best.model, best.start, best.scheme) = (refitted.model, refitted.start, refitted.scheme);
+                sample = all;
+            }
+            None => {
+                refit = false;
+                talk.phase(
+                    "Stopped",
+                    "before the fit of all rows was done: the model of the training rows is kept",
+                );
+            }
         }
-        let stopping = Stopping { rounds: best.outcome.rounds, patience: usize::MAX };
-        let bins = learner.bins(&sample, None)?;
-        best.model = learner.boost(&sample, &bins, &best.scheme, None, stopping, talk)?.model;
     }
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &learner.recipe)?;
     let weights = sample.weight_summary(&weighted);
@@ -78,26 +95,7 @@ pub(super) fn train(
     let summary = BoostSummary::of(&best.model, sample.labels.len(), refit, trials);
     talk.phase("Fitted", &text::boost_line(&summary));
 
-    let mut saved = saved_model(
-        &data,
-        Fitted {
-            model: Model::Boost(best.model),
-            scheme: &best.scheme,
-            conditions: weighted.conditions(&learner.recipe),
-            config: json!({
-                "options": boost.options,
-                "rounds": summary.rounds,
-                "patience": boost.stopping.patience,
-                "max_bins": boost.binning.max_bins,
-                "max_weight": plan.max_weight,
-                "metric": plan.metric.name(),
-                "refit": plan.refit,
-                "seed": plan.seed,
-            }),
-            certificate: json!(null),
-            history: json!(summary.trials),
-        },
-    );
+    let mut saved = learner.record(best.model, best.start.as_ref(), &weighted, refit, &summary.trials);
     // What comes after the fit may be cut short without making the model another.
     let cut_short = interrupt.is_set();
     let calibration = match &plan.calibration {
@@ -124,6 +122,7 @@ pub(super) fn train(
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
+    learner.snapshots.remove();
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);
     Ok(TrainReport {
@@ -135,7 +134,8 @@ pub(super) fn train(
         trials: Vec::new(),
         chosen: Chosen {
             scheme: best.scheme.to_string(),
-            l2: None,
+            // Of the linear functions below the trees.
+            l2: best.start.map(|start| start.l2),
             head: "boost",
             head_setting: None,
             metric: (summary.trials.len() > 1 || best.valid.is_some()).then(|| plan.metric.name()),
@@ -159,11 +159,29 @@ struct Boosting<'b> {
     recipe: Recipe,
     kernels: &'static Kernels,
     interrupt: &'b Interrupt,
+    /// Where trees start from linear functions: the features of these.
+    starts: Option<LinearStarts<'b>>,
+    continuing: Option<Continuing<'b>>,
+    snapshots: Snapshots<'b>,
+}
+
+/// One fit: how, where it starts, and when it ends.
+struct FitPlan<'f> {
+    scheme: &'f Scheme,
+    /// Rows that score it.
+    valid: Option<&'f HeldPart<'f>>,
+    /// The linear functions that it starts from.
+    start: Option<StartFit>,
+    /// The earlier model whose rounds are its first.
+    from: Option<&'f Continuing<'f>>,
+    stopping: Stopping,
+    stage: Stage,
 }
 
 /// A boosted model.
 struct Candidate {
     scheme: Scheme,
+    start: Option<StartFit>,
     model: BoostModel,
     outcome: Outcome,
     valid: Option<Evaluation>,
@@ -182,12 +200,22 @@ impl Boosting<'_> {
         if let Some(part) = &valid {
             self.say_thin_classes(&part.labels, talk);
         }
-        let bins = self.bins(sample, valid.as_ref())?;
+        let from = self.continuing.as_ref();
+        let bins = self.bins(sample, valid.as_ref(), from)?;
+        // The l2 that is best under the first scheme serves the others: it means the same under every weighting.
+        let mut l2 = match self.boost.start {
+            StartPlan::Linear(l2) => l2,
+            StartPlan::Constant(_) => None,
+        };
         let mut done: Vec<Candidate> = Vec::new();
         let mut trials: Vec<BoostTrial> = Vec::new();
-        for scheme in schemes {
+        for (number, scheme) in schemes.into_iter().enumerate() {
             let begun = Instant::now();
-            let candidate = self.boost(sample, &bins, &scheme, valid.as_ref(), self.boost.stopping, talk)?;
+            let start = self.start(sample, &scheme, valid.as_ref(), l2, talk)?;
+            l2 = start.as_ref().map(|start| start.l2);
+            let (scheme, valid, stopping) = (&scheme, valid.as_ref(), self.boost.stopping);
+            let fit = FitPlan { scheme, valid, start, from, stopping, stage: Stage::Search(number) };
+            let candidate = self.boost(sample, &bins, fit, talk)?;
             if let Some(scores) = &candidate.valid {
                 let standings: Vec<Standing> =
                     done.iter().chain([&candidate]).map(|candidate| candidate.standing).collect();
@@ -213,6 +241,68 @@ impl Boosting<'_> {
         Ok((done.into_iter().nth(best).ok_or_else(nothing)?, trials))
     }
 
+    /// Boosts training and validation rows together, as `best` was boosted. `None` where that is cut short: a few rounds on
+    /// all rows are worse than all rounds on most of them.
+    fn refit(&self, best: &Candidate, talk: &mut Talk) -> Result<Option<(Candidate, OwnedSample<'_>)>> {
+        let sample = self.data.all_sample();
+        let scheme = match self.plan.weighting {
+            // The ratio asked for is that of the rows the model is fitted on.
+            WeightingPlan::Ratio(ratio) => {
+                scheme_of_ratio(ratio, &self.data.main.counts(Some(sample.rows())))?
+            }
+            _ => best.scheme.clone(),
+        };
+        let stopping = Stopping { rounds: best.outcome.rounds, patience: usize::MAX };
+        let start = self.start(&sample, &scheme, None, best.start.as_ref().map(|start| start.l2), talk)?;
+        if self.interrupt.is_set() {
+            return Ok(None);
+        }
+        // Rounds on other data cannot be made again on these.
+        let from = self.continuing.as_ref().filter(|continuing| !continuing.is_whole);
+        let bins = self.bins(&sample, None, from)?;
+        let fit = FitPlan { scheme: &scheme, valid: None, start, from, stopping, stage: Stage::Refit };
+        let refitted = self.boost(&sample, &bins, fit, talk)?;
+        // An interrupt after the last round has cut nothing short.
+        let is_cut = refitted.outcome.interrupted && refitted.outcome.made < stopping.rounds;
+        Ok((!is_cut).then_some((refitted, sample)))
+    }
+
+    /// The linear functions that trees start from, fitted to `sample`.
+    fn start(
+        &self,
+        sample: &OwnedSample<'_>,
+        scheme: &Scheme,
+        valid: Option<&HeldPart<'_>>,
+        l2: Option<f64>,
+        talk: &mut Talk,
+    ) -> Result<Option<StartFit>> {
+        let Some(starts) = &self.starts else { return Ok(None) };
+        if let Some(earlier) = self.continuing.as_ref().filter(|continuing| !continuing.is_whole) {
+            return Ok(starts.fit_of(earlier, sample));
+        }
+        let valid = valid.map(|part| (part, self.plan.metric));
+        starts.fit(sample, scheme, l2, valid, talk, self.interrupt).map(Some)
+    }
+
+    /// A model with all that its file says of it.
+    fn record(
+        &self,
+        trees: BoostModel,
+        start: Option<&StartFit>,
+        weighted: &WeightedSample<'_>,
+        refitted: bool,
+        trials: &[BoostTrial],
+    ) -> SavedModel {
+        let start = self.starts.as_ref().zip(start);
+        let continuing = self.continuing.as_ref();
+        record(
+            self.plan,
+            self.boost,
+            self.data,
+            Made { trees, start, recipe: &self.recipe, weighted, refitted, trials, continuing },
+        )
+    }
+
     /// Says where the metric that ends a fit hangs on single rows.
     fn say_thin_classes(&self, valid: &[u32], talk: &Talk) {
         const FEW: u64 = 5;
@@ -234,23 +324,39 @@ impl Boosting<'_> {
         BinningOptions { categorical, ..self.boost.binning.clone() }
     }
 
-    /// Bins made by the rows of `sample`, of these and of the rows `valid`: the same under every weighting.
-    fn bins(&self, sample: &OwnedSample<'_>, valid: Option<&HeldPart<'_>>) -> Result<FoldBins> {
-        FoldBins::new(sample.view().rows, &sample.labels, valid.map(|part| part.rows), &self.binning())
+    /// Bins made by the rows of `sample`, or those of the model `from`, of these rows and of the rows `valid`: the same
+    /// under every weighting.
+    fn bins(
+        &self,
+        sample: &OwnedSample<'_>,
+        valid: Option<&HeldPart<'_>>,
+        from: Option<&Continuing<'_>>,
+    ) -> Result<FoldBins> {
+        let (rows, held) = (sample.view().rows, valid.map(|part| part.rows));
+        match from.and_then(|from| from.earlier.trees()) {
+            Some(trees) => FoldBins::by(trees.binner.clone(), rows, held),
+            None => FoldBins::new(rows, &sample.labels, held, &self.binning()),
+        }
     }
 
-    /// Boosts `sample` under `scheme`, as long as the rows `valid` gain where there are any.
+    /// Boosts `sample` as `plan` says, as long as the rows held out gain where there are any.
     fn boost(
         &self,
         sample: &OwnedSample<'_>,
         bins: &FoldBins,
-        scheme: &Scheme,
-        valid: Option<&HeldPart<'_>>,
-        stopping: Stopping,
+        plan: FitPlan<'_>,
         talk: &mut Talk,
     ) -> Result<Candidate> {
+        let FitPlan { scheme, valid, start, from, stopping, stage } = plan;
         let weighted = WeightedSample::new(sample.view(), scheme, &self.recipe)?;
-        let mut trainer = bins.trainer(&weighted, self.plan.loss, &self.boost.options, self.kernels)?;
+        let start_logits = start.as_ref().map(|start| &start.logits[..]);
+        let problem = bins.problem(&weighted, self.plan.loss, start_logits);
+        let held_start = self.starts.as_ref().zip(start.as_ref()).zip(valid);
+        let held_start = held_start.map(|((starts, start), part)| starts.logits(start, part));
+        let mut trainer = match from.and_then(|from| from.earlier.trees()) {
+            Some(trees) => Trainer::resume(problem, &self.boost.options, self.kernels, trees.clone())?,
+            None => Trainer::new(problem, &self.boost.options, self.kernels)?,
+        };
         let conditions = weighted.conditions(&self.recipe);
         let trained = &conditions.correction(&Prior::AsTrained)?;
         let uniform = &conditions.correction(&Prior::Uniform)?;
@@ -264,7 +370,8 @@ impl Boosting<'_> {
                 evaluate_quick(&values, labels, &weighted.counts, None)
             }
         };
-        let index = bins.held.as_ref().map(|held| trainer.add_validation(held, None)).transpose()?;
+        let index =
+            bins.held.as_ref().map(|held| trainer.add_validation(held, held_start.as_deref())).transpose()?;
         let mut score = index.map(|index| {
             move |trainer: &Trainer<'_>| {
                 evaluated(trainer, index, trained, false)
@@ -272,18 +379,46 @@ impl Boosting<'_> {
             }
         });
         let begun = Instant::now();
-        let mut watch = |round: &Round, score: Option<f64>| {
+        let before = from.map_or(&[][..], |from| &from.scores);
+        let snapshot = |trainer: &Trainer<'_>, scores: &[f64], talk: &Talk| -> Result<()> {
+            let (model, rounds) = (trainer.model().clone(), trainer.model().rounds());
+            let trial = |index| -> Result<BoostTrial> {
+                let (scheme, scores) = (scheme.to_string(), scores.to_vec());
+                let valid = BriefScores::of(&evaluated(trainer, index, trained, true)?);
+                Ok(BoostTrial { scheme, rounds, made: rounds, scores, valid, best: false })
+            };
+            let trials: Vec<BoostTrial> = index.map(trial).transpose()?.into_iter().collect();
+            let is_refit = stage == Stage::Refit;
+            let saved = self.record(model, start.as_ref(), &weighted, is_refit, &trials);
+            self.snapshots.save(stage, &saved, talk);
+            Ok(())
+        };
+        let mut scores = before.to_vec();
+        let mut failed = None;
+        let mut watch = |trainer: &Trainer<'_>, round: &Round, score: Option<f64>| {
             let took = seconds(begun.elapsed().as_secs_f64());
+            scores.extend(score);
             let score =
                 score.map_or(String::new(), |s| format!(", {} {:.4}", self.plan.metric.name(), s.abs()));
             talk.progress(&format!(
                 "{scheme}: round {} of at most {}, loss {:.4}{score}, {took}",
                 round.number, stopping.rounds, round.loss
             ));
-            if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.snapshots.is_due(round.number) {
+                failed = snapshot(trainer, &scores, talk).err();
+            }
+            let is_over = self.interrupt.is_set() || failed.is_some();
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let outcome =
-            fit(&mut trainer, stopping, score.as_mut().map(|score| score as &mut Score<'_>), &mut watch);
+        let score = score.as_mut().map(|score| score as &mut Score<'_>);
+        let outcome = resume(&mut trainer, stopping, before, score, &mut watch);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if self.snapshots.are_wanted() && stage != Stage::Refit {
+            // The rounds that were best: what is left of this fit where a later one is killed.
+            snapshot(&trainer, &outcome.scores, talk)?;
+        }
         talk.clear_progress();
         let valid = index.map(|index| evaluated(&trainer, index, trained, true)).transpose()?;
         let balanced = index.map(|index| evaluated(&trainer, index, uniform, false)).transpose()?;
@@ -293,7 +428,8 @@ impl Boosting<'_> {
             }
             _ => Standing::new(self.plan.metric, 0.0, 0.0, 0.0),
         };
-        Ok(Candidate { scheme: scheme.clone(), model: trainer.into_model(), outcome, valid, standing })
+        let model = trainer.into_model();
+        Ok(Candidate { scheme: scheme.clone(), start, model, outcome, valid, standing })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::plan::{TrainPlan, ValidationPlan};
+use super::plan_continue::Earlier;
 use super::scoring::{say_left_out, unseen_text};
 use super::talk::Talk;
 use crate::data::dataset::{Dataset, read_training};
@@ -102,12 +103,18 @@ impl TrainData {
     /// Those of reading; [`Error::NoRows`] for an empty part.
     pub fn read(plan: &TrainPlan, talk: &mut Talk) -> Result<Self> {
         let begun = Instant::now();
-        let mut main = read_training(&plan.train, &plan.read)?;
+        let mut main = match plan.boost.as_ref().and_then(|boost| boost.earlier.as_deref()) {
+            Some(earlier) => read_as(plan, earlier)?,
+            None => read_training(&plan.train, &plan.read)?,
+        };
         say_read(talk, "Read", &main, begun);
         for note in &main.notes {
             talk.phase("", note);
         }
         let split = split(plan, &mut main)?;
+        if let Some(earlier) = plan.boost.as_ref().and_then(|boost| boost.earlier.as_deref()) {
+            check_classes(&main, &split.train, earlier)?;
+        }
         main.fill_missing(&split.train);
         talk.phase("Labels", &text::labels_line(&main.counts(Some(&split.train))));
         let mut valid = split.valid;
@@ -216,6 +223,16 @@ impl TrainData {
         }
     }
 
+    /// Which rows are held out of the search, in words that are the same for the same rows; `plan` is that of the run.
+    pub fn held_out(&self, plan: &TrainPlan) -> String {
+        match (&self.valid, &plan.validation) {
+            (Held::File(dataset), _) => format!("rows {}", dataset.source.fingerprint),
+            (Held::Rows(_), ValidationPlan::Fraction(share)) => format!("share {share}"),
+            (Held::Rows(_), _) => "split column".into(),
+            (Held::None, _) => "none".into(),
+        }
+    }
+
     /// Rows by part.
     pub fn split_summary(&self) -> SplitSummary {
         SplitSummary {
@@ -316,6 +333,51 @@ fn split(plan: &TrainPlan, main: &mut Dataset) -> Result<Split> {
             Ok(Split { train, valid: Held::Rows(valid), test, kept_classes: Vec::new() })
         }
     }
+}
+
+/// Reads the training files as `earlier` reads rows: with its columns, levels and classes.
+fn read_as(plan: &TrainPlan, earlier: &Earlier) -> Result<Dataset> {
+    let metadata = &earlier.saved.metadata;
+    let need = LabelNeed::Required;
+    let reader = DatasetReader::open(&plan.train, &plan.read, &metadata.encoder, &metadata.label_map, need)?;
+    let main = reader.read_all()?;
+    if main.unseen.is_empty() {
+        return Ok(main);
+    }
+    let rows: u64 = main.unseen.iter().map(|(_, rows)| rows).sum();
+    let names: Vec<&str> = main.unseen.iter().map(|(name, _)| name.as_str()).collect();
+    Err(not_of(
+        earlier,
+        &main,
+        format!("{} rows are of classes that it has not: {}", thousands(rows), shown(&names)),
+    ))
+}
+
+/// Every class of `earlier` needs rows to weigh it by.
+fn check_classes(main: &Dataset, train: &[usize], earlier: &Earlier) -> Result<()> {
+    let names = &earlier.saved.metadata.label_map.names;
+    let counts = main.counts(Some(train));
+    let found = |name: &&String| {
+        let place = main.label_map.names.iter().position(|own| own == *name);
+        place.is_some_and(|class| counts.rows[class] > 0)
+    };
+    let missing: Vec<&str> = names.iter().filter(|name| !found(name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(not_of(earlier, main, format!("no training row is of its classes {}", shown(&missing))))
+}
+
+fn not_of(earlier: &Earlier, main: &Dataset, why: String) -> Error {
+    Error::FeatureMismatch { file: main.source.name.clone(), detail: format!("{}: {why}", earlier.path) }
+}
+
+fn shown(names: &[&str]) -> String {
+    const SHOWN: usize = 6;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let names: Vec<String> =
+        names.iter().take(SHOWN).map(|name| text::printable(name).into_owned()).collect();
+    format!("{}{more}", names.join(", "))
 }
 
 fn read_more(

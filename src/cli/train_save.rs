@@ -13,7 +13,7 @@ use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
 use crate::model::Model;
-use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
+use crate::model_file::{LinearStartRecord, ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
@@ -22,6 +22,7 @@ use crate::weighting::{FitConditions, Normalisation, Scheme};
 /// A model and what its file records of its fit.
 pub struct Fitted<'f> {
     pub model: Model,
+    pub linear_start: Option<LinearStartRecord>,
     pub scheme: &'f Scheme,
     pub conditions: FitConditions,
     pub config: Value,
@@ -41,6 +42,7 @@ impl<'f> Fitted<'f> {
     ) -> Self {
         Fitted {
             model: Model::Linear(classifier.model),
+            linear_start: None,
             // Scales are fitted under balanced classes, whatever the fit below them.
             scheme: if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme },
             conditions: classifier.conditions,
@@ -76,6 +78,7 @@ pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
         format_version: 1,
         cbfit_version: env!("CARGO_PKG_VERSION").into(),
         learner: fitted.model.learner(),
+        linear_start: fitted.linear_start,
         loss,
         label_map: data.main.label_map.clone(),
         counts,

@@ -22,6 +22,11 @@ const SPARSE_FROM: usize = 8;
 /// missing value, 1 to 254 for levels, and leaves 255 free.
 pub const MOST_CODES: usize = 254;
 
+/// Whether rows of `width` features, of which at most `most` are not 0, are kept sparse.
+pub fn keeps_sparse(most: usize, width: usize) -> bool {
+    most.saturating_mul(SPARSE_FROM) <= width
+}
+
 /// How one input column becomes features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -152,7 +157,7 @@ impl FeatureEncoder {
     /// Whether the features of a table are kept as sparse rows. It depends on the columns and their levels alone, so that
     /// training and every later file agree. A single vector column stays as its file has it.
     pub fn is_sparse(&self) -> bool {
-        self.most_values().saturating_mul(SPARSE_FROM) <= self.width()
+        keeps_sparse(self.most_values(), self.width())
     }
 
     /// For every feature that holds codes their number: the feature is 0, 1, ... below it, or NaN, and the codes have no
@@ -287,7 +292,7 @@ impl FeatureEncoder {
     }
 
     /// Sets the means that missing values are filled with, one a feature.
-    pub(super) fn set_means(&mut self, mut of_features: impl Iterator<Item = f32>) {
+    pub(crate) fn set_means(&mut self, mut of_features: impl Iterator<Item = f32>) {
         for input in &mut self.inputs {
             let own: Vec<f32> = of_features.by_ref().take(input.width()).collect();
             match input {
@@ -299,7 +304,7 @@ impl FeatureEncoder {
     }
 
     /// Puts fill values in the place of missing ones, unless these are kept.
-    pub(super) fn fill_missing(&self, features: &mut Matrix) {
+    pub(crate) fn fill_missing(&self, features: &mut Matrix) {
         if self.missing == Missing::Keep {
             return;
         }

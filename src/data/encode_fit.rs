@@ -241,7 +241,7 @@ fn check_levels(file: &str, column: &str, values: &ColumnBuffer) -> Result<()> {
 
 /// The mean over `rows` of the values present in every column, 0 where none is; summed in f64 in the order of `rows`.
 /// `row_weights`, one positive number for every row of `features`, weigh it.
-pub(super) fn column_means(features: &Matrix, rows: &[usize], row_weights: Option<&[f64]>) -> Vec<f32> {
+pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Option<&[f64]>) -> Vec<f32> {
     // Relative to the largest, so that products with the values stay in range.
     let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
     // Of sparse rows the weight of missing values is added up, of others that of present ones.

@@ -43,3 +43,5 @@ pub mod svmlight;
 mod svmlight_lines;
 pub mod table;
 mod vectors;
+
+pub(crate) use encode_fit::column_means;

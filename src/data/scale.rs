@@ -35,6 +35,11 @@ impl Scale {
         if no_scale(encoder).is_some() {
             return Scale::None;
         }
+        Scale::of_columns(encoder)
+    }
+
+    /// The choice of [`Scale::auto`] by the kinds of the columns alone, whatever becomes of text and missing values.
+    pub fn of_columns(encoder: &FeatureEncoder) -> Scale {
         let columns = encoder.inputs.iter().any(|input| !matches!(input, InputColumn::Vector { .. }));
         if columns { Scale::Standard } else { Scale::None }
     }

@@ -17,7 +17,6 @@ use crate::linear::heads::Setting;
 use crate::linear::rows::Rows;
 use crate::linear::weighted::WeightedSample;
 use crate::loss::Loss;
-use crate::simd::Kernels;
 
 /// What all boosted fits have in common.
 #[derive(Debug, Clone)]
@@ -54,30 +53,33 @@ impl FoldBins {
         held: Option<Rows<'_>>,
         options: &BinningOptions,
     ) -> Result<Self> {
+        let binner = Binner::fit_on(fitted.matrix(), &matrix_rows(fitted), labels, options)?;
+        FoldBins::by(binner, fitted, held)
+    }
+
+    /// The bins of `binner`.
+    ///
+    /// # Errors
+    /// Those of [`Binner::bin`].
+    pub fn by(binner: Binner, fitted: Rows<'_>, held: Option<Rows<'_>>) -> Result<Self> {
         let matrix = fitted.matrix();
-        let rows = matrix_rows(fitted);
-        let binner = Binner::fit_on(matrix, &rows, labels, options)?;
         let all = binner.bin(matrix)?;
         let of_held = |held: Rows<'_>| match std::ptr::eq(held.matrix(), matrix) {
             true => Ok(all.chosen(&matrix_rows(held))),
             false => binner.bin(held.matrix()).map(|bins| bins.chosen(&matrix_rows(held))),
         };
         let held = held.map(of_held).transpose()?;
-        Ok(FoldBins { fitted: all.chosen(&rows), held, binner })
+        Ok(FoldBins { fitted: all.chosen(&matrix_rows(fitted)), held, binner })
     }
 
-    /// The fit of `weighted`, whose rows are the fitted ones, before its first round.
-    ///
-    /// # Errors
-    /// Those of [`Trainer::new`].
-    pub fn trainer<'t>(
+    /// What a fit of `weighted`, whose rows are the fitted ones, minimises, from the logits `start` where there are any.
+    pub fn problem<'t>(
         &'t self,
         weighted: &'t WeightedSample<'_>,
         loss: Loss,
-        options: &BoostOptions,
-        kernels: &'static Kernels,
-    ) -> Result<Trainer<'t>> {
-        let problem = BoostProblem {
+        start: Option<&'t [f32]>,
+    ) -> BoostProblem<'t> {
+        BoostProblem {
             features: &self.fitted,
             binner: &self.binner,
             labels: weighted.sample.labels,
@@ -85,9 +87,8 @@ impl FoldBins {
             classes: weighted.sample.classes,
             loss,
             offsets: weighted.offsets(),
-            start: None,
-        };
-        Trainer::new(problem, options, kernels)
+            start,
+        }
     }
 }
 
@@ -171,7 +172,8 @@ impl<'f> Fit<'f> {
         treatment: &Treatment,
         run: &mut Run<'_>,
     ) -> Result<Self> {
-        let mut trainer = bins.trainer(weighted, treatment.loss, &run.settings.boost.options, run.kernels)?;
+        let problem = bins.problem(weighted, treatment.loss, None);
+        let mut trainer = Trainer::new(problem, &run.settings.boost.options, run.kernels)?;
         let held = match &bins.held {
             Some(held) => trainer.add_validation(held, None)?,
             None => usize::MAX,

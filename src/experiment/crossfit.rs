@@ -7,6 +7,7 @@ use super::folds::Folds;
 use crate::Result;
 use crate::boost::binning::BinningOptions;
 use crate::boost::options::BoostOptions;
+use crate::boost::trainer::Trainer;
 use crate::linear::classifier::Classifier;
 use crate::linear::fit::{Optimizer, fit};
 use crate::linear::heads;
@@ -110,7 +111,8 @@ pub fn cross_fit(
             Estimator::Boost { rounds, options, binning } => {
                 let sample = &weighted.sample;
                 let bins = FoldBins::new(sample.rows, sample.labels, None, binning)?;
-                let mut trainer = bins.trainer(&weighted, setting.recipe.loss, options, kernels)?;
+                let problem = bins.problem(&weighted, setting.recipe.loss, None);
+                let mut trainer = Trainer::new(problem, options, kernels)?;
                 for step in 1..=rounds {
                     trainer.round();
                     if watch(step).is_break() {

@@ -243,7 +243,7 @@ fn tensor_bytes(info: &TensorInfo) -> Option<u64> {
 
 /// Tensors of this version by name. A fixed set of keys keeps a hostile header from filling a map.
 fn tensor_infos(header: &str, path: &str) -> Result<Vec<(String, TensorInfo)>> {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 16] = [
         "weight",
         "bias",
         "scaler.mean",
@@ -255,6 +255,11 @@ fn tensor_infos(header: &str, path: &str) -> Result<Vec<(String, TensorInfo)>> {
         "boost.nodes",
         "boost.sets",
         "boost.values",
+        "start.weight",
+        "start.bias",
+        "start.fill",
+        "start.mean",
+        "start.scale",
     ];
     struct Infos(Vec<(String, TensorInfo)>);
     impl<'de> Deserialize<'de> for Infos {

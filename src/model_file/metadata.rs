@@ -14,8 +14,9 @@ use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
 /// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
-/// that older builds read them: 1 without, 2 with a calibration or decision offsets, 3 with trees.
-pub const FORMAT_VERSION: u64 = 3;
+/// that older builds read them: 1 without, 2 with a calibration or decision offsets, 3 with trees, 4 with trees on top of
+/// linear functions.
+pub const FORMAT_VERSION: u64 = 4;
 
 /// Most classes a model may have.
 pub const MAX_CLASSES: usize = 10_000_000;
@@ -34,6 +35,16 @@ pub struct WeightingRecord {
     pub normalisation: String,
 }
 
+/// The linear functions that trees start from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearStartRecord {
+    /// Strength of the penalty they were fitted with.
+    pub l2: f64,
+    /// How their features are scaled.
+    pub scale: Scale,
+}
+
 /// Everything in a model file except its tensors. C is the number of classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +56,9 @@ pub struct ModelMetadata {
     /// What kind of model it is.
     #[serde(default, skip_serializing_if = "Learner::is_linear")]
     pub learner: Learner,
+    /// The linear functions that its trees start from, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear_start: Option<LinearStartRecord>,
     /// Loss the model was fitted with.
     pub loss: Loss,
     /// The C class names in the order of the rows of `weight`.
@@ -106,6 +120,7 @@ impl ModelMetadata {
     /// The oldest format that holds this model.
     pub fn needed_version(&self) -> u64 {
         match self.learner {
+            Learner::Boost if self.linear_start.is_some() => 4,
             Learner::Boost => 3,
             Learner::Linear if self.calibration.is_some() || self.offsets.is_some() => 2,
             Learner::Linear => 1,
@@ -138,8 +153,21 @@ impl ModelMetadata {
         }
         self.logit_link.validate(classes)?;
         if self.format_version < self.needed_version() {
-            let what = if self.learner.is_linear() { "calibration and no offsets" } else { "trees" };
+            let what = match (self.learner, self.linear_start) {
+                (Learner::Linear, _) => "calibration and no offsets",
+                (Learner::Boost, None) => "trees",
+                (Learner::Boost, Some(_)) => "trees that start from linear functions",
+            };
             return Err(format!("format {} has no {what}", self.format_version));
+        }
+        match self.linear_start {
+            Some(_) if self.learner.is_linear() => {
+                return Err("it says what trees start from, and has none".into());
+            }
+            Some(start) if !(start.l2.is_finite() && start.l2 >= 0.0) => {
+                return Err(format!("the l2 of its linear functions is {}", start.l2));
+            }
+            _ => {}
         }
         let calibration = self.calibration.as_ref().and_then(|map| map.fault(classes));
         if let Some(fault) = calibration.or(self.offsets.as_ref().and_then(|offsets| offsets.fault(classes)))

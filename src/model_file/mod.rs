@@ -1,12 +1,14 @@
 //! The model file `.cbfit`: a safetensors container with JSON metadata, so numpy and torch open it without cbfit.
 //!
 //! Tensors of a linear model, all f32: `weight` (C x D), `bias` (C), and where features were scaled `scaler.mean` and
-//! `scaler.scale` (D each). Those of trees are told in the source of `model_file::boosted`. The string `cbfit` of the
+//! `scaler.scale` (D each). Those of trees are told in the source of `model_file::boosted`, those of the linear functions
+//! that trees may start from in `model_file::started`. The string `cbfit` of the
 //! container's `__metadata__` holds [`ModelMetadata`] as JSON.
 
 mod boosted;
 mod container;
 mod metadata;
+mod started;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -14,6 +16,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::data::scale::{Scale, Scaler};
+use crate::hybrid::model::HybridModel;
 use crate::linear::model::LinearModel;
 use crate::model::{Learner, Model};
 use crate::output::AtomicFile;
@@ -22,7 +25,7 @@ use boosted::Packed;
 use container::{Container, NamedTensor, TensorReader, Values, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{FORMAT_VERSION, MAX_CLASSES, ModelMetadata, WeightingRecord};
+pub use metadata::{FORMAT_VERSION, LinearStartRecord, MAX_CLASSES, ModelMetadata, WeightingRecord};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
@@ -45,7 +48,13 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     saved.metadata.validate().map_err(|why| bad(&shown, why))?;
     let model = &saved.model;
-    if model.loss() != saved.metadata.loss || model.learner() != saved.metadata.learner {
+    let (learner, scale) = match model {
+        Model::Linear(_) => (Learner::Linear, None),
+        Model::Boost(_) => (Learner::Boost, None),
+        Model::Hybrid(model) => (Learner::Boost, Some(model.start.features.scaler().scale)),
+    };
+    let recorded = saved.metadata.linear_start.map(|start| start.scale);
+    if model.loss() != saved.metadata.loss || (learner, scale) != (saved.metadata.learner, recorded) {
         return Err(bad(&shown, "model and metadata name different losses or learners"));
     }
     let packed;
@@ -54,6 +63,12 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
         Model::Boost(model) => {
             packed = Packed::of(model);
             packed.tensors()
+        }
+        Model::Hybrid(model) => {
+            packed = Packed::of(&model.trees);
+            let mut tensors = packed.tensors();
+            tensors.extend(started::tensors(&model.start));
+            tensors
         }
     };
     let Scaler { mean, deviation, .. } = &saved.scaler;
@@ -91,8 +106,13 @@ pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
             Model::Linear(LinearModel { weight, bias, features, loss })
         }
         Learner::Boost => {
+            let start = started::unpack(&mut values, &metadata).map_err(|why| bad(&shown, why))?;
             let trees = boosted::unpack(&mut values, loss, classes, features);
-            Model::Boost(trees.map_err(|why| bad(&shown, why))?)
+            let trees = trees.map_err(|why| bad(&shown, why))?;
+            match start {
+                Some(start) => Model::Hybrid(HybridModel { start, trees }),
+                None => Model::Boost(trees),
+            }
         }
     };
     Ok(SavedModel { model, scaler, metadata })
@@ -142,7 +162,8 @@ fn check_shapes<'a>(
     let classes = metadata.label_map.classes();
     let shapes: std::collections::BTreeMap<&str, &[usize]> = tensors.collect();
     let is_boosted = metadata.learner == Learner::Boost;
-    if let Some(foreign) = shapes.keys().find(|name| name.starts_with("boost.") != is_boosted) {
+    let is_of_trees = |name: &str| name.starts_with("boost.") || name.starts_with("start.");
+    if let Some(foreign) = shapes.keys().find(|name| is_of_trees(name) != is_boosted) {
         return Err(format!("it has {foreign}, which models of this kind have not"));
     }
     let features = match shapes.get("weight") {
@@ -160,6 +181,7 @@ fn check_shapes<'a>(
             other => return Err(format!("its {name} is {} instead of [{length}]", shape_text(other))),
         }
     }
+    started::check_shapes(&shapes, metadata)?;
     if shapes.contains_key("scaler.mean") != shapes.contains_key("scaler.scale") {
         return Err("it has one of scaler.mean and scaler.scale without the other".into());
     }
@@ -197,7 +219,8 @@ fn check_values(tensor: &NamedTensor<'_>, features: usize) -> Result<(), String>
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         return Err(format!("{name} of row {}, feature {} is {}", at / features, at % features, values[at]));
     }
-    match values.iter().find(|value| *name == "scaler.scale" && **value <= 0.0) {
+    let is_scale = matches!(*name, "scaler.scale" | "start.scale");
+    match values.iter().find(|value| is_scale && **value <= 0.0) {
         Some(scale) => Err(format!("a feature is scaled by {scale}")),
         None => Ok(()),
     }

@@ -29,6 +29,7 @@ pub(super) fn example() -> SavedModel {
         format_version: 1,
         cbfit_version: "0.1.0".into(),
         learner: Learner::Linear,
+        linear_start: None,
         loss,
         label_map: LabelMap {
             kind: LabelKind::Text,
@@ -62,12 +63,12 @@ pub(super) fn example() -> SavedModel {
 fn linear(saved: &mut SavedModel) -> &mut LinearModel {
     match &mut saved.model {
         Model::Linear(model) => model,
-        Model::Boost(_) => panic!("a model of trees"),
+        Model::Boost(_) | Model::Hybrid(_) => panic!("a model of trees"),
     }
 }
 
 /// Trees over a number that may be missing and a category, two classes (a tree a round) or three (one for all).
-fn boosted(classes: usize, trees: Trees) -> SavedModel {
+pub(super) fn boosted(classes: usize, trees: Trees) -> SavedModel {
     let rows = 120;
     let mut values = Vec::new();
     for row in 0..rows {
@@ -126,7 +127,7 @@ fn all_boosted() -> [SavedModel; 3] {
     ]
 }
 
-fn unscaled_scaler() -> Scaler {
+pub(super) fn unscaled_scaler() -> Scaler {
     Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() }
 }
 
@@ -135,7 +136,7 @@ fn in_folder<T>(test: impl FnOnce(&Path) -> T) -> T {
     test(&folder.path().join("m.cbfit"))
 }
 
-fn bytes_of(saved: &SavedModel) -> Vec<u8> {
+pub(super) fn bytes_of(saved: &SavedModel) -> Vec<u8> {
     in_folder(|path| {
         let length = save(path, saved).unwrap();
         let bytes = fs::read(path).unwrap();
@@ -144,7 +145,7 @@ fn bytes_of(saved: &SavedModel) -> Vec<u8> {
     })
 }
 
-fn load_bytes(bytes: &[u8]) -> Result<SavedModel> {
+pub(super) fn load_bytes(bytes: &[u8]) -> Result<SavedModel> {
     in_folder(|path| {
         fs::write(path, bytes).unwrap();
         let loaded = load(path);

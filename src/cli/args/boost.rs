@@ -2,6 +2,19 @@
 
 use clap::{Args, ValueEnum};
 
+/// Flags of a boosted fit that goes on from something, or lets others go on.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct GoingOnArgs {
+    /// Go on from this model of --learner boost: --rounds more, with its bins, columns and settings; of these only --lr may
+    /// differ
+    #[arg(long, value_name = "MODEL", alias = "input-model", help_heading = "Boosting")]
+    pub init_model: Option<String>,
+    /// Save the model every N rounds as OUT.snapshot (OUT.snapshot.2, ... for further weightings, OUT.snapshot.refit for the
+    /// fit of all rows) for --init-model to go on from; removed once OUT is saved
+    #[arg(long, value_name = "N", alias = "snapshot-freq", help_heading = "Boosting")]
+    pub snapshot_every: Option<usize>,
+}
+
 /// Learners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LearnerArg {
@@ -28,17 +41,6 @@ pub enum HessianArg {
     Newton,
     /// |p - y|
     Abs,
-}
-
-/// Where the scores of boosting start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InitArg {
-    /// The constant of least weighted loss
-    Weighted,
-    /// -log(C - 1) for one-vs-rest losses
-    Paper,
-    /// 0
-    Zero,
 }
 
 /// Flags of boosting; `train` has --lr, --l2 and --patience besides, which serve it, too.
@@ -80,7 +82,8 @@ pub struct BoostArgs {
     /// Bins of a feature at most, 2 to 254 [254]
     #[arg(long, value_name = "N", help_heading = "Boosting")]
     pub max_bins: Option<usize>,
-    /// Where scores start [weighted]
-    #[arg(long, value_name = "WHERE", value_enum, help_heading = "Boosting")]
-    pub init: Option<InitArg>,
+    /// Where scores start: weighted (the constant of least loss), paper, zero, or linear, a linear model fitted first, with
+    /// its l2 as in linear:1e-3 [weighted; that l2 is chosen on the validation rows]
+    #[arg(long, value_name = "WHERE[:L2]", help_heading = "Boosting")]
+    pub init: Option<String>,
 }

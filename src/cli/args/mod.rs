@@ -11,7 +11,7 @@ mod train;
 
 use clap::{Parser, Subcommand};
 
-pub use boost::{BoostArgs, HessianArg, InitArg, LearnerArg, TreesArg};
+pub use boost::{BoostArgs, GoingOnArgs, HessianArg, LearnerArg, TreesArg};
 pub use describe::{ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use export::{ExportArgs, ExportFormat};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::boost::{BoostArgs, LearnerArg};
+use super::boost::{BoostArgs, GoingOnArgs, LearnerArg};
 use super::shared::{ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, ProgressArg, RunArgs, ScaleArg};
 
 /// Class weighting schemes.
@@ -248,6 +248,9 @@ pub struct TrainArgs {
     /// Flags of boosting.
     #[command(flatten)]
     pub boost: BoostArgs,
+    /// Where boosting goes on.
+    #[command(flatten)]
+    pub going_on: GoingOnArgs,
 
     /// Model file [name of the training file with .cbfit]
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]

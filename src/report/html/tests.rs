@@ -31,6 +31,7 @@ fn metadata(names: Vec<String>, rows: Vec<u64>) -> ModelMetadata {
         format_version: FORMAT_VERSION,
         cbfit_version: "0.1.0".into(),
         learner: crate::model::Learner::Linear,
+        linear_start: None,
         loss: Loss::Softmax,
         label_map: LabelMap { kind: LabelKind::Text, names },
         counts: ClassCounts::from_rows(rows),

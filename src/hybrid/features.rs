@@ -1,0 +1,262 @@
+//! From rows as trees read them to the features of linear functions.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use crate::data::column_means;
+use crate::data::encode::{FeatureEncoder, keeps_sparse};
+use crate::data::options::Missing;
+use crate::data::scale::{Scale, Scaler};
+use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
+
+/// Rows of trees hold numbers in their units, NaN where one is missing, and codes of categories. Linear functions take
+/// numbers on one scale: the mean of the training rows stands for a missing number, each category has a feature of its
+/// own (0 everywhere for a missing or unknown one), and columns are standardised as the linear learner would do it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinearFeatures {
+    /// The columns that trees read, with the means of the numbers among them.
+    columns: FeatureEncoder,
+    /// One a column, 0 for codes.
+    fill: Vec<f32>,
+    /// Over the features made.
+    scaler: Scaler,
+}
+
+impl LinearFeatures {
+    /// Fits the transform to the rows `rows` of `matrix`, which `encoder` made for trees. `row_weights`, one for every row
+    /// of the matrix, weigh means and deviations. Returns the features of all rows, too.
+    pub fn fit<'m>(
+        matrix: &'m Matrix,
+        encoder: &FeatureEncoder,
+        rows: &[usize],
+        row_weights: Option<&[f64]>,
+    ) -> (Self, Cow<'m, Matrix>) {
+        let is_code: Vec<bool> = encoder.categories().iter().map(Option::is_some).collect();
+        let means = column_means(matrix, rows, row_weights);
+        let fill = means.into_iter().zip(is_code).map(|(mean, code)| if code { 0.0 } else { mean }).collect();
+        let unscaled = Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() };
+        let mut features = LinearFeatures::over(encoder, fill, unscaled);
+        let mut made = features.spread(matrix);
+        (features.scaler, _) = Scaler::fit(Scale::of_columns(encoder), &made, rows, row_weights);
+        if features.scaler.scale != Scale::None {
+            features.scaler.apply(made.to_mut());
+        }
+        (features, made)
+    }
+
+    /// The transform with these means and this scaling, where they fit the columns.
+    pub fn from_parts(encoder: &FeatureEncoder, fill: Vec<f32>, scaler: Scaler) -> Option<Self> {
+        let fits = fill.len() == encoder.width() && scaler.fits(linear_width(encoder));
+        fits.then(|| LinearFeatures::over(encoder, fill, scaler))
+    }
+
+    fn over(encoder: &FeatureEncoder, fill: Vec<f32>, scaler: Scaler) -> Self {
+        let mut columns = FeatureEncoder { missing: Missing::Mean, ..encoder.clone() };
+        columns.set_means(fill.iter().copied());
+        LinearFeatures { columns, fill, scaler }
+    }
+
+    /// What stands for missing numbers: one value a column of the rows of trees, 0 for codes.
+    pub fn fill(&self) -> &[f32] {
+        &self.fill
+    }
+
+    /// The scaling of the features made.
+    pub fn scaler(&self) -> &Scaler {
+        &self.scaler
+    }
+
+    /// Number of features made of a row.
+    pub fn width(&self) -> usize {
+        linear_width(&self.columns)
+    }
+
+    /// The features of all rows of `matrix`, which the encoder of this transform made. Borrowed where nothing is to be
+    /// done.
+    pub fn apply<'m>(&self, matrix: &'m Matrix) -> Cow<'m, Matrix> {
+        let mut made = self.spread(matrix);
+        if self.scaler.scale != Scale::None {
+            self.scaler.apply(made.to_mut());
+        }
+        made
+    }
+
+    /// The features before they are scaled.
+    fn spread<'m>(&self, matrix: &'m Matrix) -> Cow<'m, Matrix> {
+        let mut filled = Cow::Borrowed(matrix);
+        if has_missing(matrix) {
+            self.columns.fill_missing(filled.to_mut());
+        }
+        let categories = self.columns.categories();
+        if categories.iter().all(Option::is_none) {
+            return filled;
+        }
+        let width = self.width();
+        let places = Places::of(&categories);
+        // As the encoder of the linear learner decides it, whose one value a text column and row this is.
+        let is_sparse = keeps_sparse(self.columns.most_values(), width);
+        if is_sparse || matches!(filled.storage(), Storage::Sparse(_)) {
+            let mut rows = SparseRows::default();
+            let (mut entries, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            for row in 0..filled.rows() {
+                places.entries(filled.row_range(row, row + 1), &mut entries);
+                (columns, values) = (cleared(columns), cleared(values));
+                for &(column, value) in entries.iter().filter(|&&(_, value)| value != 0.0) {
+                    columns.push(column);
+                    values.push(value);
+                }
+                rows.push(&columns, &values);
+            }
+            return Cow::Owned(Matrix::from_storage(Storage::Sparse(rows), width));
+        }
+        let mut dense = vec![0.0; filled.rows() * width];
+        dense.par_chunks_mut(width.max(1)).enumerate().for_each_init(Vec::new, |entries, (row, out)| {
+            places.entries(filled.row_range(row, row + 1), entries);
+            entries.iter().for_each(|&(column, value)| out[column as usize] = value);
+        });
+        Cow::Owned(Matrix::from_f32(dense, width))
+    }
+}
+
+/// Number of linear features of the columns of `encoder`.
+pub fn linear_width(encoder: &FeatureEncoder) -> usize {
+    encoder.categories().iter().map(|levels| levels.unwrap_or(1)).sum()
+}
+
+/// Where the features of each column begin.
+struct Places {
+    first: Vec<u32>,
+    /// Column and number of its categories, ascending.
+    coded: Vec<(u32, u32)>,
+}
+
+impl Places {
+    fn of(categories: &[Option<usize>]) -> Self {
+        let mut places = Places { first: Vec::with_capacity(categories.len()), coded: Vec::new() };
+        let mut next = 0;
+        for (column, levels) in categories.iter().enumerate() {
+            places.first.push(next);
+            places.coded.extend(levels.map(|levels| (column as u32, levels as u32)));
+            next += levels.unwrap_or(1) as u32;
+        }
+        places
+    }
+
+    /// Features and values of a row whose numbers are filled, ascending.
+    fn entries(&self, row: MatRef<'_>, to: &mut Vec<(u32, f32)>) {
+        to.clear();
+        let mut coded = self.coded.iter().peekable();
+        // Sparse rows do not store code 0, which is a category like any other.
+        let mut code = |column: u32, value: f32, to: &mut Vec<(u32, f32)>| {
+            while let Some(&&(next, levels)) = coded.peek() {
+                if next > column {
+                    return false;
+                }
+                coded.next();
+                let found = if next == column { value } else { 0.0 };
+                if (0.0..levels as f32).contains(&found) {
+                    to.push((self.first[next as usize] + found as u32, 1.0));
+                }
+                if next == column {
+                    return true;
+                }
+            }
+            false
+        };
+        row.for_each_entry(|column, value| {
+            if !code(column as u32, value, to) {
+                to.push((self.first[column], value));
+            }
+        });
+        code(u32::MAX, 0.0, to);
+    }
+}
+
+fn cleared<T>(mut values: Vec<T>) -> Vec<T> {
+    values.clear();
+    values
+}
+
+fn has_missing(matrix: &Matrix) -> bool {
+    match matrix.storage() {
+        Storage::F32(values) => values.par_iter().any(|x| x.is_nan()),
+        Storage::F16(values) => values.par_iter().any(|x| x.is_nan()),
+        Storage::Bf16(values) => values.par_iter().any(|x| x.is_nan()),
+        Storage::Sparse(rows) => rows.range(0, rows.rows()).entries().1.par_iter().any(|x| x.is_nan()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::encode::InputColumn;
+
+    fn encoder(levels: usize) -> FeatureEncoder {
+        let levels = (0..levels).map(|level| format!("l{level:03}")).collect();
+        let inputs = vec![
+            InputColumn::Codes { name: "c".into(), levels },
+            InputColumn::Numeric { name: "n".into(), mean: None },
+            InputColumn::Codes { name: "d".into(), levels: vec!["x".into(), "y".into()] },
+        ];
+        FeatureEncoder { inputs, missing: Missing::Keep }
+    }
+
+    const NAN: f32 = f32::NAN;
+
+    #[test]
+    fn gaps_get_the_mean_and_categories_a_feature_each() {
+        let matrix = Matrix::from_f32(vec![2.0, 1.0, 0.0, NAN, NAN, 1.0, 0.0, 4.0, NAN, 9.0, 100.0, 7.0], 3);
+        // The last row is not one of the training rows, and its codes are none.
+        let (features, made) = LinearFeatures::fit(&matrix, &encoder(3), &[0, 1, 2], None);
+        assert_eq!(features.fill(), [0.0, 2.5, 0.0]);
+        let unscaled = features.spread(&matrix);
+        let row = |at: usize| (0..6).map(|col| unscaled.get(at, col)).collect::<Vec<f32>>();
+        assert_eq!(row(0), [0.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(row(1), [0.0, 0.0, 0.0, 2.5, 0.0, 1.0]);
+        assert_eq!(row(2), [1.0, 0.0, 0.0, 4.0, 0.0, 0.0]);
+        assert_eq!(row(3), [0.0, 0.0, 0.0, 100.0, 0.0, 0.0]);
+        assert!(made.get(1, 3).abs() < 1e-6, "a filled gap is at the mean");
+        let (mean, deviation) = (&features.scaler().mean, &features.scaler().deviation);
+        assert_eq!((mean.len(), mean[3], deviation[1]), (6, 2.5, 1.0));
+        assert_eq!(features.apply(&matrix), made);
+        let again =
+            LinearFeatures::from_parts(&encoder(3), features.fill().to_vec(), features.scaler().clone());
+        assert_eq!(again, Some(features.clone()));
+        assert!(LinearFeatures::from_parts(&encoder(2), vec![0.0; 3], features.scaler().clone()).is_none());
+    }
+
+    #[test]
+    fn many_categories_are_sparse_and_say_the_same() {
+        let encoder = encoder(40);
+        let values = vec![0.0, 1.5, 1.0, 39.0, 0.0, 0.0, NAN, NAN, 0.0, 7.0, -3.0, NAN];
+        let dense = Matrix::from_f32(values.clone(), 3);
+        let mut rows = SparseRows::default();
+        for row in values.chunks(3) {
+            let kept: Vec<usize> = (0..3).filter(|&col| row[col] != 0.0).collect();
+            let columns: Vec<u32> = kept.iter().map(|&col| col as u32).collect();
+            rows.push(&columns, &kept.iter().map(|&col| row[col]).collect::<Vec<f32>>());
+        }
+        let sparse = Matrix::from_storage(Storage::Sparse(rows), 3);
+        let all = [0, 1, 2, 3];
+        let (_, of_dense) = LinearFeatures::fit(&dense, &encoder, &all, None);
+        let (_, of_sparse) = LinearFeatures::fit(&sparse, &encoder, &all, None);
+        assert!(matches!(of_dense.storage(), Storage::Sparse(_)));
+        assert_eq!((of_dense.cols(), of_dense.stored()), (43, 3 + 2 + 2 + 2));
+        assert_eq!(of_dense, of_sparse);
+    }
+
+    #[test]
+    fn embeddings_without_gaps_are_not_copied() {
+        let inputs = vec![InputColumn::Vector { name: "v".into(), len: 2, means: None }];
+        let encoder = FeatureEncoder { inputs, missing: Missing::Keep };
+        let storage = |values: [f32; 4]| Storage::F16(values.map(half::f16::from_f32).to_vec());
+        let whole = Matrix::from_storage(storage([1.0, 2.0, 3.0, 4.0]), 2);
+        let (features, made) = LinearFeatures::fit(&whole, &encoder, &[0, 1], None);
+        assert!(matches!(made, Cow::Borrowed(_)));
+        assert_eq!(features.scaler().scale, Scale::None);
+        let gaps = Matrix::from_storage(storage([NAN, 2.0, 3.0, NAN]), 2);
+        let filled = features.apply(&gaps);
+        assert_eq!([filled.get(0, 0), filled.get(1, 1)], [2.0, 3.0]);
+    }
+}
