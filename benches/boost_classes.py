@@ -21,9 +21,9 @@ import numpy as np
 # Data set: rows, features, classes; or the files to fit and to test. Then LightGBM's rounds, and ours.
 CASES = {
     "made100": ("20000,128,100", 100, 100),
-    "made1000": ("20000,128,1000", 10, 100),
+    "made1000": ("20000,128,1000", 5, 100),
     "banking77": (("banking77_minilm_train", "banking77_minilm_test"), 100, 100),
-    "clinc150imb": (("clinc150imb_minilm_train", "clinc150_minilm_test"), 100, 100),
+    "clinc150imb": (("clinc150imb_minilm_train", "clinc150_minilm_test"), 50, 100),
 }
 LEAVES = 63
 

@@ -70,10 +70,10 @@ MEASURES = {
 FIELDS = ["trees", "hessian", "lr", "weights", "bins", "max_delta_step", "loss"]
 
 
-def read(file):
+def read(files):
     """One row a fit: its setting, and for each part and measure the figure."""
     table = []
-    for line in file.read_text().splitlines():
+    for line in (line for file in files for line in file.read_text().splitlines()):
         line = json.loads(line)
         result = line["result"]
         row = {"set": line["set"], "seed": line["seed"], **line["setting"]}
@@ -84,7 +84,7 @@ def read(file):
                 for prior, figures in by_part[part].items():
                     row |= {f"{part} {rule} {prior} {figure}": value for figure, value in figures.items()}
         table.append(row)
-    table = pd.DataFrame(table)
+    table = pd.DataFrame(table).drop_duplicates(["set", "seed", *FIELDS], ignore_index=True)
     # The limit that no number stands for: none of absolute steps, 4 of Newton's.
     default = table["hessian"].map({"newton": 4.0, "abs": 0.0})
     table["max_delta_step"] = table["max_delta_step"].astype(float).fillna(default)
@@ -242,7 +242,7 @@ def main():
     command.add_argument("folder", type=pathlib.Path)
     command.set_defaults(run=rows)
     command = commands.add_parser("tables")
-    command.add_argument("results", type=pathlib.Path)
+    command.add_argument("results", type=pathlib.Path, nargs="+")
     command.set_defaults(run=tables)
     args = parser.parse_args()
     args.run(args)

@@ -200,7 +200,8 @@ fn scores(logits: &[f32], labels: &[u32], priors: &[PriorCorrection; 3]) -> [f64
     }
     let total: f64 = rows.iter().sum();
     let by_class = |rule: usize| {
-        let means = sums.iter().zip(&rows).filter(|(_, rows)| **rows > 0.0).map(|(sum, rows)| sum[rule] / rows);
+        let means =
+            sums.iter().zip(&rows).filter(|(_, rows)| **rows > 0.0).map(|(sum, rows)| sum[rule] / rows);
         means.sum::<f64>() / rows.iter().filter(|rows| **rows > 0.0).count() as f64
     };
     [by_class(0), by_class(1), by_class(2), sums.iter().map(|sum| sum[3]).sum::<f64>() / total]

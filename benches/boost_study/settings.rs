@@ -38,8 +38,8 @@ pub struct Setting {
 pub enum Plan {
     /// All of them.
     Full,
-    /// Vector trees, and one row of trees a class for their cost.
-    Vector,
+    /// Fewer, of vector trees and 64 bins: for many features and classes.
+    Wide,
 }
 
 const NEWTON: (Curvature, f64) = (Curvature::Newton, 0.1);
@@ -60,13 +60,12 @@ pub fn settings(plan: Plan, classes: usize) -> Vec<Setting> {
         max_delta_step: None,
         loss: Loss::Softmax,
     };
+    if plan == Plan::Wide {
+        return wide(base);
+    }
     let vector = if classes > 2 { 7 } else { 0 };
     let mut all = Vec::new();
-    let crossed: &[u8] = match plan {
-        _ if classes <= 2 => &[0],
-        Plan::Full => &[7, 0],
-        Plan::Vector => &[7],
-    };
+    let crossed: &[u8] = if classes > 2 { &[7, 0] } else { &[0] };
     for &directions in crossed {
         for learning_rate in [0.1, 0.3, 0.05] {
             for curvature in [Curvature::Newton, Curvature::Absolute] {
@@ -98,6 +97,26 @@ pub fn settings(plan: Plan, classes: usize) -> Vec<Setting> {
             }
         }
     }
+    all
+}
+
+/// The fits of [`Plan::Wide`], from `base` of directions, Hessian and learning rate, and weights.
+fn wide(base: impl Fn(u8, (Curvature, f64), Weights) -> Setting) -> Vec<Setting> {
+    let base = |directions, pair, weights| Setting { bins: 64, ..base(directions, pair, weights) };
+    let mut all = Vec::new();
+    for learning_rate in [0.1, 0.3] {
+        for curvature in [Curvature::Newton, Curvature::Absolute] {
+            all.extend(EXTREMES.map(|weights| base(7, (curvature, learning_rate), weights)));
+        }
+    }
+    for pair in [NEWTON, ABSOLUTE] {
+        let plain = base(7, pair, Weights::None);
+        all.extend([3, 15].map(|directions| base(directions, pair, Weights::None)));
+        all.extend([Loss::Sigmoid, Loss::Focal { gamma: 1.0 }].map(|loss| Setting { loss, ..plain }));
+        all.push(Setting { bins: MAX_VALUE_BINS, ..plain });
+    }
+    let newton = base(7, NEWTON, Weights::None);
+    all.extend([0.0, 1.0].map(|limit| Setting { max_delta_step: Some(limit), ..newton }));
     all
 }
 
