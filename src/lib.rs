@@ -8,6 +8,7 @@
 
 pub mod boost;
 pub mod calibrate;
+pub mod catalogue;
 pub mod cli;
 pub mod data;
 pub mod error;

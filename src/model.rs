@@ -1,5 +1,9 @@
 //! The two kinds of fitted models behind one face: features in, logits out.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::Result;
 use crate::boost::model::BoostModel;
 use crate::linear::model::LinearModel;
@@ -7,6 +11,37 @@ use crate::linear::rows::Rows;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::simd::Kernels;
+
+/// What fits a model, and so what kind of model it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learner {
+    /// Linear functions.
+    #[default]
+    Linear,
+    /// Sums of trees.
+    Boost,
+}
+
+impl Learner {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Learner::Linear => "linear",
+            Learner::Boost => "boost",
+        }
+    }
+
+    pub(crate) fn is_linear(&self) -> bool {
+        *self == Learner::Linear
+    }
+}
+
+impl fmt::Display for Learner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// A fitted model.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +74,14 @@ impl Model {
         match self {
             Model::Linear(model) => model.features,
             Model::Boost(model) => model.binner.columns(),
+        }
+    }
+
+    /// What fitted it.
+    pub fn learner(&self) -> Learner {
+        match self {
+            Model::Linear(_) => Learner::Linear,
+            Model::Boost(_) => Learner::Boost,
         }
     }
 

@@ -104,7 +104,6 @@ fn flags_of_the_other_learner_are_refused() {
         ("--learner boost --scale l2", "--scale", "order"),
         ("--learner boost --missing zero", "--missing", "missing values"),
         ("--learner boost --epochs 3", "--epochs", "--rounds"),
-        ("--learner boost --calibrate vector", "--calibrate", "linear"),
         ("--rounds 3", "--rounds", "--learner boost"),
         ("--max-leaves 3", "--max-leaves", "--learner boost"),
         ("--trees vector", "--trees", "--learner boost"),
@@ -143,4 +142,20 @@ fn categories_of_adult_are_worth_their_bins() {
     let log_loss = number(&report, "/test/trained/log_loss");
     // LightGBM 4.7.0 with its defaults and native categories has .2764 on these rows.
     assert!(log_loss < 0.2820, "{log_loss}");
+}
+
+#[test]
+fn the_report_has_the_learning_curve() {
+    let folder = Folder::new();
+    let line =
+        format!("--train {TRAIN} --learner boost --loss sigmoid --rounds 12 --max-leaves 6 -o m.cbfit");
+    let report = folder.json(&line);
+    folder.ok(&format!("report m.cbfit {TEST} -o r.html"));
+    let page = String::from_utf8(folder.read("r.html")).unwrap();
+    let trials = report["boost"]["trials"].as_array().unwrap();
+    assert!(trials.len() > 1 && page.contains("rounds-svg"), "no figure of the rounds");
+    let best = trials.iter().rev().find(|trial| trial["best"] == true).unwrap();
+    let sentence = format!("keeps {} round", best["rounds"]);
+    assert!(page.contains(&sentence), "no {sentence:?}");
+    assert!(page.contains("Where the predicted class is one of"), "no error by band");
 }

@@ -154,3 +154,25 @@ fn wrong_flags_are_refused() {
         assert_ne!(run.status, Some(0), "{line}");
     }
 }
+
+#[test]
+fn losses_are_those_under_the_prior_asked_for() {
+    let folder = Folder::new();
+    let line = format!("compare {TRAIN} --schemes inverse --folds 3 --l2 0.03 --metric log_loss");
+    let natural = folder.json(&format!("{line} --prior natural"));
+    let uniform = folder.json(&format!("{line} --prior uniform --test {TEST}"));
+    for name in ["none", "inverse"] {
+        let loss = number(named(&natural, name), "/value");
+        assert!((loss - number(named(&natural, name), "/natural_log_loss")).abs() < 1e-6, "{natural}");
+        let (candidate, flags) = (named(&uniform, name), named(&uniform, name)["flags"].as_str().unwrap());
+        folder.ok(&format!("--train {TRAIN} {flags} --valid-fraction 0 -o m.cbfit"));
+        let eval =
+            folder.json(&format!("eval m.cbfit {TEST} --prior {}", candidate["prior"].as_str().unwrap()));
+        // The fit of the comparison stops earlier, at an estimated gap.
+        let (reached, promised) = (number(&eval, "/scores/log_loss"), number(candidate, "/test/value"));
+        assert!((reached - promised).abs() < 0.03 * promised, "{name}: {reached} instead of {promised}");
+    }
+    let tuned = folder.json(&format!("tune {TRAIN} --l2 0.03 --trials 1 --metric log_loss --prior tau=0.5"));
+    assert_eq!(tuned["prior"], "tau=0.5");
+    folder.fails(&format!("{line} --prior em"), "E0208", &["--prior", "em"], "give trained");
+}

@@ -326,3 +326,17 @@ fn oddities_that_are_no_errors_are_said() {
         "{saturated}"
     );
 }
+
+#[test]
+fn codes_are_explained_and_the_page_of_errors_is_up_to_date() {
+    let folder = Folder::new();
+    let text = folder.ok("explain e0310").text().to_owned();
+    for part in ["E0310: missing or infinite", "--missing mean|zero", "exit: 3, data"] {
+        assert!(text.contains(part), "{text}");
+    }
+    folder.fails("explain E9999", "E0208", &["E9999", "no code"], "lists all codes");
+    assert!(folder.ok("explain").text().lines().count() > 40);
+    let page = folder.ok("explain --markdown").text().to_owned();
+    let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md")).unwrap();
+    assert!(page == committed, "docs/errors.md is old: cbfit explain --markdown > docs/errors.md");
+}

@@ -4,18 +4,25 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use cbfit::Result;
+use cbfit::boost::binning::BinningOptions;
+use cbfit::boost::options::BoostOptions;
+use cbfit::experiment::boost_fits::BoostSettings;
 use cbfit::experiment::compare::{Question, compare};
 use cbfit::experiment::fold_fits::{FitSettings, FoldData, FoldTable, FoldWatch, fit_folds};
 use cbfit::experiment::folds::Folds;
+use cbfit::experiment::linear_fits::LinearSettings;
+use cbfit::experiment::strength::Strength;
 use cbfit::experiment::treatment::{Treatment, standard_treatments};
 use cbfit::labels::ClassCounts;
-use cbfit::linear::fit::{Optimizer, Progress};
+use cbfit::linear::fit::Optimizer;
 use cbfit::linear::problem::Decay;
 use cbfit::loss::Loss;
 use cbfit::matrix::Matrix;
 use cbfit::metrics::Metric;
+use cbfit::model::Learner;
 use cbfit::rng::CounterRng;
 use cbfit::simd::Kernels;
+use cbfit::weighting::Prior;
 
 /// Ends the fits in the third treatment of a fold of a repeat.
 struct EndsIn {
@@ -30,14 +37,14 @@ impl FoldWatch for EndsIn {
         self.treatments.clear();
     }
 
-    fn begin(&mut self, treatment: &Treatment, _: f64) {
+    fn begin(&mut self, treatment: &Treatment, _: Strength) {
         let name = treatment.to_string();
         if !self.treatments.contains(&name) {
             self.treatments.push(name);
         }
     }
 
-    fn progress(&mut self, _: &Progress) -> ControlFlow<()> {
+    fn progress(&mut self, _: usize) -> ControlFlow<()> {
         let ends = self.here == self.place && self.treatments.len() == 3;
         if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -66,14 +73,22 @@ impl Problem {
     }
 
     fn fits(&self, folds: &[Folds], place: (usize, usize)) -> Result<Option<FoldTable>> {
-        let features = |_: &[usize]| Cow::Borrowed(&self.matrix);
+        let features = |_: Learner, _: &[usize]| Cow::Borrowed(&self.matrix);
         let data = FoldData { labels: &self.labels, row_weights: None, classes: 3, features: &features };
         let settings = FitSettings {
-            l2: vec![0.1, 0.01],
+            linear: LinearSettings {
+                l2: Some(0.1),
+                optimizer: Optimizer::Lbfgs { tolerance: 1e-4, max_iterations: 100, certified: false },
+                decay: Decay::Weights,
+            },
+            boost: BoostSettings {
+                rounds: Some(4),
+                options: BoostOptions::default(),
+                binning: BinningOptions::default(),
+            },
             near: None,
+            prior: Prior::AsTrained,
             taus: vec![0.0, 1.0],
-            optimizer: Optimizer::Lbfgs { tolerance: 1e-4, max_iterations: 100, certified: false },
-            decay: Decay::Weights,
             max_weight: None,
             metric: Metric::MacroRecall,
             seed: 0,

@@ -10,6 +10,7 @@ use super::shared::refuse_overwriting;
 use super::talk::Talk;
 use super::{kernels, print, print_json, with_threads, write_json};
 use crate::Result;
+use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
@@ -17,10 +18,11 @@ use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, Question, compare};
 use crate::experiment::fold_fits::{FitSettings, FoldData, Held, Level, fit_and_read, fit_folds};
 use crate::experiment::readings::Decision;
-use crate::experiment::twins::find_twins;
+use crate::experiment::twins::{find_twins, standardised};
 use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
 use crate::linear::rows::Rows;
 use crate::metrics::Metric;
+use crate::model::Learner;
 use crate::output::AtomicFile;
 use crate::report::compare::{CompareReport, Described, table_lines};
 use crate::simd::Kernels;
@@ -74,9 +76,10 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
     let started = Instant::now();
     let kernels = kernels()?;
     let rows = plan.folds.read(talk)?;
-    let treatments = treatments(&plan.schemes, &plan.folds.losses, &rows.counts)?;
+    let FoldPlan { learners, losses, .. } = &plan.folds;
+    let treatments = treatments(&plan.schemes, learners, losses, &rows.counts)?;
     let settings = plan.folds.settings(&rows)?;
-    let features = |train: &[usize]| rows.features(train);
+    let features = |learner: Learner, train: &[usize]| rows.features(learner, train);
     let data = rows.data(&features);
     talk.phase("Compare", &format!("{} candidates on {}", treatments.len(), plan.folds.folds_text()));
     let mut watch = Watch::new(talk, interrupt, &plan.folds);
@@ -124,9 +127,11 @@ fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Resul
         comparison: &comparison,
         table: &table,
         taus: &TAUS,
-        main: &rows.main,
+        main: rows.main(),
         paths: &plan.folds.data,
         max_weight: plan.folds.max_weight,
+        prior: plan.folds.prior_text.as_deref(),
+        boost_flags: &plan.folds.boost_flags,
         test,
         warnings,
         seconds: started.elapsed().as_secs_f64(),
@@ -148,29 +153,39 @@ struct Whole<'w> {
 impl Whole<'_> {
     /// The metric of each candidate on the test rows; `None` where the watch stopped it.
     fn on_test(&self, plan: &ComparePlan, watch: &mut Watch<'_>) -> Result<Option<Replicates>> {
+        let mut outcomes = Vec::new();
+        let mut labels = Vec::new();
+        for &learner in &plan.folds.learners {
+            let test = self.test_rows(plan, learner)?;
+            labels = test.labels.unwrap_or_default();
+            let own = self.question.candidates.iter().zip(&self.comparison.candidates);
+            for (treatment, compared) in own.filter(|(treatment, _)| treatment.learner == learner) {
+                let setting = compared.final_setting;
+                let level = self.levels[setting.treatment][setting.level];
+                let held = Held { rows: Rows::all(&test.features), labels: &labels };
+                let read =
+                    fit_and_read(self.data, held, treatment, level, self.settings, self.kernels, watch)?;
+                let Some(readings) = read else { return Ok(None) };
+                outcomes.push(vec![readings.outcomes(setting.decision)]);
+            }
+        }
+        self.comparison.on_test(self.question, &outcomes, &labels).map(Some)
+    }
+
+    /// The test rows as `learner` takes them.
+    fn test_rows(&self, plan: &ComparePlan, learner: Learner) -> Result<Dataset> {
         let all: Vec<usize> = (0..self.question.labels.len()).collect();
-        let (filled, scaler) = self.rows.prepared(&all);
+        let (filled, scaler) = self.rows.prepared(learner, &all);
         let options = ReadOptions {
             label_file: plan.test_label_file.clone(),
             weight_col: None,
-            ..plan.folds.read.clone()
+            ..plan.folds.read_options(learner)
         };
         let (encoder, label_map) = (&filled.encoder, &filled.label_map);
         let mut test =
             DatasetReader::open(&plan.test, &options, encoder, label_map, LabelNeed::Required)?.read_all()?;
         scaler.apply(&mut test.features);
-        let labels = test.labels.take().unwrap_or_default();
-        let mut outcomes = Vec::new();
-        for compared in &self.comparison.candidates {
-            let setting = compared.final_setting;
-            let treatment = &self.question.candidates[setting.treatment];
-            let level = self.levels[setting.treatment][setting.level];
-            let held = Held { rows: Rows::all(&test.features), labels: &labels };
-            let read = fit_and_read(self.data, held, treatment, level, self.settings, self.kernels, watch)?;
-            let Some(readings) = read else { return Ok(None) };
-            outcomes.push(vec![readings.outcomes(setting.decision)]);
-        }
-        self.comparison.on_test(self.question, &outcomes, &labels).map(Some)
+        Ok(test)
     }
 
     /// What the data make doubtful.
@@ -185,18 +200,36 @@ impl Whole<'_> {
             let error = (interval.high - interval.low) / (2.0 * 1.96);
             warnings.extend(about_power(counts, metric.name(), error));
         }
-        let all: Vec<usize> = (0..labels.len()).collect();
-        let features = (self.data.features)(&all);
-        let level = self.levels[0][self.comparison.candidates[0].final_setting.level];
-        let held = Held { rows: Rows::all(&features), labels };
         let plain = &self.question.candidates[0];
-        let read = fit_and_read(self.data, held, plain, level, self.settings, self.kernels, watch)?;
-        if let Some(readings) = read {
-            let top1 = readings.outcomes(Decision::Trained).value(labels, counts, Metric::Top1)?;
-            warnings.extend(about_separation(top1, level.l2.unwrap_or(0.0)));
+        let all: Vec<usize> = (0..labels.len()).collect();
+        let features = (self.data.features)(plain.learner, &all);
+        let level = self.levels[0][self.comparison.candidates[0].final_setting.level];
+        // Trees tell their training rows apart as a rule, and are stopped before it harms.
+        if let Some(l2) = level.strength.l2() {
+            let held = Held { rows: Rows::all(&features), labels };
+            let read = fit_and_read(self.data, held, plain, level, self.settings, self.kernels, watch)?;
+            if let Some(readings) = read {
+                let top1 = readings.outcomes(Decision::MostProbable).value(labels, counts, Metric::Top1)?;
+                warnings.extend(about_separation(top1, l2));
+            }
         }
-        let across = |a, b| folds.first().is_some_and(|folds| folds.fold_of(a) != folds.fold_of(b));
-        let twins = find_twins(&features, labels, seed, across);
+        let same_codes = |a, b| {
+            self.settings
+                .boost
+                .binning
+                .categorical
+                .iter()
+                .all(|&at| features.get(a, at) == features.get(b, at))
+        };
+        let across = |a, b| {
+            let is_linear = plain.learner == Learner::Linear;
+            folds.first().is_some_and(|folds| folds.fold_of(a) != folds.fold_of(b))
+                && (is_linear || same_codes(a, b))
+        };
+        let twins = match plain.learner {
+            Learner::Linear => find_twins(&features, labels, seed, across),
+            Learner::Boost => find_twins(&standardised(&features), labels, seed, across),
+        };
         warnings.extend(about_twins(twins.rows, twins.conflicting, labels.len() as u64));
         Ok(warnings)
     }

@@ -5,6 +5,7 @@ use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::labels::ClassCounts;
 use crate::linear::heads::Head;
 use crate::loss::Loss;
+use crate::model::Learner;
 use crate::weighting::{Beta, Resampling, Scheme};
 use crate::{Error, Result};
 
@@ -89,23 +90,34 @@ impl SchemePlan {
     }
 }
 
-/// The treatments of rows with these `counts`, each loss with all of them: the unweighted fit, then those named, or the
-/// standard ones where none is.
+/// The treatments of rows with these `counts`, each learner and loss with all that it can be given: the unweighted fit,
+/// then those named, or the standard ones where none is.
 ///
 /// # Errors
-/// [`Error::BadValue`] for a ratio that these counts do not have.
-pub fn treatments(schemes: &[SchemePlan], losses: &[Loss], counts: &ClassCounts) -> Result<Vec<Treatment>> {
+/// [`Error::BadValue`] for a ratio that these counts do not have, and for a treatment that no learner can be given.
+pub fn treatments(
+    schemes: &[SchemePlan],
+    learners: &[Learner],
+    losses: &[Loss],
+    counts: &ClassCounts,
+) -> Result<Vec<Treatment>> {
     let mut treatments = Vec::new();
-    for &loss in losses {
+    for (&learner, &loss) in learners.iter().flat_map(|l| losses.iter().map(move |loss| (l, loss))) {
         if schemes.is_empty() {
-            treatments.extend(standard_treatments(loss, counts)?);
+            treatments.extend(standard_treatments(loss, counts)?.into_iter().map(|t| t.by(learner)));
             continue;
         }
         let start = treatments.len();
-        treatments.extend([Treatment::plain(loss), Treatment::adjusted(loss)]);
+        treatments.extend([Treatment::plain(loss), Treatment::adjusted(loss)].map(|t| t.by(learner)));
         for scheme in schemes {
-            let treatment = scheme.treatment(loss, counts)?;
-            if !treatments[start..].contains(&treatment) {
+            let treatment = scheme.treatment(loss, counts)?.by(learner);
+            let fits = learner == Learner::Linear || treatment.suits_trees();
+            if !fits && !learners.contains(&Learner::Linear) {
+                let help = "leave it out, or add --learners linear";
+                let why = "is for linear functions, not for trees";
+                return Err(Error::bad_value("--schemes", treatment.to_string(), why, help));
+            }
+            if fits && !treatments[start..].contains(&treatment) {
                 treatments.push(treatment);
             }
         }
@@ -123,11 +135,12 @@ mod tests {
             .map(|text| SchemePlan::parse(text).unwrap())
             .to_vec();
         let counts = ClassCounts::from_rows(vec![100, 10]);
-        let names: Vec<String> = treatments(&plans, &[Loss::Softmax, Loss::Sigmoid], &counts)
-            .unwrap()
-            .iter()
-            .map(|t| format!("{} {t}", t.loss.name()))
-            .collect();
+        let names: Vec<String> =
+            treatments(&plans, &[Learner::Linear], &[Loss::Softmax, Loss::Sigmoid], &counts)
+                .unwrap()
+                .iter()
+                .map(|t| format!("{} {t}", t.loss.name()))
+                .collect();
         assert_eq!(names.len(), 12);
         assert_eq!(names[..3], ["softmax none", "softmax none + adjust", "softmax inverse"]);
         assert_eq!((names[5].as_str(), names[6].as_str()), ("softmax adjusted loss 0.5", "sigmoid none"));
@@ -140,6 +153,28 @@ mod tests {
         }
         let too_much = SchemePlan::parse("ratio:50").unwrap();
         let counts = ClassCounts::from_rows(vec![100, 10]);
-        assert_eq!(treatments(&[too_much], &[Loss::Softmax], &counts).unwrap_err().code(), "E0208");
+        let refused = |plan: &SchemePlan, learner| {
+            treatments(std::slice::from_ref(plan), learner, &[Loss::Softmax], &counts).unwrap_err().code()
+        };
+        assert_eq!(refused(&too_much, &[Learner::Linear]), "E0208");
+        assert_eq!(refused(&SchemePlan::Head(Head::Lda), &[Learner::Boost]), "E0208");
+    }
+
+    #[test]
+    fn each_learner_gets_what_it_can_be_given() {
+        let plans = ["inverse", "lda"].map(|text| SchemePlan::parse(text).unwrap());
+        let counts = ClassCounts::from_rows(vec![100, 10]);
+        let all = treatments(&plans, &[Learner::Linear, Learner::Boost], &[Loss::Softmax], &counts).unwrap();
+        let names: Vec<String> = all.iter().map(|t| format!("{} {t}", t.learner)).collect();
+        let wanted = [
+            "linear none",
+            "linear none + adjust",
+            "linear inverse",
+            "linear lda, inverse",
+            "boost none",
+            "boost none + adjust",
+            "boost inverse",
+        ];
+        assert_eq!(names, wanted);
     }
 }

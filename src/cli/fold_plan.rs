@@ -4,16 +4,21 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::args::{FoldArgs, LossArg};
+use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg};
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
-use super::shared::{no_effect, read_options};
+use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
+use super::scoring::prior_under;
+use super::shared::{PriorPlan, no_effect, prior_of, read_options};
 use super::talk::{Progress, Talk, progress_of};
 use crate::data::dataset::{Dataset, read_training};
-use crate::data::options::{Missing, ReadOptions};
+use crate::data::options::{Categories, Missing, ReadOptions};
 use crate::data::scale::{Scale, Scaler};
+use crate::experiment::boost_fits::BoostSettings;
 use crate::experiment::fold_fits::{FitSettings, FoldData, FoldWatch};
 use crate::experiment::folds::Folds;
+use crate::experiment::linear_fits::LinearSettings;
+use crate::experiment::strength::Strength;
 use crate::experiment::treatment::Treatment;
 use crate::labels::ClassCounts;
 use crate::linear::fit;
@@ -21,10 +26,11 @@ use crate::linear::problem::Decay;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
-use crate::report::format::{seconds, short, thousands};
+use crate::model::Learner;
+use crate::report::format::{seconds, thousands};
 use crate::report::text;
-use crate::weighting::Normalisation;
 use crate::weighting::normalise::check_cap;
+use crate::weighting::{Normalisation, Prior};
 use crate::{Error, Result};
 
 /// Strengths of the adjustment after training among which the folds choose.
@@ -44,9 +50,18 @@ pub struct FoldPlan {
     pub max_weight: Option<f64>,
     /// Losses, each with every treatment.
     pub losses: Vec<Loss>,
+    /// Learners, each with every loss.
+    pub learners: Vec<Learner>,
     l2: Option<f64>,
+    boost: BoostSettings,
+    /// The flags of boosting that were given, for command lines to paste.
+    pub boost_flags: String,
     /// The metric that decides.
     pub metric: Metric,
+    /// Prior that decisions and losses are under, where one was asked for.
+    pub prior: Option<PriorPlan>,
+    /// The same as it was written.
+    pub prior_text: Option<String>,
     /// Folds of a repeat.
     pub folds: usize,
     /// Repeats.
@@ -68,11 +83,19 @@ impl FoldPlan {
             let why = format!("is not within 1 and {MOST_REPEATS}");
             return Err(Error::bad_value("--repeats", args.repeats.to_string(), why, "leave it out for one"));
         }
+        let learners = learners_of(&args)?;
+        let (options, binning) = options_of(&args.boost, args.lr, None, args.seed)?;
+        args.boost.rounds.map_or(Ok(()), |rounds| at_least_one("--rounds", rounds))?;
         Ok(FoldPlan {
+            learners,
+            boost: BoostSettings { rounds: args.boost.rounds, options, binning },
+            boost_flags: given_text(&args.boost, args.lr),
             losses: losses_of(&args)?,
             max_weight: args.max_weight,
             l2: args.l2.as_deref().map(l2_value).transpose()?.flatten(),
             metric: Metric::parse(&args.metric)?,
+            prior: fold_prior(&args.prior)?,
+            prior_text: args.prior.prior.clone(),
             folds: args.folds,
             repeats: args.repeats,
             read: ReadOptions {
@@ -93,7 +116,13 @@ impl FoldPlan {
     /// # Errors
     /// Those of reading.
     pub fn read(&self, talk: &Talk) -> Result<FoldRows> {
-        let main = read_training(&self.data, &self.read)?;
+        let mut views = Vec::new();
+        for &learner in &self.learners {
+            let data = read_training(&self.data, &self.read_options(learner))?;
+            let scale = Scale::choose(self.scale.filter(|_| learner == Learner::Linear), &data.encoder)?;
+            views.push(View { learner, data, scale });
+        }
+        let main = &views[0].data;
         let (name, rows) = (&main.source.name, thousands(main.source.rows));
         talk.phase("Read", &format!("{name}   {rows} rows x {}", text::columns_text(&main.features)));
         main.notes.iter().for_each(|note| talk.phase("", note));
@@ -103,16 +132,28 @@ impl FoldPlan {
         let folds = (0..self.repeats as u64)
             .map(|repeat| Folds::new(labels, main.label_map.classes(), self.folds, self.seed, repeat))
             .collect::<Result<Vec<Folds>>>()?;
-        let scale = Scale::choose(self.scale, &main.encoder)?;
-        Ok(FoldRows { main, counts, folds, scale })
+        Ok(FoldRows { counts, folds, views })
+    }
+
+    /// How `learner` reads files: trees keep text and missing values as they are.
+    pub fn read_options(&self, learner: Learner) -> ReadOptions {
+        match learner {
+            Learner::Linear => self.read.clone(),
+            Learner::Boost => {
+                ReadOptions { missing: Missing::Keep, categories: Categories::Codes, ..self.read.clone() }
+            }
+        }
     }
 
     /// How fits of these rows are made.
     ///
     /// # Errors
-    /// None in practice: the defaults of training are in range.
+    /// Those of the file of a prior.
     pub fn settings(&self, rows: &FoldRows) -> Result<FitSettings> {
-        let (main, classes) = (&rows.main, rows.main.label_map.classes());
+        let main = rows.main();
+        let classes = main.label_map.classes();
+        let mut boost = self.boost.clone();
+        boost.binning.categorical = rows.categorical();
         let optimizer = match default_optimizers(self.seed)? {
             OptimizerPlan::Auto { lbfgs, .. } if fit::suits_lbfgs(&main.features, main.rows(), classes) => {
                 lbfgs
@@ -120,12 +161,16 @@ impl FoldPlan {
             OptimizerPlan::Auto { minibatch, .. } => minibatch,
             OptimizerPlan::Given(given) => given,
         };
+        let linear = LinearSettings { l2: self.l2, optimizer: optimizer.loosened(), decay: Decay::Weights };
         Ok(FitSettings {
-            l2: self.l2.into_iter().collect(),
+            linear,
+            boost,
             near: None,
+            prior: match &self.prior {
+                Some(plan) => prior_under(plan, &main.label_map, &rows.counts)?,
+                None => Prior::AsTrained,
+            },
             taus: TAUS.to_vec(),
-            optimizer: optimizer.loosened(),
-            decay: Decay::Weights,
             max_weight: self.max_weight,
             metric: self.metric,
             seed: self.seed,
@@ -138,6 +183,18 @@ impl FoldPlan {
             1 => format!("{} folds", self.folds),
             repeats => format!("{} folds x {repeats} repeats", self.folds),
         }
+    }
+}
+
+/// The prior asked for; the rows of a fold are too few to estimate one from.
+fn fold_prior(args: &PriorArgs) -> Result<Option<PriorPlan>> {
+    let prior = prior_of(args)?;
+    let help = "give trained, natural, uniform, tau=TAU or a file of lines class,share";
+    match prior {
+        Some(PriorPlan::Em) => {
+            Err(Error::bad_value("--prior", "em", "is estimated where a model is applied", help))
+        }
+        prior => Ok(prior),
     }
 }
 
@@ -163,47 +220,102 @@ fn losses_of(args: &FoldArgs) -> Result<Vec<Loss>> {
     Ok(losses)
 }
 
+/// The learners asked for, once each.
+fn learners_of(args: &FoldArgs) -> Result<Vec<Learner>> {
+    let mut learners: Vec<Learner> = Vec::new();
+    for learner in &args.learners {
+        let learner = match learner {
+            LearnerArg::Linear => Learner::Linear,
+            LearnerArg::Boost => Learner::Boost,
+        };
+        if !learners.contains(&learner) {
+            learners.push(learner);
+        }
+    }
+    if !learners.contains(&Learner::Boost) {
+        let (with, help) = ("--learners linear", "add --learners boost, or leave it out");
+        refuse_boost_flags(&args.boost, with, help)?;
+        no_effect(args.lr.is_some(), "--lr", with, help)?;
+    }
+    if !learners.contains(&Learner::Linear) {
+        let (with, help) = ("--learners boost", "add --learners linear, or leave it out");
+        no_effect(args.l2.is_some(), "--l2", with, help)?;
+        no_effect(args.scale != ScaleArg::Auto, "--scale", with, help)?;
+        no_effect(args.missing != MissingArg::Error, "--missing", with, help)?;
+    }
+    if learners.len() > 1 && args.data.iter().any(|path| path == "-") {
+        let (with, help) =
+            ("--learners linear,boost", "each learner reads the data in its own way: give a file");
+        no_effect(true, "-", with, help)?;
+    }
+    Ok(learners)
+}
+
+/// The rows as a learner takes them.
+struct View {
+    learner: Learner,
+    data: Dataset,
+    scale: Scale,
+}
+
 /// The rows of a run over folds.
 pub struct FoldRows {
-    /// The data.
-    pub main: Dataset,
     /// Rows of each class.
     pub counts: ClassCounts,
     /// One a repeat.
     pub folds: Vec<Folds>,
-    scale: Scale,
+    /// One a learner.
+    views: Vec<View>,
 }
 
 impl FoldRows {
+    /// The data as the first learner takes them.
+    pub fn main(&self) -> &Dataset {
+        &self.views[0].data
+    }
+
+    /// Columns of trees that hold codes.
+    fn categorical(&self) -> Vec<usize> {
+        let boosted = self.views.iter().find(|view| view.learner == Learner::Boost);
+        let categories = boosted.map_or(Vec::new(), |view| view.data.encoder.categories());
+        (0..categories.len()).filter(|&at| categories[at].is_some()).collect()
+    }
+
+    fn view(&self, learner: Learner) -> &View {
+        self.views.iter().find(|view| view.learner == learner).unwrap_or(&self.views[0])
+    }
+
     /// Labels of all rows.
     pub fn labels(&self) -> &[u32] {
-        self.main.labels.as_deref().unwrap_or_default()
+        self.main().labels.as_deref().unwrap_or_default()
     }
 
     /// What the fits take.
     pub fn data<'a>(&'a self, features: &'a crate::experiment::fold_fits::Features<'a>) -> FoldData<'a> {
         FoldData {
             labels: self.labels(),
-            row_weights: self.main.row_weights.as_deref(),
-            classes: self.main.label_map.classes(),
+            row_weights: self.main().row_weights.as_deref(),
+            classes: self.main().label_map.classes(),
             features,
         }
     }
 
-    /// Features of all rows as the rows `train` would have prepared them.
-    pub fn features(&self, train: &[usize]) -> Cow<'_, Matrix> {
-        if self.scale == Scale::None && self.main.encoder.missing != Missing::Mean {
-            return Cow::Borrowed(&self.main.features);
+    /// Features of all rows for `learner` as the rows `train` would have prepared them.
+    pub fn features(&self, learner: Learner, train: &[usize]) -> Cow<'_, Matrix> {
+        let View { data, scale, .. } = self.view(learner);
+        if *scale == Scale::None && data.encoder.missing != Missing::Mean {
+            return Cow::Borrowed(&data.features);
         }
-        Cow::Owned(self.prepared(train).0.features)
+        Cow::Owned(self.prepared(learner, train).0.features)
     }
 
-    /// The data filled and scaled by what the rows `train` know, and the scaling.
-    pub fn prepared(&self, train: &[usize]) -> (Dataset, Scaler) {
-        let mut filled = self.main.clone();
+    /// The data for `learner`, filled and scaled by what the rows `train` know, and the scaling.
+    pub fn prepared(&self, learner: Learner, train: &[usize]) -> (Dataset, Scaler) {
+        let View { data, scale, .. } = self.view(learner);
+        let mut filled = data.clone();
         filled.fill_missing(train);
-        let weights = self.main.row_weights.as_deref();
-        let (scaler, _) = Scaler::fit(self.scale, &filled.features, train, weights);
+        let weights = data.row_weights.as_deref();
+        let (scaler, _) = Scaler::fit(*scale, &filled.features, train, weights);
         scaler.apply(&mut filled.features);
         (filled, scaler)
     }
@@ -250,13 +362,15 @@ impl FoldWatch for Watch<'_> {
         self.place = format!("{repeat}fold {} of {}", fold + 1, self.of_folds);
     }
 
-    fn begin(&mut self, treatment: &Treatment, l2: f64) {
-        self.doing = format!("{}: {} {treatment}  l2 {}", self.place, treatment.loss.name(), short(l2));
+    fn begin(&mut self, treatment: &Treatment, strength: Strength) {
+        let unit = if strength.rounds().is_some() { "rounds" } else { "l2" };
+        let (place, loss) = (&self.place, treatment.loss.name());
+        self.doing = format!("{place}: {} {loss} {treatment}  {unit} {strength}", treatment.learner);
     }
 
-    fn progress(&mut self, progress: &fit::Progress) -> ControlFlow<()> {
+    fn progress(&mut self, step: usize) -> ControlFlow<()> {
         let took = seconds(self.begun.elapsed().as_secs_f64());
-        self.talk.progress(&format!("{}, step {}, {took}", self.doing, progress.step));
+        self.talk.progress(&format!("{}, step {step}, {took}", self.doing));
         if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

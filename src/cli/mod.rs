@@ -4,6 +4,7 @@ pub mod args;
 pub mod compare;
 mod compare_plan;
 pub mod eval;
+pub mod explain;
 mod fold_plan;
 pub mod influence;
 pub mod inspect;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Report(args)) => report::run(args),
+        Some(Command::Explain(args)) => explain::run(&args),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The flags of boosting, checked.
 
+use clap::ValueEnum;
+
 use super::args::{
-    BoostArgs, CalibrateArg, DecayArg, HessianArg, InitArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg,
-    TrainArgs, TreesArg,
+    BoostArgs, DecayArg, HessianArg, InitArg, LearnerArg, MissingArg, OptimizerArg, ScaleArg, TrainArgs,
+    TreesArg,
 };
 use super::plan::{ValidationPlan, finite, out_of_range, validation_of};
 use super::shared::no_effect;
@@ -38,27 +40,51 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     let given = std::mem::take(&mut args.boost);
     if args.learner == LearnerArg::Linear {
         let help = "add --learner boost, or leave it out";
-        for (given, flag) in flags(&given) {
-            no_effect(given, flag, "--learner linear", help)?;
-        }
+        refuse_boost_flags(&given, "--learner linear", help)?;
         return Ok(None);
     }
     refuse_linear_flags(args)?;
     let is_validated = validation_of(args)? != ValidationPlan::None;
-    let defaults = BoostOptions::default();
+    let l2 = leaf_l2(args)?;
+    let (options, binning) = options_of(&given, args.lr.take(), l2, args.seed)?;
+    let patience = args.patience.take();
+    no_effect(patience.is_some() && !is_validated, "--patience", "--valid-fraction 0", "leave it out")?;
+    let rounds = given.rounds.unwrap_or(if is_validated { ROUNDS_AT_MOST } else { ROUNDS });
+    at_least_one("--rounds", rounds)?;
+    at_least_one("--patience", patience.unwrap_or(PATIENCE))?;
+    // Nothing is left that validation rows would have to choose.
+    args.l2 = (!is_validated).then(|| "0".to_owned());
+    Ok(Some(BoostPlan {
+        options,
+        binning,
+        stopping: Stopping { rounds, patience: patience.unwrap_or(PATIENCE) },
+    }))
+}
+
+/// Settings of a fit and of its bins from the flags given.
+///
+/// # Errors
+/// [`Error::BadValue`].
+pub(super) fn options_of(
+    given: &BoostArgs,
+    learning_rate: Option<f64>,
+    l2: Option<f64>,
+    seed: u64,
+) -> Result<(BoostOptions, BinningOptions)> {
+    let (defaults, bins) = (BoostOptions::default(), BinningOptions::default());
     let options = BoostOptions {
-        learning_rate: args.lr.take(),
+        learning_rate,
         max_leaves: given.max_leaves.unwrap_or(defaults.max_leaves),
         max_depth: given.max_depth,
         min_rows: given.min_rows.unwrap_or(defaults.min_rows),
         min_child_weight: given.min_child_weight.unwrap_or(defaults.min_child_weight),
-        l2: leaf_l2(args, defaults.l2)?,
+        l2: l2.unwrap_or(defaults.l2),
         max_delta_step: given.max_delta_step,
         curvature: given.hessian.map(|hessian| match hessian {
             HessianArg::Newton => Curvature::Newton,
             HessianArg::Abs => Curvature::Absolute,
         }),
-        trees: trees_of(&given)?,
+        trees: trees_of(given)?,
         init: match given.init {
             None | Some(InitArg::Weighted) => Init::Weighted,
             Some(InitArg::Paper) => Init::Paper,
@@ -66,46 +92,61 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
         },
         row_sample: given.row_sample.unwrap_or(defaults.row_sample),
         column_sample: given.column_sample.unwrap_or(defaults.column_sample),
-        seed: args.seed,
+        seed,
         ..defaults
     };
     options.check()?;
-    let patience = args.patience.take();
-    no_effect(patience.is_some() && !is_validated, "--patience", "--valid-fraction 0", "leave it out")?;
-    let rounds = given.rounds.unwrap_or(if is_validated { ROUNDS_AT_MOST } else { ROUNDS });
-    for (flag, value) in [("--rounds", rounds), ("--patience", patience.unwrap_or(PATIENCE))] {
-        if value == 0 {
-            return Err(out_of_range(flag, value, "is not positive", "give a whole number from 1"));
-        }
-    }
-    // Nothing is left that validation rows would have to choose.
-    args.l2 = (!is_validated).then(|| "0".to_owned());
-    Ok(Some(BoostPlan {
-        options,
-        binning: BinningOptions {
-            max_bins: given.max_bins.unwrap_or(BinningOptions::default().max_bins),
-            seed: args.seed,
-            ..BinningOptions::default()
-        },
-        stopping: Stopping { rounds, patience: patience.unwrap_or(PATIENCE) },
-    }))
+    Ok((options, BinningOptions { max_bins: given.max_bins.unwrap_or(bins.max_bins), seed, ..bins }))
 }
 
-fn flags(args: &BoostArgs) -> [(bool, &'static str); 13] {
+/// Refuses a number of rounds that is none.
+///
+/// # Errors
+/// [`Error::BadValue`].
+pub(super) fn at_least_one(flag: &'static str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(out_of_range(flag, value, "is not positive", "give a whole number from 1")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses flags of boosting where nothing is boosted.
+///
+/// # Errors
+/// [`Error::NoEffect`].
+pub(super) fn refuse_boost_flags(given: &BoostArgs, with: &str, help: &str) -> Result<()> {
+    flags(given).into_iter().try_for_each(|(flag, value)| no_effect(value.is_some(), flag, with, help))
+}
+
+/// The flags that were given, each after a space with its value.
+pub(super) fn given_text(args: &BoostArgs, learning_rate: Option<f64>) -> String {
+    let learning_rate = ("--lr", learning_rate.map(|rate| rate.to_string()));
+    let given = flags(args).into_iter().filter(|(flag, _)| *flag != "--rounds").chain([learning_rate]);
+    given.filter_map(|(flag, value)| Some(format!(" {flag} {}", value?))).collect()
+}
+
+/// Every flag with the value it was given.
+fn flags(args: &BoostArgs) -> [(&'static str, Option<String>); 13] {
+    fn text(value: Option<impl ToString>) -> Option<String> {
+        value.map(|value| value.to_string())
+    }
+    fn name(value: Option<impl ValueEnum>) -> Option<String> {
+        Some(value?.to_possible_value()?.get_name().to_owned())
+    }
     [
-        (args.rounds.is_some(), "--rounds"),
-        (args.max_leaves.is_some(), "--max-leaves"),
-        (args.max_depth.is_some(), "--max-depth"),
-        (args.min_rows.is_some(), "--min-rows"),
-        (args.min_child_weight.is_some(), "--min-child-weight"),
-        (args.max_delta_step.is_some(), "--max-delta-step"),
-        (args.trees.is_some(), "--trees"),
-        (args.directions.is_some(), "--directions"),
-        (args.hessian.is_some(), "--hessian"),
-        (args.row_sample.is_some(), "--row-sample"),
-        (args.column_sample.is_some(), "--column-sample"),
-        (args.max_bins.is_some(), "--max-bins"),
-        (args.init.is_some(), "--init"),
+        ("--rounds", text(args.rounds)),
+        ("--max-leaves", text(args.max_leaves)),
+        ("--max-depth", text(args.max_depth)),
+        ("--min-rows", text(args.min_rows)),
+        ("--min-child-weight", text(args.min_child_weight)),
+        ("--max-delta-step", text(args.max_delta_step)),
+        ("--trees", name(args.trees)),
+        ("--directions", text(args.directions)),
+        ("--hessian", name(args.hessian)),
+        ("--row-sample", text(args.row_sample)),
+        ("--column-sample", text(args.column_sample)),
+        ("--max-bins", text(args.max_bins)),
+        ("--init", name(args.init)),
     ]
 }
 
@@ -124,9 +165,6 @@ fn refuse_linear_flags(args: &TrainArgs) -> Result<()> {
         (args.resample.is_some(), "--resample"),
         (args.scale != ScaleArg::Auto, "--scale"),
         (args.missing != MissingArg::Error, "--missing"),
-        (args.calibrate != CalibrateArg::None, "--calibrate"),
-        (args.offsets.is_some(), "--offsets"),
-        (args.oof.is_some(), "--oof"),
     ];
     for (given, flag) in linear_only {
         let help = match flag {
@@ -140,11 +178,11 @@ fn refuse_linear_flags(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-fn leaf_l2(args: &mut TrainArgs, default: f64) -> Result<f64> {
-    let Some(text) = args.l2.take() else { return Ok(default) };
+fn leaf_l2(args: &mut TrainArgs) -> Result<Option<f64>> {
+    let Some(text) = args.l2.take() else { return Ok(None) };
     let help = "give a number of rows such as 1; it is not searched for trees";
     let value = text.parse::<f64>().map_err(|_| Error::bad_value("--l2", &text, "is not a number", help))?;
-    finite("--l2", value)
+    finite("--l2", value).map(Some)
 }
 
 fn trees_of(args: &BoostArgs) -> Result<Trees> {

@@ -8,6 +8,7 @@ use crate::calibrate::offsets::decide;
 use crate::data::cost_matrix::read_costs;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
+use crate::labels::{ClassCounts, LabelMap};
 use crate::model_file::{self, ModelMetadata, SavedModel};
 use crate::report::format::thousands;
 use crate::report::text;
@@ -90,23 +91,34 @@ impl Scorer {
     pub fn posterior(&self, plan: &PriorPlan, logits: &[f32]) -> Result<Posterior> {
         let metadata = &self.saved.metadata;
         let prior = match plan {
-            PriorPlan::Trained => Prior::AsTrained,
-            PriorPlan::Natural => Prior::Natural,
-            PriorPlan::Uniform => Prior::Uniform,
-            PriorPlan::File(path) => Prior::Given(read_prior(path, &metadata.label_map)?),
-            PriorPlan::Tau(tau) => {
-                let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
-                Prior::Given(training_shares(&metadata.counts).into_iter().map(power).collect())
-            }
             PriorPlan::Em => {
                 let mut natural = logits.to_vec();
                 metadata.posterior(&Prior::Natural)?.posteriors_in_place(&mut natural);
                 let shares = training_shares(&metadata.counts);
                 Prior::Given(estimate_prior(&natural, &shares)?.prior)
             }
+            plan => prior_under(plan, &metadata.label_map, &metadata.counts)?,
         };
         metadata.posterior(&prior)
     }
+}
+
+/// The prior that `plan` means for these classes and their training rows; natural for [`PriorPlan::Em`], which is
+/// estimated from there.
+///
+/// # Errors
+/// Those of [`read_prior`].
+pub fn prior_under(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts) -> Result<Prior> {
+    Ok(match plan {
+        PriorPlan::Trained => Prior::AsTrained,
+        PriorPlan::Natural | PriorPlan::Em => Prior::Natural,
+        PriorPlan::Uniform => Prior::Uniform,
+        PriorPlan::File(path) => Prior::Given(read_prior(path, label_map)?),
+        PriorPlan::Tau(tau) => {
+            let power = |share: f64| if share > 0.0 { share.powf(1.0 - tau) } else { 0.0 };
+            Prior::Given(training_shares(counts).into_iter().map(power).collect())
+        }
+    })
 }
 
 /// How labels are decided.

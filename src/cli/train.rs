@@ -10,12 +10,12 @@ use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
 use super::train_data::TrainData;
-use super::train_save::{Fitted, add_calibration, saved_model, scores_record, test_scores};
+use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use super::{kernels, print_json, train_boost, with_threads};
 use crate::Result;
 use crate::data::counts::read_class_weights;
+use crate::experiment::crossfit::{Estimator, LinearEstimator};
 use crate::labels::ClassCounts;
-use crate::linear::classifier::is_tilted;
 use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
@@ -31,6 +31,7 @@ use crate::report::format::{bytes, seconds, short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TestScores, TrainReport, TrialSummary};
 use crate::simd::Kernels;
+use crate::weighting::conditions::is_tilted;
 use crate::weighting::{Beta, Resampling, Scheme, WeightSummary, distinct_betas};
 
 /// Runs the command.
@@ -57,12 +58,7 @@ pub fn run(args: TrainArgs) -> Result<u8> {
 fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
-    announce(plan, talk, kernels)?;
-    let data = TrainData::read(plan, talk)?;
-    if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
-        // An id that clashes with its columns, or a folder that takes no file, is found before the work, too.
-        drop(train_calibrate::open(path, &data)?);
-    }
+    let data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
     let schemes = schemes(plan, &data, &counts)?;
     let several_schemes = schemes.len() > 1;
@@ -137,39 +133,26 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let mut saved = saved_model(&data, fitted);
     // What comes after the fit may be cut short without making the model another.
     let cut_short = interrupt.is_set();
-    let outcome = match plan.calibration.as_ref().filter(|_| !interrupt.is_set()) {
+    let calibration = match &plan.calibration {
         None => None,
         Some(wanted) => {
-            let (plan, seed) = (wanted, plan.seed);
+            let last_epoch = best.fit.as_ref().map(|found| found.steps);
             let crossed = CrossFitting {
-                plan,
-                seed,
+                plan: wanted,
+                seed: plan.seed,
                 data: &data,
                 sample: &sample,
-                best: &best,
+                scheme: &best.scheme,
+                estimator: Estimator::Linear(LinearEstimator { l2: best.l2, head: best.head, last_epoch }),
                 recipe: &recipe,
                 kernels,
             };
-            crossed.run(talk, interrupt)?
+            crossed.calibrate(&mut saved, talk, interrupt)?
         }
     };
-    if let Some(outcome) = &outcome {
-        add_calibration(&mut saved, outcome);
-        for (number, line) in outcome.report.lines().iter().enumerate() {
-            talk.phase(if number == 0 { "Calib" } else { "" }, line);
-        }
-    } else if plan.calibration.is_some() {
-        talk.phase("Stopped", "before the out-of-fold rows were done: the model has no calibration");
-    }
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
-        say_test(talk, test, labels);
-        if let Some(calibrated) = &test.calibrated {
-            let map = saved.metadata.calibration.as_ref().map(|map| natural_name(Some(map.method())));
-            let with_offsets = if saved.metadata.offsets.is_some() { ", labels by offsets" } else { "" };
-            let name = format!("{}{with_offsets}", map.unwrap_or("as trained".into()));
-            say_scores(talk, "", calibrated, labels, &name);
-        }
+        say_test(talk, test, &saved.metadata);
     }
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
@@ -195,15 +178,25 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
         fit,
         boost: None,
         valid: best.evaluation,
-        calibration: outcome.map(|outcome| outcome.report),
+        calibration,
         test,
         model: ModelSummary { path: plan.out.clone(), bytes: size },
         seconds: took,
     })
 }
 
-/// The first line of a run; finds out whether its model can be written before the work, not after it.
-pub(super) fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Result<()> {
+/// Begins a run: its first line, its rows. What it could not write is found before the work, not after it.
+pub(super) fn open(plan: &TrainPlan, talk: &mut Talk, kernels: &Kernels) -> Result<TrainData> {
+    announce(plan, talk, kernels)?;
+    let data = TrainData::read(plan, talk)?;
+    if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
+        // An id may clash with its columns.
+        drop(train_calibrate::open(path, &data)?);
+    }
+    Ok(data)
+}
+
+fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Result<()> {
     AtomicFile::check(&plan.out)?;
     let threads = rayon::current_num_threads();
     talk.line(&format!(
@@ -219,11 +212,18 @@ pub(super) fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Resu
     AtomicFile::create(&plan.out).map(drop)
 }
 
-/// Says how the model does on the test rows, uncalibrated.
-pub(super) fn say_test(talk: &Talk, test: &TestScores, labels: &crate::labels::LabelMap) {
+/// Says how the model does on the test rows, uncalibrated and calibrated.
+pub(super) fn say_test(talk: &Talk, test: &TestScores, metadata: &ModelMetadata) {
+    let labels = &metadata.label_map;
     say_scores(talk, "Test", &test.trained, labels, "as trained");
     let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
     talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
+    if let Some(calibrated) = &test.calibrated {
+        let map = metadata.calibration.as_ref().map(|map| natural_name(Some(map.method())));
+        let with_offsets = if metadata.offsets.is_some() { ", labels by offsets" } else { "" };
+        let name = format!("{}{with_offsets}", map.unwrap_or("as trained".into()));
+        say_scores(talk, "", calibrated, labels, &name);
+    }
 }
 
 /// Says what probabilities mean by default.
@@ -516,7 +516,7 @@ impl SearchWatch for Trials<'_> {
     }
 }
 
-pub(super) fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
+fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
     format!(
         "{what}: step {} of at most {}, J {:.5}{}, {}",
         progress.step,

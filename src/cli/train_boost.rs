@@ -12,29 +12,30 @@ use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_boost::BoostPlan;
 use super::talk::Talk;
 use super::train::{
-    announce, recipe, say_saved, say_scores, say_test, say_tilt, say_weights, scheme_of_ratio, schemes,
+    open, recipe, say_saved, say_scores, say_test, say_tilt, say_weights, scheme_of_ratio, schemes,
 };
+use super::train_calibrate::CrossFitting;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use crate::Result;
-use crate::boost::binned::BinnedMatrix;
-use crate::boost::binning::{Binner, BinningOptions};
+use crate::boost::binning::BinningOptions;
 use crate::boost::fit::{Outcome, Score, Stopping, fit};
 use crate::boost::model::BoostModel;
-use crate::boost::trainer::{BoostProblem, Round, Trainer};
+use crate::boost::trainer::{Round, Trainer};
+use crate::experiment::boost_fits::FoldBins;
+use crate::experiment::crossfit::Estimator;
 use crate::labels::ClassCounts;
-use crate::linear::rows::Rows;
 use crate::linear::search::{Recipe, WeightedSample};
-use crate::matrix::Matrix;
 use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::model::Model;
-use crate::model_file::{self, Learner};
+use crate::model_file;
 use crate::report::format::{seconds, thousands};
 use crate::report::text;
 use crate::report::train::{BoostSummary, BoostTrial, BriefScores, Chosen, ModelSummary, TrainReport};
 use crate::simd::Kernels;
+use crate::weighting::PriorCorrection;
 use crate::weighting::Scheme;
-use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+use crate::weighting::prior::Prior;
 
 /// Trains by `boost`.
 ///
@@ -48,8 +49,7 @@ pub(super) fn train(
 ) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
-    announce(plan, talk, kernels)?;
-    let data = TrainData::read(plan, talk)?;
+    let data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
     let learner = Boosting { plan, boost, data: &data, recipe: recipe(plan, &data), kernels, interrupt };
     let searched = data.train_sample();
@@ -78,17 +78,12 @@ pub(super) fn train(
     let summary = BoostSummary::of(&best.model, sample.labels.len(), refit, trials);
     talk.phase("Fitted", &text::boost_line(&summary));
 
-    let tilted = weighted.class_weights.alpha.clone();
     let mut saved = saved_model(
         &data,
         Fitted {
             model: Model::Boost(best.model),
-            learner: Learner::Boost,
             scheme: &best.scheme,
-            counts: weighted.counts.clone(),
-            class_weights: tilted,
-            logit_adjust: plan.logit_adjust,
-            logit_link: Default::default(),
+            conditions: weighted.conditions(&learner.recipe),
             config: json!({
                 "options": boost.options,
                 "rounds": summary.rounds,
@@ -103,15 +98,34 @@ pub(super) fn train(
             history: json!(summary.trials),
         },
     );
+    // What comes after the fit may be cut short without making the model another.
+    let cut_short = interrupt.is_set();
+    let calibration = match &plan.calibration {
+        None => None,
+        Some(wanted) => {
+            let (rounds, options, binning) = (summary.rounds, &boost.options, &learner.binning());
+            let crossed = CrossFitting {
+                plan: wanted,
+                seed: plan.seed,
+                data: &data,
+                sample: &sample,
+                scheme: &best.scheme,
+                estimator: Estimator::Boost { rounds, options, binning },
+                recipe: &learner.recipe,
+                kernels,
+            };
+            crossed.calibrate(&mut saved, talk, interrupt)?
+        }
+    };
     let test = test_scores(&data, &saved, kernels)?;
     if let Some(test) = &test {
-        say_test(talk, test, &data.main.label_map);
+        say_test(talk, test, &saved.metadata);
     }
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
     let took = started.elapsed().as_secs_f64();
-    say_saved(talk, &plan.out, size, took, interrupt.is_set());
+    say_saved(talk, &plan.out, size, took, cut_short);
     Ok(TrainReport {
         schema: "cbfit.train/1",
         cbfit: env!("CARGO_PKG_VERSION"),
@@ -130,7 +144,7 @@ pub(super) fn train(
         fit: None,
         boost: Some(summary),
         valid: best.valid,
-        calibration: None,
+        calibration,
         test,
         model: ModelSummary { path: plan.out.clone(), bytes: size },
         seconds: took,
@@ -145,14 +159,6 @@ struct Boosting<'b> {
     recipe: Recipe,
     kernels: &'static Kernels,
     interrupt: &'b Interrupt,
-}
-
-/// Rows as bytes.
-struct Bins {
-    binner: Binner,
-    fitted: BinnedMatrix,
-    /// Of the validation rows.
-    held: Option<BinnedMatrix>,
 }
 
 /// A boosted model.
@@ -221,46 +227,33 @@ impl Boosting<'_> {
         }
     }
 
-    /// Bins made by the rows of `sample`, of these and of the rows `valid`: the same under every weighting.
-    fn bins(&self, sample: &OwnedSample<'_>, valid: Option<&HeldPart<'_>>) -> Result<Bins> {
+    /// Settings of the bins, the columns of codes included.
+    fn binning(&self) -> BinningOptions {
         let categories = self.data.main.encoder.categories();
         let categorical = (0..categories.len()).filter(|&at| categories[at].is_some()).collect();
-        let options = BinningOptions { categorical, ..self.boost.binning.clone() };
-        let matrix = &self.data.main.features;
-        let binner = Binner::fit_on(matrix, sample.rows(), &sample.labels, &options)?;
-        let all = binner.bin(matrix)?;
-        let held = valid.map(|part| bins_of(part.rows, matrix, &all, &binner)).transpose()?;
-        Ok(Bins { fitted: all.chosen(sample.rows()), held, binner })
+        BinningOptions { categorical, ..self.boost.binning.clone() }
+    }
+
+    /// Bins made by the rows of `sample`, of these and of the rows `valid`: the same under every weighting.
+    fn bins(&self, sample: &OwnedSample<'_>, valid: Option<&HeldPart<'_>>) -> Result<FoldBins> {
+        FoldBins::new(sample.view().rows, &sample.labels, valid.map(|part| part.rows), &self.binning())
     }
 
     /// Boosts `sample` under `scheme`, as long as the rows `valid` gain where there are any.
     fn boost(
         &self,
         sample: &OwnedSample<'_>,
-        bins: &Bins,
+        bins: &FoldBins,
         scheme: &Scheme,
         valid: Option<&HeldPart<'_>>,
         stopping: Stopping,
         talk: &mut Talk,
     ) -> Result<Candidate> {
         let weighted = WeightedSample::new(sample.view(), scheme, &self.recipe)?;
-        let problem = BoostProblem {
-            features: &bins.fitted,
-            binner: &bins.binner,
-            labels: &sample.labels,
-            weights: weighted.row_weights(),
-            classes: self.data.main.label_map.classes(),
-            loss: self.plan.loss,
-            offsets: weighted.offsets(),
-            start: None,
-        };
-        let mut trainer = Trainer::new(problem, &self.boost.options, self.kernels)?;
-        let alpha = &weighted.class_weights.alpha;
-        let shares = training_shares(&weighted.counts);
-        let under = |prior: &Prior| {
-            PriorCorrection::new(self.plan.loss, alpha, &shares, self.plan.logit_adjust, prior)
-        };
-        let (trained, uniform) = (&under(&Prior::AsTrained)?, &under(&Prior::Uniform)?);
+        let mut trainer = bins.trainer(&weighted, self.plan.loss, &self.boost.options, self.kernels)?;
+        let conditions = weighted.conditions(&self.recipe);
+        let trained = &conditions.correction(&Prior::AsTrained)?;
+        let uniform = &conditions.correction(&Prior::Uniform)?;
         let evaluated = |trainer: &Trainer<'_>, index: usize, prior: &PriorCorrection, full: bool| {
             let mut values = trainer.validation_logits(index).unwrap_or_default();
             prior.posteriors_in_place(&mut values);
@@ -307,13 +300,4 @@ impl Boosting<'_> {
 /// Larger is better.
 fn signed(metric: Metric, scores: &Evaluation) -> f64 {
     if metric.higher_is_better() { metric.value(scores) } else { -metric.value(scores) }
-}
-
-/// Bins of `rows`: of some rows of `matrix`, whose bins are `all`, or of a file of their own.
-fn bins_of(rows: Rows<'_>, matrix: &Matrix, all: &BinnedMatrix, binner: &Binner) -> Result<BinnedMatrix> {
-    if !std::ptr::eq(rows.matrix(), matrix) {
-        return binner.bin(rows.matrix());
-    }
-    let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
-    Ok(all.chosen(&places))
 }

@@ -6,22 +6,23 @@ use std::time::Instant;
 use super::interrupt::Interrupt;
 use super::plan::CalibrationPlan;
 use super::talk::Talk;
-use super::train::{Best, progress_text};
 use super::train_data::{OwnedSample, TrainData};
 use crate::Result;
 use crate::calibrate::Method;
 use crate::experiment::calibrated::{Calibrated, ScoredRows, cross_calibrate};
-use crate::experiment::crossfit::{OutOfFold, Setting, cross_fit};
+use crate::experiment::crossfit::{Estimator, OutOfFold, Setting, cross_fit};
 use crate::experiment::folds::Folds;
 use crate::labels::{ClassCounts, UNSEEN};
 use crate::linear::search::Recipe;
 use crate::metrics::{Evaluation, evaluate};
+use crate::model_file::SavedModel;
 use crate::report::calibration::{CalibrationReport, ProbabilityScores, natural_name};
-use crate::report::format::thousands;
+use crate::report::format::{seconds, thousands};
 use crate::report::predictions::{
     PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter, Truth,
 };
 use crate::simd::Kernels;
+use crate::weighting::Scheme;
 use crate::weighting::prior::training_shares;
 
 /// The setting of the model, to be fitted again fold by fold.
@@ -34,8 +35,10 @@ pub struct CrossFitting<'c> {
     pub data: &'c TrainData,
     /// The rows the model is fitted on.
     pub sample: &'c OwnedSample<'c>,
+    /// The chosen weighting.
+    pub scheme: &'c Scheme,
     /// The chosen setting.
-    pub best: &'c Best,
+    pub estimator: Estimator<'c>,
     /// The rest of it.
     pub recipe: &'c Recipe,
     /// Arithmetic.
@@ -43,34 +46,54 @@ pub struct CrossFitting<'c> {
 }
 
 /// What the out-of-fold rows gave.
-pub struct Outcome {
+struct Outcome {
     /// The maps for the model.
-    pub calibrated: Calibrated,
+    calibrated: Calibrated,
     /// What is printed and reported.
-    pub report: CalibrationReport,
+    report: CalibrationReport,
 }
 
 impl CrossFitting<'_> {
-    /// Fits the folds and the maps, and writes the out-of-fold file. `None` where the run was interrupted.
+    /// Puts the maps that out-of-fold rows give into `saved`, and says what they are worth. `None` where the run was
+    /// interrupted, which leaves the model as it is.
     ///
     /// # Errors
-    /// Those of the folds, the fits and the file.
-    pub fn run(&self, talk: &mut Talk, interrupt: &Interrupt) -> Result<Option<Outcome>> {
+    /// Those of the folds, the fits and the out-of-fold file.
+    pub fn calibrate(
+        &self,
+        saved: &mut SavedModel,
+        talk: &mut Talk,
+        interrupt: &Interrupt,
+    ) -> Result<Option<CalibrationReport>> {
+        let outcome = if interrupt.is_set() { None } else { self.run(talk, interrupt)? };
+        let Some(Outcome { calibrated, report }) = outcome else {
+            talk.phase("Stopped", "before the out-of-fold rows were done: the model has no calibration");
+            return Ok(None);
+        };
+        let metadata = &mut saved.metadata;
+        metadata.calibration = calibrated.calibration;
+        metadata.offsets = calibrated.offsets;
+        metadata.format_version = metadata.needed_version();
+        for (number, line) in report.lines().iter().enumerate() {
+            talk.phase(if number == 0 { "Calib" } else { "" }, line);
+        }
+        Ok(Some(report))
+    }
+
+    /// Fits the folds and the maps, and writes the out-of-fold file. `None` where the run was interrupted.
+    fn run(&self, talk: &mut Talk, interrupt: &Interrupt) -> Result<Option<Outcome>> {
         let (labels, classes) = (&self.sample.labels, self.sample.classes);
         let folds = Folds::new(labels, classes, self.plan.folds, self.seed, 0)?;
         let setting = Setting {
             sample: self.sample.view(),
-            scheme: &self.best.scheme,
-            l2: self.best.l2.unwrap_or(0.0),
-            head: self.best.head,
-            is_fitted: self.best.l2.is_some(),
+            scheme: self.scheme,
+            estimator: self.estimator,
             recipe: self.recipe,
-            last_epoch: self.best.fit.as_ref().map(|found| found.steps),
         };
         let begun = Instant::now();
-        let crossed = cross_fit(&setting, folds, self.kernels, &mut |fold, progress| {
-            let what = format!("fold {} of {}", fold + 1, self.plan.folds);
-            talk.progress(&progress_text(&what, progress, &begun));
+        let crossed = cross_fit(&setting, folds, self.kernels, &mut |fold, step| {
+            let took = seconds(begun.elapsed().as_secs_f64());
+            talk.progress(&format!("fold {} of {}: step {step}, {took}", fold + 1, self.plan.folds));
             if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         talk.clear_progress();

@@ -5,31 +5,25 @@ use serde_json::{Value, json};
 use super::plan::TrainPlan;
 use super::scoring::Decisions;
 use super::train::Best;
-use super::train_calibrate::Outcome;
 use super::train_data::TrainData;
 use crate::Result;
-use crate::labels::ClassCounts;
 use crate::linear::classifier::Classifier;
 use crate::linear::heads::Head;
 use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
 use crate::model::Model;
-use crate::model_file::{Learner, ModelMetadata, SavedModel, WeightingRecord};
+use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
-use crate::weighting::{LogitLink, Normalisation, Scheme};
+use crate::weighting::{FitConditions, Normalisation, Scheme};
 
 /// A model and what its file records of its fit.
 pub struct Fitted<'f> {
     pub model: Model,
-    pub learner: Learner,
     pub scheme: &'f Scheme,
-    pub counts: ClassCounts,
-    pub class_weights: Vec<f64>,
-    pub logit_adjust: f64,
-    pub logit_link: LogitLink,
+    pub conditions: FitConditions,
     pub config: Value,
     pub certificate: Value,
     pub history: Value,
@@ -47,13 +41,9 @@ impl<'f> Fitted<'f> {
     ) -> Self {
         Fitted {
             model: Model::Linear(classifier.model),
-            learner: Learner::Linear,
             // Scales are fitted under balanced classes, whatever the fit below them.
             scheme: if plan.head.head == Head::Lws { &Scheme::Inverse } else { &best.scheme },
-            counts: classifier.counts,
-            class_weights: classifier.alpha,
-            logit_adjust: classifier.logit_adjust,
-            logit_link: classifier.link,
+            conditions: classifier.conditions,
             config: json!({
                 "head": plan.head.head,
                 "head_setting": best.head.map(|setting| setting.to_string()),
@@ -81,21 +71,22 @@ pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
         Scheme::Effective(beta) => Some(beta.to_string()),
         _ => None,
     };
+    let FitConditions { loss, counts, alpha, logit_adjust, link } = fitted.conditions;
     let mut metadata = ModelMetadata {
         format_version: 1,
         cbfit_version: env!("CARGO_PKG_VERSION").into(),
-        learner: fitted.learner,
-        loss: fitted.model.loss(),
+        learner: fitted.model.learner(),
+        loss,
         label_map: data.main.label_map.clone(),
-        counts: fitted.counts,
-        class_weights: fitted.class_weights,
+        counts,
+        class_weights: alpha,
         weighting: WeightingRecord {
             scheme: fitted.scheme.name().into(),
             beta,
             normalisation: Normalisation::Samples.name().into(),
         },
-        logit_adjust: fitted.logit_adjust,
-        logit_link: fitted.logit_link,
+        logit_adjust,
+        logit_link: link,
         encoder: data.main.encoder.clone(),
         scale: data.scaler.scale,
         config: fitted.config,
@@ -108,14 +99,6 @@ pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
     };
     metadata.format_version = metadata.needed_version();
     SavedModel { model: fitted.model, scaler: data.scaler.clone(), metadata }
-}
-
-/// Puts the maps that out-of-fold rows gave into the model.
-pub fn add_calibration(saved: &mut SavedModel, outcome: &Outcome) {
-    let metadata = &mut saved.metadata;
-    metadata.calibration.clone_from(&outcome.calibrated.calibration);
-    metadata.offsets.clone_from(&outcome.calibrated.offsets);
-    metadata.format_version = metadata.needed_version();
 }
 
 /// Scores as the model file records them: without their tables by class.

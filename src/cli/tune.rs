@@ -9,6 +9,7 @@ use super::talk::Talk;
 use super::{kernels, print, print_json, with_threads};
 use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::experiment::tune::{Budget, Search};
+use crate::model::Learner;
 use crate::report::tune::{TuneReport, Tuning, tune_lines};
 use crate::{Error, Result};
 
@@ -64,11 +65,14 @@ fn tuned(
     let kernels = kernels()?;
     let rows = plan.read(talk)?;
     let settings = plan.settings(&rows)?;
-    let features = |train: &[usize]| rows.features(train);
-    let mut treatments: Vec<Treatment> = Vec::new();
-    for &loss in &plan.losses {
-        treatments.extend(standard_treatments(loss, &rows.counts)?);
+    let features = |learner: Learner, train: &[usize]| rows.features(learner, train);
+    let mut kinds = Vec::new();
+    for (&learner, &loss) in plan.learners.iter().flat_map(|l| plan.losses.iter().map(move |loss| (l, loss)))
+    {
+        let standard = standard_treatments(loss, &rows.counts)?;
+        kinds.push(standard.into_iter().map(|treatment| treatment.by(learner)).collect());
     }
+    let treatments = in_turns(kinds);
     talk.phase(
         "Tune",
         &format!("by {} on {}, test data play no part", plan.metric.name(), plan.folds_text()),
@@ -92,9 +96,17 @@ fn tuned(
         counts: &rows.counts,
         folds: &rows.folds,
         metric: plan.metric,
-        main: &rows.main,
+        main: rows.main(),
         paths: &plan.data,
+        prior: plan.prior_text.as_deref(),
+        boost_flags: &plan.boost_flags,
         seconds: started.elapsed().as_secs_f64(),
     };
     tuning.report().map(Some)
+}
+
+/// The first of each list, then the second of each, and so on: a budget that ends early has seen something of all.
+fn in_turns(kinds: Vec<Vec<Treatment>>) -> Vec<Treatment> {
+    let longest = kinds.iter().map(Vec::len).max().unwrap_or(0);
+    (0..longest).flat_map(|at| kinds.iter().filter_map(move |kind| kind.get(at).cloned())).collect()
 }

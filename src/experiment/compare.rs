@@ -115,7 +115,7 @@ pub fn compare(question: &Question<'_>, table: &FoldTable) -> Result<Comparison>
 fn settings_of(treatment: usize, question: &Question<'_>, table: &FoldTable) -> Vec<Setting> {
     let decisions: Vec<Decision> = match question.candidates[treatment].is_adjusted {
         true => (0..question.taus).map(Decision::Adjusted).collect(),
-        false => vec![Decision::Trained],
+        false => vec![Decision::MostProbable],
     };
     let each = |level| decisions.iter().map(move |&decision| Setting { treatment, level, decision });
     (0..table.levels[treatment].len()).flat_map(each).collect()
@@ -210,9 +210,9 @@ impl Judge<'_> {
 /// The fit by [`Standing::choose`]; of its taus, which share their balanced log-loss, the one with the highest metric.
 fn pick(settings: &[Setting], standings: &[Standing]) -> Setting {
     let Some(chosen) = Standing::choose(standings) else {
-        return Setting { treatment: 0, level: 0, decision: Decision::Trained };
+        return Setting { treatment: 0, level: 0, decision: Decision::MostProbable };
     };
-    let is_adjusted = |setting: &Setting| setting.decision != Decision::Trained;
+    let is_adjusted = |setting: &Setting| setting.decision != Decision::MostProbable;
     let fit = |setting: &Setting| (setting.treatment, setting.level, is_adjusted(setting));
     let same_fit = (0..settings.len()).filter(|&at| fit(&settings[at]) == fit(&settings[chosen]));
     let highest =

@@ -2,10 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use super::boost_fits::FoldBins;
 use super::folds::Folds;
 use crate::Result;
+use crate::boost::binning::BinningOptions;
+use crate::boost::options::BoostOptions;
 use crate::linear::classifier::Classifier;
-use crate::linear::fit::{Optimizer, Progress, fit};
+use crate::linear::fit::{Optimizer, fit};
 use crate::linear::heads;
 use crate::linear::objective::Objective;
 use crate::linear::rows::Rows;
@@ -22,20 +25,41 @@ pub struct Setting<'a> {
     pub sample: Sample<'a>,
     /// Class weighting; the weights are those of the counts of each fold's training rows.
     pub scheme: &'a Scheme,
-    /// Strength of the penalty; 0 for closed forms.
-    pub l2: f64,
+    /// What is fitted.
+    pub estimator: Estimator<'a>,
+    /// The rest; its optimizer, decay and what boosting has none of are for linear functions alone.
+    pub recipe: &'a Recipe,
+}
+
+/// What is fitted on every fold.
+#[derive(Debug, Clone, Copy)]
+pub enum Estimator<'a> {
+    /// Linear functions.
+    Linear(LinearEstimator),
+    /// Sums of trees.
+    Boost {
+        /// Rounds of boosting.
+        rounds: usize,
+        /// Settings of the fit.
+        options: &'a BoostOptions,
+        /// Settings of the bins, categorical columns included.
+        binning: &'a BinningOptions,
+    },
+}
+
+/// Linear functions to fit on every fold.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearEstimator {
+    /// Strength of the penalty; `None` for closed forms, which minimise no loss.
+    pub l2: Option<f64>,
     /// What the head leaves open; `None` for the minimum of the loss itself.
     pub head: Option<heads::Setting>,
-    /// Whether there is a loss to minimise.
-    pub is_fitted: bool,
-    /// The rest.
-    pub recipe: &'a Recipe,
     /// Where minibatches stop; L-BFGS runs to its tolerance.
     pub last_epoch: Option<usize>,
 }
 
-/// Follows the fits: number of the fold and progress; `Break` ends them all.
-pub type FoldWatch<'w> = dyn FnMut(usize, &Progress) -> ControlFlow<()> + 'w;
+/// Follows the fits: the fold, and epochs, iterations or rounds done; `Break` ends them all.
+pub type FoldWatch<'w> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'w;
 
 /// Logits of rows that their model was not fitted on.
 #[derive(Debug, Clone)]
@@ -69,52 +93,69 @@ pub fn cross_fit(
         let (train, held) = folds.split(fold);
         let chosen = Chosen::of(&setting.sample, &train);
         let weighted = WeightedSample::new(chosen.view(&setting.sample), setting.scheme, setting.recipe)?;
+        let rows: Vec<usize> = held.iter().map(|&row| setting.sample.rows.matrix_row(row)).collect();
+        let held_rows = Rows::chosen(setting.sample.rows.matrix(), &rows);
         let mut stopped = false;
-        let classifier = fit_fold(setting, &weighted, &mut preconditioner, kernels, &mut |progress| {
-            let flow = watch(fold, progress);
+        let mut watch = |step: usize| {
+            let flow = watch(fold, step);
             stopped |= flow.is_break();
             flow
-        })?;
+        };
+        let (predicted, conditions) = match setting.estimator {
+            Estimator::Linear(linear) => {
+                let metric = &mut preconditioner;
+                let classifier = fit_linear(&linear, &weighted, setting.recipe, metric, kernels, &mut watch)?;
+                (classifier.model.logits_of(held_rows, kernels), classifier.conditions)
+            }
+            Estimator::Boost { rounds, options, binning } => {
+                let sample = &weighted.sample;
+                let bins = FoldBins::new(sample.rows, sample.labels, None, binning)?;
+                let mut trainer = bins.trainer(&weighted, setting.recipe.loss, options, kernels)?;
+                for step in 1..=rounds {
+                    trainer.round();
+                    if watch(step).is_break() {
+                        break;
+                    }
+                }
+                let logits = trainer.into_model().logits(&held_rows.matrix().select_rows(&rows))?;
+                (logits, weighted.conditions(setting.recipe))
+            }
+        };
         if stopped {
             return Ok(None);
         }
-        let rows: Vec<usize> = held.iter().map(|&row| setting.sample.rows.matrix_row(row)).collect();
-        let held_rows = Rows::chosen(setting.sample.rows.matrix(), &rows);
-        let predicted = classifier.model.logits_of(held_rows, kernels);
         for (&row, values) in held.iter().zip(predicted.chunks_exact(classes)) {
             logits[row * classes..(row + 1) * classes].copy_from_slice(values);
         }
         corrections
-            .push((classifier.correction(&Prior::AsTrained)?, classifier.correction(&Prior::Natural)?));
+            .push((conditions.correction(&Prior::AsTrained)?, conditions.correction(&Prior::Natural)?));
     }
     Ok(Some(OutOfFold { logits, folds, classes, corrections }))
 }
 
-fn fit_fold(
-    setting: &Setting<'_>,
+fn fit_linear(
+    linear: &LinearEstimator,
     weighted: &WeightedSample<'_>,
+    recipe: &Recipe,
     preconditioner: &mut Preconditioner,
     kernels: &'static Kernels,
-    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Classifier> {
     let built = |base: Option<&Classifier>| {
         let builder = heads::Builder::new(weighted, base, kernels);
-        setting.head.map_or_else(|| builder.base().cloned(), |head| builder.build(head))
+        linear.head.map_or_else(|| builder.base().cloned(), |head| builder.build(head))
     };
-    if !setting.is_fitted {
-        return built(None);
-    }
-    let mut objective = Objective::new(weighted.problem(setting.recipe, setting.l2), kernels);
+    let Some(l2) = linear.l2 else { return built(None) };
+    let mut objective = Objective::new(weighted.problem(recipe, l2), kernels);
     let start = objective.problem().start();
-    let is_minibatch = matches!(setting.recipe.optimizer, Optimizer::Minibatch { .. });
-    let last_epoch = setting.last_epoch.filter(|_| is_minibatch);
-    let fitted =
-        fit(&mut objective, preconditioner, &start, &setting.recipe.optimizer, None, &mut |progress| {
-            let flow = watch(progress);
-            let enough = last_epoch.is_some_and(|last| progress.step >= last);
-            if enough { ControlFlow::Break(()) } else { flow }
-        })?;
-    built(Some(&weighted.classifier(&fitted.theta, setting.recipe)))
+    let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
+    let last_epoch = linear.last_epoch.filter(|_| is_minibatch);
+    let fitted = fit(&mut objective, preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
+        let flow = watch(progress.step);
+        let enough = last_epoch.is_some_and(|last| progress.step >= last);
+        if enough { ControlFlow::Break(()) } else { flow }
+    })?;
+    built(Some(&weighted.classifier(&fitted.theta, recipe)))
 }
 
 /// Some rows of a sample with their labels and weights.
@@ -209,11 +250,8 @@ mod tests {
         let setting = Setting {
             sample,
             scheme: &Scheme::Inverse,
-            l2: 1e-2,
-            head: None,
-            is_fitted: true,
+            estimator: Estimator::Linear(LinearEstimator { l2: Some(1e-2), head: None, last_epoch: None }),
             recipe: &recipe,
-            last_epoch: None,
         };
         let folds = Folds::new(labels, 3, 5, 1, 0).unwrap();
         cross_fit(&setting, folds, Kernels::best(), watch).unwrap()

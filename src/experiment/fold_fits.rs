@@ -1,34 +1,31 @@
-//! Fits of several treatments over the same folds and the same values of l2, each read on the rows held out.
+//! Fits of several treatments over the same folds and along the same paths, each read on the rows held out.
 //!
-//! What can be shared is: each fit starts from its neighbour in l2, the first of a path from the same end of the
-//! treatment before, the metric of the solver follows a path, and one pass over the held-out rows serves every way of
-//! reading them. A fit that is asked for again on the same fold is not made again. Starts never cross folds: one that saw
-//! the held-out rows would carry something of them over.
+//! What can be shared is shared within a fold by the fits of a learner: [`linear_fits`](super::linear_fits) and
+//! [`boost_fits`](super::boost_fits) say what. Nothing crosses folds: a start that saw the held-out rows would carry
+//! something of them over.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use super::boost_fits::{BoostFits, BoostSettings};
 use super::folds::Folds;
-use super::kept::KeptFits;
+use super::linear_fits::{LinearFits, LinearSettings};
 use super::pilot::Pilot;
 use super::readings::{Reader, Readings};
+use super::strength::Strength;
 use super::treatment::Treatment;
-use crate::linear::classifier::Classifier;
-use crate::linear::fit::{Optimizer, Progress, fit};
-use crate::linear::heads::{Builder, Setting};
-use crate::linear::objective::Objective;
-use crate::linear::problem::Decay;
+use crate::Result;
+use crate::linear::heads::Setting;
 use crate::linear::rows::Rows;
-use crate::linear::solver::metric::Preconditioner;
-use crate::linear::weighted::{Recipe, Sample, WeightedSample};
-use crate::loss::Loss;
+use crate::linear::weighted::Sample;
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
+use crate::model::Learner;
 use crate::simd::Kernels;
-use crate::{Error, Result};
+use crate::weighting::Prior;
 
-/// Features of all rows, scaled and filled by what the given rows know.
-pub type Features<'a> = dyn Fn(&[usize]) -> Cow<'a, Matrix> + 'a;
+/// Features of all rows as a learner takes them, scaled and filled by what the given rows know.
+pub type Features<'a> = dyn Fn(Learner, &[usize]) -> Cow<'a, Matrix> + 'a;
 
 /// Labelled rows whose features may depend on which of them are trained on.
 #[derive(Clone, Copy)]
@@ -39,26 +36,26 @@ pub struct FoldData<'a> {
     pub row_weights: Option<&'a [f64]>,
     /// Number of classes C.
     pub classes: usize,
-    /// N rows of D features.
+    /// N rows of D features, D by learner.
     pub features: &'a Features<'a>,
 }
 
 /// What all fits have in common.
 #[derive(Debug, Clone)]
 pub struct FitSettings {
-    /// Values of l2, strong to weak; empty for a grid found on the first fold.
-    pub l2: Vec<f64>,
-    /// An l2 that did well, to look for the best one from there.
-    pub near: Option<f64>,
+    /// Those of linear fits.
+    pub linear: LinearSettings,
+    /// Those of boosted fits.
+    pub boost: BoostSettings,
+    /// A strength that did well, to look for the best one from there.
+    pub near: Option<Strength>,
+    /// Prior that decisions and losses are under; [`Prior::AsTrained`]: natural for fits adjusted after training.
+    pub prior: Prior,
     /// Strengths of the adjustment after training.
     pub taus: Vec<f64>,
-    /// How each fit is solved.
-    pub optimizer: Optimizer,
-    /// What the penalty falls on.
-    pub decay: Decay,
     /// Largest class weight where the mean over rows is 1.
     pub max_weight: Option<f64>,
-    /// The metric that finds the grid of l2.
+    /// The metric that finds the part of a path that the folds choose from.
     pub metric: Metric,
     /// Key of resampling.
     pub seed: u64,
@@ -67,24 +64,31 @@ pub struct FitSettings {
 /// What a treatment leaves open.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// Strength of the penalty; `None` for closed forms.
-    pub l2: Option<f64>,
+    /// How much the fit may bend.
+    pub strength: Strength,
     /// What the head leaves open.
     pub head: Option<Setting>,
 }
 
-/// Held-out readings of every treatment at the values of l2 around its best.
+/// Held-out readings of every treatment at the strengths around its best.
 #[derive(Debug)]
 pub struct FoldTable {
-    /// Levels of each treatment, strong l2 first.
+    /// Levels of each treatment, stiff ones first.
     pub levels: Vec<Vec<Level>>,
     /// `[treatment][level][repeat]`.
     pub readings: Vec<Vec<Vec<Readings>>>,
     /// Folds that every treatment was read on, one number a repeat: fewer than asked for where the watch ended the fits.
     pub finished: Vec<usize>,
+    /// What they took.
+    pub work: Work,
+}
+
+/// What fits take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
     /// Fits made.
     pub fits: usize,
-    /// Passes over the rows of a fold that they took.
+    /// Passes of linear fits over the rows of a fold, and rounds of boosted ones.
     pub passes: usize,
 }
 
@@ -118,10 +122,10 @@ pub struct Held<'a> {
 pub trait FoldWatch {
     /// A fold of a repeat begins.
     fn fold(&mut self, repeat: usize, fold: usize);
-    /// A fit begins.
-    fn begin(&mut self, treatment: &Treatment, l2: f64);
-    /// An epoch or iteration is done; `Break` ends everything.
-    fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
+    /// A fit begins, or a boosted one goes on, to `strength`.
+    fn begin(&mut self, treatment: &Treatment, strength: Strength);
+    /// So many epochs, iterations or rounds are done; `Break` ends everything.
+    fn progress(&mut self, step: usize) -> ControlFlow<()>;
 }
 
 /// Fits all `treatments` over all `folds`, one a repeat. Where the watch stops it, what is finished counts, `None` without
@@ -137,46 +141,18 @@ pub fn fit_folds(
     kernels: &'static Kernels,
     watch: &mut dyn FoldWatch,
 ) -> Result<Option<FoldTable>> {
-    let mut walker = Walker::new(settings, kernels, watch);
-    let mut l2: Vec<Vec<Option<f64>>> = Vec::new();
-    let mut readings: Vec<Vec<Vec<Readings>>> = Vec::new();
-    let settings_of: Vec<Vec<Option<Setting>>> = treatments.iter().map(head_settings).collect();
+    let mut tables: Vec<TreatmentTable> = treatments.iter().map(TreatmentTable::new).collect();
     let mut finished = vec![0; folds.len()];
+    let mut work = Work::default();
     'folds: for (repeat, folds_of_repeat) in folds.iter().enumerate() {
         for fold in 0..folds_of_repeat.folds() {
             let (train, held) = folds_of_repeat.split(fold);
-            if held.is_empty() {
-                finished[repeat] += 1;
-                continue;
-            }
-            walker.begin_fold(repeat, fold);
-            let features = (data.features)(&train);
-            let train = Fitted::new(&data, &features, &train);
-            let part = Part {
-                train: &train,
-                held: Rows::chosen(&features, &held),
-                held_labels: &held.iter().map(|&row| data.labels[row]).collect::<Vec<u32>>(),
-            };
-            if l2.is_empty() {
-                let Some(grids) = walker.find_grids(&part, treatments)? else { return Ok(None) };
-                l2 = grids;
-                for ((treatment, grid), heads) in treatments.iter().zip(&l2).zip(&settings_of) {
-                    let column = Readings::new(data.labels.len(), settings.taus_of(treatment).len());
-                    readings.push(vec![vec![column; folds.len()]; grid.len() * heads.len()]);
-                }
-            }
-            for (place, treatment) in treatments.iter().enumerate() {
-                let heads = &settings_of[place];
-                let mut done = 0;
-                let flow = walker.walk(&part, treatment, heads, &mut |_, fitted| {
-                    for (variant, (reader, logits)) in fitted.iter().enumerate() {
-                        let level = done * heads.len() + variant;
-                        reader.read(logits, part.held_labels, &held, &mut readings[place][level][repeat]);
-                    }
-                    done += usize::from(!fitted.is_empty());
-                    l2[place].get(done).copied()
-                })?;
-                if flow.is_break() {
+            watch.fold(repeat, fold);
+            for learner in [Learner::Linear, Learner::Boost] {
+                let mut run = Run { settings, kernels, watch: &mut *watch, work: &mut work };
+                let own = treatments.iter().zip(&mut tables).filter(|(t, _)| t.learner == learner).collect();
+                let place = Place { learner, train: &train, held: &held, repeat, repeats: folds.len() };
+                if fit_fold(&data, &place, own, &mut run)?.is_break() {
                     break 'folds;
                 }
             }
@@ -186,22 +162,118 @@ pub fn fit_folds(
     if finished.first().is_some_and(|&done| done < FEWEST_FOLDS) {
         return Ok(None);
     }
-    let levels = l2.iter().zip(&settings_of).map(|(grid, heads)| {
-        grid.iter().flat_map(|&l2| heads.iter().map(move |&head| Level { l2, head })).collect()
-    });
-    Ok(Some(FoldTable {
-        levels: levels.collect(),
-        readings,
-        finished,
-        fits: walker.fits,
-        passes: walker.passes,
-    }))
+    let levels = tables.iter().map(TreatmentTable::levels).collect();
+    let readings = tables.into_iter().map(|table| table.readings).collect();
+    Ok(Some(FoldTable { levels, readings, finished, work }))
 }
 
-/// What the head of a treatment may be set to; one `None` where it leaves nothing open.
+/// One fold for one learner.
+struct Place<'p> {
+    learner: Learner,
+    train: &'p [usize],
+    held: &'p [usize],
+    repeat: usize,
+    repeats: usize,
+}
+
+/// Fits the treatments of a learner to the rows of a fold and reads them on the rows held out.
+fn fit_fold(
+    data: &FoldData<'_>,
+    place: &Place<'_>,
+    mut own: Vec<(&Treatment, &mut TreatmentTable)>,
+    run: &mut Run<'_>,
+) -> Result<ControlFlow<()>> {
+    if own.is_empty() || place.held.is_empty() {
+        return Ok(ControlFlow::Continue(()));
+    }
+    let held_labels: Vec<u32> = place.held.iter().map(|&row| data.labels[row]).collect();
+    let features = (data.features)(place.learner, place.train);
+    let fitted = Fitted::new(data, &features, place.train);
+    let part = Part { train: &fitted, held: Rows::chosen(&features, place.held), held_labels: &held_labels };
+    let mut fits = fits_of(place.learner, part, run)?;
+    let mut near = run.settings.near;
+    // All paths are found before anything is read: the fits of the search are those of the table.
+    for (treatment, table) in own.iter_mut().filter(|(_, table)| table.path.is_empty()) {
+        let Some(path) = find_path(fits.as_mut(), &part, treatment, run, &mut near)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        table.open(path, data.labels.len(), place.repeats, run.settings.taus_of(treatment).len());
+    }
+    for (treatment, table) in own {
+        let TreatmentTable { path, heads, readings } = table;
+        let mut done = 0;
+        let flow = fits.walk(treatment, heads, run, &mut |_, fitted| {
+            for (variant, (reader, logits)) in fitted.iter().enumerate() {
+                let level = done * heads.len() + variant;
+                reader.read(logits, &held_labels, place.held, &mut readings[level][place.repeat]);
+            }
+            done += usize::from(!fitted.is_empty());
+            path.get(done).copied()
+        })?;
+        if flow.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// What the folds gather about one treatment.
+struct TreatmentTable {
+    /// Strengths, stiff ones first; empty until the first fold has found them.
+    path: Vec<Strength>,
+    /// What its head may be set to; one `None` where it leaves nothing open.
+    heads: Vec<Option<Setting>>,
+    /// `[level][repeat]`.
+    readings: Vec<Vec<Readings>>,
+}
+
+impl TreatmentTable {
+    fn new(treatment: &Treatment) -> Self {
+        TreatmentTable { path: Vec::new(), heads: head_settings(treatment), readings: Vec::new() }
+    }
+
+    fn open(&mut self, path: Vec<Strength>, rows: usize, repeats: usize, taus: usize) {
+        self.readings = vec![vec![Readings::new(rows, taus); repeats]; path.len() * self.heads.len()];
+        self.path = path;
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        let of = |&strength: &Strength| self.heads.iter().map(move |&head| Level { strength, head });
+        self.path.iter().flat_map(of).collect()
+    }
+}
+
 fn head_settings(treatment: &Treatment) -> Vec<Option<Setting>> {
     let settings = treatment.head.settings();
     if settings.is_empty() { vec![None] } else { settings.into_iter().map(Some).collect() }
+}
+
+/// The strengths given, or the three around the best on this fold, which the next treatment looks for its own from.
+fn find_path(
+    fits: &mut dyn Fits,
+    part: &Part<'_>,
+    treatment: &Treatment,
+    run: &mut Run<'_>,
+    near: &mut Option<Strength>,
+) -> Result<Option<Vec<Strength>>> {
+    if !treatment.head.is_fitted() {
+        return Ok(Some(vec![Strength::Closed]));
+    }
+    if let Some(given) = run.settings.given_strength(treatment.learner) {
+        return Ok(Some(vec![given]));
+    }
+    let taus = run.settings.taus_of(treatment).len();
+    let mut pilot = Pilot::new(part, run.settings.metric, taus, *near);
+    let heads = &head_settings(treatment)[..1];
+    let flow = fits.walk(treatment, heads, run, &mut |path, fitted| {
+        pilot.next(path, fitted.first().map(|(reader, logits)| (reader, &logits[..])))
+    })?;
+    if flow.is_break() {
+        return Ok(None);
+    }
+    let (best, around) = pilot.found();
+    *near = Some(best);
+    Ok(Some(around))
 }
 
 /// Fits `treatment` at `level` to all rows of `data` and reads it on the rows `held`. `None` where the watch stopped it.
@@ -218,15 +290,17 @@ pub fn fit_and_read(
     watch: &mut dyn FoldWatch,
 ) -> Result<Option<Readings>> {
     let all: Vec<usize> = (0..data.labels.len()).collect();
-    let features = (data.features)(&all);
+    let features = (data.features)(treatment.learner, &all);
     let train = Fitted::new(&data, &features, &all);
     let part = Part { train: &train, held: held.rows, held_labels: held.labels };
     let taus = settings.taus_of(treatment);
     let mut readings = Readings::new(held.labels.len(), taus.len());
     let places: Vec<usize> = (0..held.labels.len()).collect();
-    let mut walker = Walker::new(settings, kernels, watch);
-    let flow = walker.walk(&part, treatment, &[level.head], &mut |_, fitted| match fitted {
-        [] => Some(level.l2),
+    let mut work = Work::default();
+    let mut run = Run { settings, kernels, watch, work: &mut work };
+    let mut fits = fits_of(treatment.learner, part, &run)?;
+    let flow = fits.walk(treatment, &[level.head], &mut run, &mut |_, fitted| match fitted {
+        [] => Some(level.strength),
         [(reader, logits), ..] => {
             reader.read(logits, held.labels, &places, &mut readings);
             None
@@ -240,12 +314,28 @@ impl FitSettings {
     pub fn taus_of(&self, treatment: &Treatment) -> &[f64] {
         if treatment.is_adjusted { &self.taus } else { &[] }
     }
+
+    /// The prior that decisions and losses of `treatment` are under.
+    pub(super) fn prior_of(&self, treatment: &Treatment) -> &Prior {
+        match &self.prior {
+            Prior::AsTrained if treatment.is_adjusted => &Prior::Natural,
+            prior => prior,
+        }
+    }
+
+    /// The strength that all fits of a learner have, where one was given.
+    fn given_strength(&self, learner: Learner) -> Option<Strength> {
+        match learner {
+            Learner::Linear => self.linear.l2.map(Strength::L2),
+            Learner::Boost => self.boost.rounds.map(Strength::Rounds),
+        }
+    }
 }
 
 /// Rows to fit, gathered.
 pub(super) struct Fitted<'p> {
-    features: &'p Matrix,
-    rows: &'p [usize],
+    pub(super) features: &'p Matrix,
+    pub(super) rows: &'p [usize],
     pub(super) labels: Vec<u32>,
     weights: Option<Vec<f64>>,
     pub(super) classes: usize,
@@ -262,7 +352,7 @@ impl<'p> Fitted<'p> {
         }
     }
 
-    fn sample(&self) -> Sample<'_> {
+    pub(super) fn sample(&self) -> Sample<'_> {
         Sample {
             rows: Rows::chosen(self.features, self.rows),
             labels: &self.labels,
@@ -280,176 +370,34 @@ pub(super) struct Part<'p> {
     pub(super) held_labels: &'p [u32],
 }
 
-/// Says which l2 is fitted next, `None` to end: asked with the total variance of the features and, for each setting of the
-/// head, the logits that the last fit gives the held-out rows; with none of them before the first fit.
-type Next<'n> = dyn FnMut(f64, &[(Reader<'_>, Vec<f32>)]) -> Option<Option<f64>> + 'n;
-
-struct Walker<'f> {
-    settings: &'f FitSettings,
-    kernels: &'static Kernels,
-    watch: &'f mut dyn FoldWatch,
-    /// The first fit of the last treatment on this fold, at the strong end of its path, and its loss.
-    strong: Option<(Loss, Vec<f32>)>,
-    /// Those of this fold.
-    kept: KeptFits,
-    fits: usize,
-    passes: usize,
+/// What goes along with every fit.
+pub(super) struct Run<'r> {
+    pub(super) settings: &'r FitSettings,
+    pub(super) kernels: &'static Kernels,
+    pub(super) watch: &'r mut dyn FoldWatch,
+    pub(super) work: &'r mut Work,
 }
 
-impl<'f> Walker<'f> {
-    fn new(settings: &'f FitSettings, kernels: &'static Kernels, watch: &'f mut dyn FoldWatch) -> Self {
-        Walker { settings, kernels, watch, strong: None, kept: KeptFits::default(), fits: 0, passes: 0 }
-    }
+/// Says which strength is fitted next, `None` to end: asked with the whole path of the treatment and, for each setting of
+/// the head, the logits that the last fit gives the held-out rows; with none of them before the first fit.
+pub(super) type Next<'n> = dyn FnMut(&[Strength], &[(Reader<'_>, Vec<f32>)]) -> Option<Strength> + 'n;
 
-    fn begin_fold(&mut self, repeat: usize, fold: usize) {
-        self.watch.fold(repeat, fold);
-        self.strong = None;
-        self.kept.clear();
-    }
-
-    /// The given values for all treatments, or for each the three around its best on this fold.
-    fn find_grids(
-        &mut self,
-        part: &Part<'_>,
-        treatments: &[Treatment],
-    ) -> Result<Option<Vec<Vec<Option<f64>>>>> {
-        let given: Vec<Option<f64>> = self.settings.l2.iter().copied().map(Some).collect();
-        let mut grids = Vec::new();
-        let mut near = self.settings.near;
-        for treatment in treatments {
-            if !treatment.head.is_fitted() {
-                grids.push(vec![None]);
-                continue;
-            }
-            if !given.is_empty() {
-                grids.push(given.clone());
-                continue;
-            }
-            let taus = self.settings.taus_of(treatment).len();
-            let mut pilot = Pilot::new(part, self.settings.metric, taus, near);
-            let heads = &head_settings(treatment)[..1];
-            let flow = self.walk(part, treatment, heads, &mut |variance, fitted| {
-                pilot.next(variance, fitted.first().map(|(reader, logits)| (reader, &logits[..]))).map(Some)
-            })?;
-            if flow.is_break() {
-                return Ok(None);
-            }
-            let (best, around) = pilot.found();
-            grids.push(around.into_iter().map(Some).collect());
-            near = Some(best);
-        }
-        Ok(Some(grids))
-    }
-
-    /// Fits `treatment` at one l2 after the other, and reads each fit with every one of `heads`. `Break` only where the
-    /// watch asked for it.
+/// The fits of one learner on one part of the rows, and what they share.
+pub(super) trait Fits {
+    /// Fits `treatment` at one strength after the other, and reads each fit with every one of `heads`. `Break` only where
+    /// the watch asked for it.
     fn walk(
         &mut self,
-        part: &Part<'_>,
         treatment: &Treatment,
         heads: &[Option<Setting>],
+        run: &mut Run<'_>,
         next: &mut Next<'_>,
-    ) -> Result<ControlFlow<()>> {
-        let recipe = Recipe {
-            loss: treatment.loss,
-            logit_adjust: treatment.logit_adjust,
-            vs_gamma: treatment.vs_gamma,
-            ldam: treatment.ldam,
-            resampling: treatment.resampling.map(|resampling| (resampling, self.settings.seed)),
-            decay: self.settings.decay,
-            max_weight: self.settings.max_weight,
-            optimizer: self.settings.optimizer,
-        };
-        let weighted = WeightedSample::new(part.train.sample(), &treatment.scheme, &recipe)?;
-        let taus = self.settings.taus_of(treatment);
-        if !treatment.head.is_fitted() {
-            self.fits += 1;
-            let read = self.read(part, &weighted, None, heads, taus)?;
-            next(0.0, &read);
-            return Ok(ControlFlow::Continue(()));
-        }
-        let mut objective = Objective::new(weighted.problem(&recipe, 0.0), self.kernels);
-        let variance = objective.moments().total_variance();
-        // Epochs of minibatches only count from a cold start.
-        let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
-        // The metric follows the fits of one path; under other weights it would start from where it began.
-        let mut preconditioner = Preconditioner::default();
-        let mut start = match self.strong.take() {
-            Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
-            _ => objective.problem().start(),
-        };
-        let mut wanted = next(variance, &[]);
-        while let Some(Some(l2)) = wanted {
-            let theta = match self.kept.find(treatment, l2) {
-                Some(theta) => theta.to_vec(),
-                None => {
-                    objective.set_l2(l2);
-                    match self.fit(treatment, l2, &mut objective, &mut preconditioner, &start)? {
-                        Some(theta) => theta,
-                        None => return Ok(ControlFlow::Break(())),
-                    }
-                }
-            };
-            let base = weighted.classifier(&theta, &recipe);
-            let read = self.read(part, &weighted, Some(&base), heads, taus)?;
-            wanted = next(variance, &read);
-            if self.strong.is_none() {
-                self.strong = Some((recipe.loss, theta.clone()));
-            }
-            if !is_minibatch {
-                start = theta;
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
+    ) -> Result<ControlFlow<()>>;
+}
 
-    /// The minimum at the l2 of `objective`, kept for whoever asks again; `None` where the watch stopped it.
-    fn fit(
-        &mut self,
-        treatment: &Treatment,
-        l2: f64,
-        objective: &mut Objective<'_>,
-        preconditioner: &mut Preconditioner,
-        start: &[f32],
-    ) -> Result<Option<Vec<f32>>> {
-        self.watch.begin(treatment, l2);
-        let mut stopped = false;
-        let watch = &mut *self.watch;
-        let optimizer = &self.settings.optimizer;
-        let fitted = fit(objective, preconditioner, start, optimizer, None, &mut |progress| {
-            let flow = watch.progress(progress);
-            stopped |= flow.is_break();
-            flow
-        })?;
-        if stopped {
-            return Ok(None);
-        }
-        self.fits += 1;
-        self.passes += fitted.passes;
-        self.kept.keep(treatment, l2, &fitted.theta);
-        Ok(Some(fitted.theta))
-    }
-
-    /// Readers and logits of the held-out rows for each setting of the head.
-    fn read<'t>(
-        &self,
-        part: &Part<'_>,
-        weighted: &WeightedSample<'_>,
-        base: Option<&Classifier>,
-        heads: &[Option<Setting>],
-        taus: &'t [f64],
-    ) -> Result<Vec<(Reader<'t>, Vec<f32>)>> {
-        let builder = Builder::new(weighted, base, self.kernels);
-        let classifier = |head: &Option<Setting>| match (head, base) {
-            (Some(setting), _) => builder.build(*setting).map(Cow::Owned),
-            (None, Some(base)) => Ok(Cow::Borrowed(base)),
-            (None, None) => Err(Error::bad_value("--head", "", "leaves nothing to fit", "name another head")),
-        };
-        let read = |head: &Option<Setting>| {
-            let classifier = classifier(head)?;
-            let logits = classifier.model.logits_of(part.held, self.kernels);
-            Ok((Reader::new(&classifier, taus)?, logits))
-        };
-        heads.iter().map(read).collect()
-    }
+fn fits_of<'p>(learner: Learner, part: Part<'p>, run: &Run<'_>) -> Result<Box<dyn Fits + 'p>> {
+    Ok(match learner {
+        Learner::Linear => Box::new(LinearFits::new(part)),
+        Learner::Boost => Box::new(BoostFits::new(part, &run.settings.boost)?),
+    })
 }

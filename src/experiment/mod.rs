@@ -1,5 +1,6 @@
 //! Many fits under one budget: folds, out-of-fold predictions, paired statistics, and the comparison of weightings.
 
+pub mod boost_fits;
 pub mod bootstrap;
 pub mod calibrated;
 pub mod compare;
@@ -7,11 +8,13 @@ pub mod crossfit;
 pub mod fold_fits;
 pub mod folds;
 mod kept;
+pub mod linear_fits;
 pub mod outcomes;
 mod pilot;
 pub mod readings;
 mod sheet;
 pub mod stats;
+pub mod strength;
 mod student;
 pub mod treatment;
 pub mod tune;

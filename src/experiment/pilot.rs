@@ -1,20 +1,21 @@
-//! Where on the path of l2 a treatment does best, found on one fold.
+//! Where on its path a treatment does best, found on one fold.
 
 use super::fold_fits::Part;
 use super::readings::{Decision, Reader, Readings};
+use super::strength::Strength;
 use crate::labels::ClassCounts;
-use crate::linear::search::{PATIENCE, l2_path};
+use crate::linear::search::PATIENCE;
 use crate::metrics::{Metric, Standing};
 
-/// Walks the path of l2: the first treatment from its strong end with patience, the others from the best of the one before
+/// Walks the path: the first treatment from its stiff end with patience, the others from the best of the one before
 /// until the best has a worse neighbour on both sides.
 pub(super) struct Pilot<'p> {
     part: Part<'p>,
     metric: Metric,
     taus: usize,
-    near: Option<f64>,
+    near: Option<Strength>,
     train_rows: Vec<u64>,
-    path: Vec<f64>,
+    path: Vec<Strength>,
     /// How the values tried stand, by their place on the path.
     tried: Vec<Option<Standing>>,
     at: Option<usize>,
@@ -22,18 +23,22 @@ pub(super) struct Pilot<'p> {
 }
 
 impl<'p> Pilot<'p> {
-    /// `taus` is the number of adjustments that decisions are read with, 0 for none, `near` the l2 at which another
+    /// `taus` is the number of adjustments that decisions are read with, 0 for none, `near` the strength at which another
     /// treatment did best.
-    pub(super) fn new(part: &Part<'p>, metric: Metric, taus: usize, near: Option<f64>) -> Self {
+    pub(super) fn new(part: &Part<'p>, metric: Metric, taus: usize, near: Option<Strength>) -> Self {
         let train_rows = ClassCounts::of(&part.train.labels, None, part.train.classes).rows;
         let (path, tried) = (Vec::new(), Vec::new());
         Pilot { part: *part, metric, taus, near, train_rows, path, tried, at: None, waited: 0 }
     }
 
-    /// The l2 to try next; `None` once the best is known.
-    pub(super) fn next(&mut self, variance: f64, fitted: Option<(&Reader<'_>, &[f32])>) -> Option<f64> {
+    /// What of `path` to try next; `None` once the best is known.
+    pub(super) fn next(
+        &mut self,
+        path: &[Strength],
+        fitted: Option<(&Reader<'_>, &[f32])>,
+    ) -> Option<Strength> {
         if self.path.is_empty() {
-            self.path = l2_path(variance);
+            self.path = path.to_vec();
             self.tried = vec![None; self.path.len()];
         }
         if let (Some(at), Some((reader, logits))) = (self.at, fitted) {
@@ -48,22 +53,22 @@ impl<'p> Pilot<'p> {
         self.at.map(|at| self.path[at])
     }
 
-    /// The best value tried, and it with its neighbours, strong to weak.
-    pub(super) fn found(&self) -> (f64, Vec<f64>) {
+    /// The best strength tried, and it with its neighbours, stiff ones first.
+    pub(super) fn found(&self) -> (Strength, Vec<Strength>) {
         let best = self.best();
         let around = &self.path[best.saturating_sub(1)..(best + 2).min(self.path.len())];
         (self.path[best], around.to_vec())
     }
 
-    /// Place of the best value tried.
+    /// Place of the best strength tried.
     fn best(&self) -> usize {
         let (places, standings): (Vec<usize>, Vec<Standing>) = self.standings().unzip();
         Standing::choose(&standings).map_or(0, |best| places[best])
     }
 
-    /// Place of the weakest value that is no weaker than `l2`.
-    fn place_of(&self, l2: f64) -> usize {
-        self.path.iter().rposition(|&value| value >= l2).unwrap_or(0)
+    /// Place of the most flexible strength that is as stiff as `near`.
+    fn place_of(&self, near: Strength) -> usize {
+        self.path.iter().rposition(|strength| strength.is_as_stiff_as(near)).unwrap_or(0)
     }
 
     fn standings(&self) -> impl Iterator<Item = (usize, Standing)> + '_ {
@@ -100,6 +105,6 @@ impl<'p> Pilot<'p> {
         };
         let adjusted: Vec<Standing> = (0..self.taus).map(|tau| standing(Decision::Adjusted(tau))).collect();
         let best = Standing::highest(&adjusted).and_then(|best| adjusted.get(best).copied());
-        best.unwrap_or_else(|| standing(Decision::Trained))
+        best.unwrap_or_else(|| standing(Decision::MostProbable))
     }
 }

@@ -5,9 +5,8 @@ use rayon::prelude::*;
 
 use super::outcomes::Outcomes;
 use crate::Result;
-use crate::linear::classifier::Classifier;
 use crate::metrics::{Metric, Standing, Tallied};
-use crate::weighting::{Prior, PriorCorrection, training_shares};
+use crate::weighting::{FitConditions, Prior, PriorCorrection, training_shares};
 
 /// Rows of one task.
 const CHUNK_ROWS: usize = 256;
@@ -24,20 +23,18 @@ pub struct Readings {
 /// What one row was said to be.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Reading {
-    /// Most probable class as trained; of equal ones the first.
+    /// Most probable class under the prior of the readings; of equal ones the first.
     pub decided: u32,
     /// Most probable class under the natural prior.
     pub natural: u32,
-    /// `-log p_y` as trained.
-    pub trained_loss: f32,
+    /// `-log p_y` under the prior of the readings.
+    pub loss: f32,
+    /// `sum_c (p_c - [c = y])^2` under the same.
+    pub brier: f32,
     /// `-log p_y` under the natural prior.
     pub natural_loss: f32,
     /// `-log p_y` under the uniform prior.
     pub uniform_loss: f32,
-    /// `sum_c (p_c - [c = y])^2` as trained.
-    pub trained_brier: f32,
-    /// The same under the natural prior.
-    pub natural_brier: f32,
     /// Largest probability under the natural prior.
     pub natural_confidence: f32,
 }
@@ -45,15 +42,15 @@ pub struct Reading {
 /// How a class is decided for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The most probable one as trained.
-    Trained,
-    /// By the natural log posterior minus `tau log pi`, tau the one at this place. The probabilities stay natural.
+    /// The most probable one under the prior of the readings.
+    MostProbable,
+    /// By the natural log posterior minus `tau log pi`, tau the one at this place.
     Adjusted(usize),
 }
 
 /// Turns logits of one fit into readings.
 pub struct Reader<'t> {
-    trained: PriorCorrection,
+    decided: PriorCorrection,
     natural: PriorCorrection,
     uniform: PriorCorrection,
     log_shares: Vec<f64>,
@@ -61,16 +58,17 @@ pub struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// For the logits of `classifier`; `taus` are the strengths of adjustment to decide by.
+    /// For the logits of a fit under `conditions`, whose decisions and losses are those under `prior`; `taus` are the
+    /// strengths of adjustment to decide by as well.
     ///
     /// # Errors
-    /// Those of [`Classifier::correction`].
-    pub fn new(classifier: &Classifier, taus: &'t [f64]) -> Result<Self> {
-        let shares = training_shares(&classifier.counts);
+    /// Those of [`FitConditions::correction`].
+    pub fn new(conditions: &FitConditions, prior: &Prior, taus: &'t [f64]) -> Result<Self> {
+        let shares = training_shares(&conditions.counts);
         Ok(Reader {
-            trained: classifier.correction(&Prior::AsTrained)?,
-            natural: classifier.correction(&Prior::Natural)?,
-            uniform: classifier.correction(&Prior::Uniform)?,
+            decided: conditions.correction(prior)?,
+            natural: conditions.correction(&Prior::Natural)?,
+            uniform: conditions.correction(&Prior::Uniform)?,
             log_shares: shares.iter().map(|share| share.ln()).collect(),
             taus,
         })
@@ -102,14 +100,14 @@ impl<'t> Reader<'t> {
         let Buffers { logits, p } = buffers;
         logits.iter_mut().zip(z).for_each(|(wide, &z)| *wide = f64::from(z));
         let mut reading = Reading::default();
-        self.trained.posterior(logits, p);
+        self.decided.posterior(logits, p);
         reading.decided = largest(p.iter().copied());
-        (reading.trained_loss, reading.trained_brier) = losses(p, label);
+        (reading.loss, reading.brier) = losses(p, label);
         self.uniform.posterior(logits, p);
         reading.uniform_loss = losses(p, label).0;
         self.natural.posterior(logits, p);
         reading.natural = largest(p.iter().copied());
-        (reading.natural_loss, reading.natural_brier) = losses(p, label);
+        reading.natural_loss = losses(p, label).0;
         reading.natural_confidence = p.get(reading.natural as usize).map_or(0.0, |&p| p as f32);
         if !self.taus.is_empty() {
             p.iter_mut().for_each(|p| *p = p.max(f64::MIN_POSITIVE).ln());
@@ -164,19 +162,15 @@ impl Readings {
     /// The class decided for.
     pub fn predicted(&self, decision: Decision, row: usize) -> u32 {
         match decision {
-            Decision::Trained => self.rows[row].decided,
+            Decision::MostProbable => self.rows[row].decided,
             Decision::Adjusted(tau) => self.adjusted[tau][row],
         }
     }
 
     /// Prediction, log-loss and Brier score of a row.
     pub fn outcome(&self, decision: Decision, row: usize) -> (u32, f64, f64) {
-        let reading = &self.rows[row];
-        let (log_loss, brier) = match decision {
-            Decision::Trained => (reading.trained_loss, reading.trained_brier),
-            Decision::Adjusted(_) => (reading.natural_loss, reading.natural_brier),
-        };
-        (self.predicted(decision, row), f64::from(log_loss), f64::from(brier))
+        let Reading { loss, brier, .. } = self.rows[row];
+        (self.predicted(decision, row), f64::from(loss), f64::from(brier))
     }
 
     /// What is decided about all rows.

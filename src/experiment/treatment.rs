@@ -2,15 +2,20 @@
 
 use std::fmt;
 
+use super::linear_fits::LinearSettings;
 use crate::Result;
 use crate::labels::ClassCounts;
 use crate::linear::heads::{Head, Setting};
+use crate::linear::weighted::Recipe;
 use crate::loss::Loss;
+use crate::model::Learner;
 use crate::weighting::{Resampling, Scheme, distinct_betas};
 
-/// What is fitted, apart from l2.
+/// What is fitted, apart from how much it may bend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Treatment {
+    /// What fits it.
+    pub learner: Learner,
     /// Pointwise loss.
     pub loss: Loss,
     /// Class weights.
@@ -30,11 +35,24 @@ pub struct Treatment {
 }
 
 impl Treatment {
-    /// The minimum of `loss` without weights.
+    /// The linear minimum of `loss` without weights.
     pub fn plain(loss: Loss) -> Self {
-        let (scheme, resampling, head) = (Scheme::None, None, Head::Linear);
-        let is_adjusted = false;
-        Treatment { loss, scheme, logit_adjust: 0.0, vs_gamma: 0.0, ldam: 0.0, resampling, head, is_adjusted }
+        Treatment {
+            learner: Learner::Linear,
+            loss,
+            scheme: Scheme::None,
+            logit_adjust: 0.0,
+            vs_gamma: 0.0,
+            ldam: 0.0,
+            resampling: None,
+            head: Head::Linear,
+            is_adjusted: false,
+        }
+    }
+
+    /// The same, fitted by `learner`.
+    pub fn by(self, learner: Learner) -> Self {
+        Treatment { learner, ..self }
     }
 
     /// [`Treatment::plain`], decided for after an adjustment.
@@ -49,17 +67,43 @@ impl Treatment {
 
     /// Whether it is [`Treatment::plain`].
     pub fn is_plain(&self) -> bool {
-        *self == Treatment::plain(self.loss)
+        *self == Treatment::plain(self.loss).by(self.learner)
+    }
+
+    /// Whether it is [`Treatment::adjusted`].
+    pub fn is_plain_but_adjusted(&self) -> bool {
+        *self == Treatment::adjusted(self.loss).by(self.learner)
+    }
+
+    /// Whether boosted trees can be fitted to it.
+    pub fn suits_trees(&self) -> bool {
+        let Treatment { vs_gamma, ldam, resampling, head, .. } = self;
+        (*vs_gamma, *ldam, *resampling, *head) == (0.0, 0.0, None, Head::Linear)
+    }
+
+    /// How a fit of it is made, l2 or rounds apart; boosting takes no notice of `linear`.
+    pub(super) fn recipe(&self, linear: &LinearSettings, max_weight: Option<f64>, seed: u64) -> Recipe {
+        Recipe {
+            loss: self.loss,
+            logit_adjust: self.logit_adjust,
+            vs_gamma: self.vs_gamma,
+            ldam: self.ldam,
+            resampling: self.resampling.map(|resampling| (resampling, seed)),
+            decay: linear.decay,
+            max_weight,
+            optimizer: linear.optimizer,
+        }
     }
 
     /// Whether only its class weights set it apart from [`Treatment::plain`].
     pub fn is_weighting(&self) -> bool {
-        *self == Treatment::weighted(self.loss, self.scheme.clone())
+        *self == Treatment::weighted(self.loss, self.scheme.clone()).by(self.learner)
     }
 
-    /// The flags of `train` that fit it, l2 apart; `setting` is what its head leaves open.
+    /// The flags of `train` that fit it, l2 or rounds apart; `setting` is what its head leaves open.
     pub fn flags(&self, setting: Option<Setting>) -> String {
-        let mut flags = format!("--loss {}", self.loss.name());
+        let learner = if self.learner.is_linear() { "" } else { "--learner boost " };
+        let mut flags = format!("{learner}--loss {}", self.loss.name());
         if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss {
             flags += &format!(" --gamma {gamma}");
         }

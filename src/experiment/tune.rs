@@ -8,6 +8,7 @@ use super::compare::{Compared, Judge, Question, Setting};
 use super::fold_fits::{FitSettings, FoldData, FoldWatch, fit_folds};
 use super::folds::Folds;
 use super::readings::{Decision, Readings};
+use super::strength::Strength;
 use super::treatment::Treatment;
 use crate::Result;
 use crate::labels::ClassCounts;
@@ -38,8 +39,8 @@ impl Budget {
 pub struct Scored {
     /// Fit and reading.
     pub setting: Setting,
-    /// Strength of the penalty.
-    pub l2: f64,
+    /// How much the fit may bend.
+    pub strength: Strength,
     /// Strength of the adjustment after training.
     pub tau: Option<f64>,
     /// How it stands over all out-of-fold rows.
@@ -137,8 +138,10 @@ impl Search<'_> {
         watch: &mut dyn FoldWatch,
     ) -> Result<ControlFlow<()>> {
         let one = std::slice::from_ref(&treatment);
-        let standings: Vec<Standing> = done.scored.iter().map(|scored| scored.standing).collect();
-        let near = Standing::choose(&standings).map(|best| done.scored[best].l2);
+        let learner = |scored: &&Scored| done.treatments[scored.setting.treatment].learner;
+        let alike: Vec<&Scored> = done.scored.iter().filter(|s| learner(s) == treatment.learner).collect();
+        let standings: Vec<Standing> = alike.iter().map(|scored| scored.standing).collect();
+        let near = Standing::choose(&standings).map(|best| alike[best].strength);
         let settings = FitSettings { near, ..self.settings.clone() };
         let table = fit_folds(self.data, self.folds, one, &settings, self.kernels, watch)?;
         // A part of the folds is not to be held against all of them.
@@ -146,22 +149,21 @@ impl Search<'_> {
             return Ok(ControlFlow::Break(()));
         };
         let place = done.treatments.len();
-        done.fits += table.fits;
+        done.fits += table.work.fits;
         done.readings.extend(table.readings);
         let taus = self.settings.taus_of(&treatment);
         let adjusted = taus.iter().enumerate().map(|(at, &tau)| (Decision::Adjusted(at), Some(tau)));
-        let trained = (!treatment.is_adjusted).then_some((Decision::Trained, None));
+        let trained = (!treatment.is_adjusted).then_some((Decision::MostProbable, None));
         let decisions: Vec<(Decision, Option<f64>)> = trained.into_iter().chain(adjusted).collect();
         let question = self.question();
         let judge = Judge { question: &question, readings: &done.readings };
         let held = &self.folds[0];
         for (at, level) in table.levels[0].iter().enumerate() {
-            let l2 = level.l2.unwrap_or(f64::NAN);
             for &(decision, tau) in &decisions {
                 let setting = Setting { treatment: place, level: at, decision };
                 let rows = (0..self.data.labels.len()).filter(|&row| held.fold_of(row).is_some());
                 let standing = judge.standing(setting, 0, rows);
-                done.scored.push(Scored { setting, l2, tau, standing });
+                done.scored.push(Scored { setting, strength: level.strength, tau, standing });
             }
         }
         done.treatments.push(treatment);
@@ -186,7 +188,7 @@ impl Search<'_> {
         let mut ratios: Vec<f64> = done
             .treatments
             .iter()
-            .filter(|other| other.loss == best.loss && other.is_weighting())
+            .filter(|other| (other.learner, other.loss) == (best.learner, best.loss) && other.is_weighting())
             .filter_map(|other| ratio_of(&other.scheme))
             .collect();
         ratios.sort_by(f64::total_cmp);

@@ -75,6 +75,30 @@ pub fn find_twins(
     }
 }
 
+/// Columns brought to mean 0 and deviation 1, missing values to 0: the features of trees come in units of their own, and
+/// [`find_twins`] measures distances.
+pub fn standardised(features: &Matrix) -> Matrix {
+    let (n, columns) = (features.rows(), features.cols());
+    let scales: Vec<(f64, f64)> = (0..columns)
+        .into_par_iter()
+        .map(|column| {
+            let known = || (0..n).map(|row| f64::from(features.get(row, column))).filter(|x| !x.is_nan());
+            let count = known().count().max(1) as f64;
+            let mean = known().sum::<f64>() / count;
+            let variance = known().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+            (mean, if variance > 0.0 { variance.sqrt().recip() } else { 0.0 })
+        })
+        .collect();
+    let mut values = vec![0.0; n * columns];
+    values.par_chunks_exact_mut(columns.max(1)).enumerate().for_each(|(row, out)| {
+        for (column, (out, (mean, scale))) in out.iter_mut().zip(&scales).enumerate() {
+            let x = f64::from(features.get(row, column));
+            *out = if x.is_nan() { 0.0 } else { ((x - mean) * scale) as f32 };
+        }
+    });
+    Matrix::from_f32(values, columns)
+}
+
 /// Mean of the rows and their mean squared distance from it.
 fn centre(rows: &Rows<'_>) -> (Vec<f64>, f64) {
     const CHUNK: usize = 4096;

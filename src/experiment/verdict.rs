@@ -1,6 +1,8 @@
 //! What a comparison means, in a sentence.
 
 use super::treatment::Treatment;
+use crate::metrics::Metric;
+use crate::model::Learner;
 
 /// Significance level of the verdict, after Holm's correction.
 pub const LEVEL: f64 = 0.05;
@@ -14,6 +16,8 @@ pub struct Standpoint {
     pub is_plain: bool,
     /// Whether it is the unweighted fit adjusted after training.
     pub is_adjusted: bool,
+    /// What fits it.
+    pub learner: Learner,
     /// The deciding metric, signed so that more is better.
     pub value: f64,
     /// Difference from the baseline with its interval and Holm's p; `None` for the baseline.
@@ -61,7 +65,7 @@ impl Gap {
 /// The simplest candidate within a standard error of the best (Breiman et al. 1984): the unweighted fit, then the unweighted fit
 /// adjusted after training, which keeps its probabilities, then the others from the best down. `metric` is named in the
 /// sentence. `None` without candidates.
-pub fn find(standpoints: &[Standpoint], metric: &str) -> Option<Finding> {
+pub fn find(standpoints: &[Standpoint], metric: Metric) -> Option<Finding> {
     let best = best(standpoints)?;
     let simplicity = |s: &Standpoint| (!s.is_plain, !s.is_adjusted);
     let level =
@@ -70,7 +74,7 @@ pub fn find(standpoints: &[Standpoint], metric: &str) -> Option<Finding> {
         let order = simplicity(&standpoints[a]).cmp(&simplicity(&standpoints[b]));
         order.then(standpoints[b].value.total_cmp(&standpoints[a].value))
     })?;
-    let sentence = sentence(standpoints, recommended, best, metric);
+    let sentence = Words::of(metric).sentence(standpoints, recommended, best);
     Some(Finding { recommended, best, sentence })
 }
 
@@ -80,58 +84,114 @@ pub fn best(standpoints: &[Standpoint]) -> Option<usize> {
         .reduce(|best, at| if standpoints[at].value > standpoints[best].value { at } else { best })
 }
 
-fn sentence(standpoints: &[Standpoint], recommended: usize, best: usize, metric: &str) -> String {
-    let (chosen, top) = (&standpoints[recommended], &standpoints[best]);
-    if chosen.is_plain {
-        return match &top.against_baseline {
-            None => {
-                format!("weighting does not help here: no candidate has a higher {metric} than {}", top.name)
-            }
-            Some(gap) => format!(
-                "weighting does not demonstrably help here: the highest {metric}, that of {}, is {} than without weights, no more than chance",
-                top.name,
-                gap_text(gap, "higher", "lower")
-            ),
+/// How differences of a metric are spoken of.
+struct Words {
+    metric: &'static str,
+    more: &'static str,
+    less: &'static str,
+    most: &'static str,
+}
+
+impl Words {
+    fn of(metric: Metric) -> Self {
+        let (more, less, most) = if metric.higher_is_better() {
+            ("higher", "lower", "highest")
+        } else {
+            ("better", "worse", "best")
         };
+        Words { metric: metric.name(), more, less, most }
     }
-    let gain = chosen.against_baseline.map_or(String::new(), |gap| {
-        let doubt = if gap.is_chance() { ", which may be chance" } else { "" };
-        format!("is {} than without weights{doubt}", gap_text(&gap, "higher", "lower"))
-    });
-    if chosen.is_adjusted {
-        let weighted = (0..standpoints.len())
-            .filter(|&at| !standpoints[at].is_plain && !standpoints[at].is_adjusted)
-            .reduce(|a, b| if standpoints[b].value > standpoints[a].value { b } else { a });
-        let rest = match weighted {
-            Some(at) if recommended == best => {
-                format!("; no weighting does better (the best of them: {})", standpoints[at].name)
-            }
-            Some(at) => format!("; the best weighting, {}, does as well", standpoints[at].name),
-            None => String::new(),
-        };
-        return format!(
-            "weighting is not needed here: {metric} of the unweighted model, adjusted after training, {gain}{rest}"
-        );
-    }
-    let rest =
-        match standpoints.iter().find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_behind()))
+
+    fn sentence(&self, standpoints: &[Standpoint], recommended: usize, best: usize) -> String {
+        let Words { metric, more, most, .. } = self;
+        let (chosen, top) = (&standpoints[recommended], &standpoints[best]);
+        if standpoints.iter().any(|s| s.learner != standpoints[0].learner) {
+            return self.sentence_of_learners(standpoints, recommended);
+        }
+        if chosen.is_plain {
+            return match &top.against_baseline {
+                None => {
+                    format!(
+                        "weighting does not help here: no candidate has a {more} {metric} than {}",
+                        top.name
+                    )
+                }
+                Some(gap) => format!(
+                    "weighting does not demonstrably help here: the {most} {metric}, that of {}, is {} than without weights, no more than chance",
+                    top.name,
+                    self.gap_text(gap)
+                ),
+            };
+        }
+        let gain = chosen.against_baseline.map_or(String::new(), |gap| {
+            let doubt = if gap.is_chance() { ", which may be chance" } else { "" };
+            format!("is {} than without weights{doubt}", self.gap_text(&gap))
+        });
+        if chosen.is_adjusted {
+            let weighted = (0..standpoints.len())
+                .filter(|&at| !standpoints[at].is_plain && !standpoints[at].is_adjusted)
+                .reduce(|a, b| if standpoints[b].value > standpoints[a].value { b } else { a });
+            let rest = match weighted {
+                Some(at) if recommended == best => {
+                    format!("; no weighting does better (the best of them: {})", standpoints[at].name)
+                }
+                Some(at) => format!("; the best weighting, {}, does as well", standpoints[at].name),
+                None => String::new(),
+            };
+            return format!(
+                "weighting is not needed here: {metric} of the unweighted model, adjusted after training, {gain}{rest}"
+            );
+        }
+        let rest = match standpoints
+            .iter()
+            .find(|s| s.is_adjusted && s.against_best.is_some_and(|gap| gap.is_behind()))
         {
             Some(adjusted) => match adjusted.against_best {
                 Some(gap) if recommended == best => {
                     let more = Gap { value: -gap.value, low: -gap.high, high: -gap.low, ..gap };
-                    format!(" and {} than that of {}", gap_text(&more, "higher", "lower"), adjusted.name)
+                    format!(" and {} than that of {}", self.gap_text(&more), adjusted.name)
                 }
                 _ => format!(", more than {} reaches", adjusted.name),
             },
             None => String::new(),
         };
-    format!("{} helps here: its {metric} {gain}{rest}", chosen.name)
-}
+        format!("{} helps here: its {metric} {gain}{rest}", chosen.name)
+    }
 
-fn gap_text(gap: &Gap, higher: &str, lower: &str) -> String {
-    let word = if gap.value < 0.0 { lower } else { higher };
-    let (low, high) = if gap.value < 0.0 { (-gap.high, -gap.low) } else { (gap.low, gap.high) };
-    format!("{:.3} {word} (95 % interval {low:+.3} to {high:+.3})", gap.value.abs())
+    /// Where learners differ there are two questions: how far the recommended candidate is from the baseline, and whether it
+    /// owes that to a weighting.
+    fn sentence_of_learners(&self, standpoints: &[Standpoint], recommended: usize) -> String {
+        let metric = self.metric;
+        let (chosen, baseline) = (&standpoints[recommended], &standpoints[0]);
+        let distance = chosen.against_baseline.map_or_else(
+            || "no candidate is more than a standard error above it".into(),
+            |gap| {
+                let doubt = if gap.is_chance() { ", which may be chance" } else { "" };
+                let gap = self.gap_text(&gap);
+                format!("its {metric} is {gap} than that of {}{doubt}", baseline.name)
+            },
+        );
+        let unweighted =
+            standpoints.iter().filter(|s| s.learner == chosen.learner && (s.is_plain || s.is_adjusted));
+        let others: Vec<String> = unweighted
+            .filter(|s| s.name != chosen.name)
+            .map(|s| format!("{} has {:.3}", s.name, s.value.abs()))
+            .collect();
+        let weighting = match (chosen.is_plain || chosen.is_adjusted, others.join(", ")) {
+            (_, others) if others.is_empty() => String::new(),
+            (true, _) => {
+                format!("; no weighting of {} does better by more than a standard error", chosen.learner)
+            }
+            (false, others) => format!(" ({:.3}; {others})", chosen.value.abs()),
+        };
+        format!("{} is recommended: {distance}{weighting}", chosen.name)
+    }
+
+    fn gap_text(&self, gap: &Gap) -> String {
+        let word = if gap.value < 0.0 { self.less } else { self.more };
+        let (low, high) = if gap.value < 0.0 { (-gap.high, -gap.low) } else { (gap.low, gap.high) };
+        format!("{:.3} {word} (95 % interval {low:+.3} to {high:+.3})", gap.value.abs())
+    }
 }
 
 impl Standpoint {
@@ -140,7 +200,8 @@ impl Standpoint {
         Standpoint {
             name,
             is_plain: candidate.is_plain(),
-            is_adjusted: *candidate == Treatment::adjusted(candidate.loss),
+            is_adjusted: candidate.is_plain_but_adjusted(),
+            learner: candidate.learner,
             value,
             against_baseline: None,
             against_best: None,
@@ -178,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_chance_explains_recommends_no_weights() {
-        let found = find(&standpoints([0.60, 0.603, 0.604], 0.4, 0.3), "macro_recall").unwrap();
+        let found = find(&standpoints([0.60, 0.603, 0.604], 0.4, 0.3), Metric::MacroRecall).unwrap();
         assert_eq!((found.recommended, found.best), (0, 2));
         assert!(
             found.sentence.starts_with("weighting does not demonstrably help here"),
@@ -190,7 +251,7 @@ mod tests {
             "{}",
             found.sentence
         );
-        let found = find(&standpoints([0.61, 0.605, 0.608], 0.4, 0.3), "macro_recall").unwrap();
+        let found = find(&standpoints([0.61, 0.605, 0.608], 0.4, 0.3), Metric::MacroRecall).unwrap();
         assert_eq!((found.recommended, found.best), (0, 0));
         assert!(found.sentence.contains("no candidate has a higher macro_recall"), "{}", found.sentence);
     }
@@ -198,19 +259,19 @@ mod tests {
     #[test]
     fn an_adjustment_that_does_as_well_spares_the_weights() {
         // A standard error is a quarter of the interval, .005.
-        let found = find(&standpoints([0.5, 0.697, 0.70], 0.001, 0.6), "macro_recall").unwrap();
+        let found = find(&standpoints([0.5, 0.697, 0.70], 0.001, 0.6), Metric::MacroRecall).unwrap();
         assert_eq!((found.recommended, found.best), (1, 2));
         assert!(found.sentence.starts_with("weighting is not needed here"), "{}", found.sentence);
         assert!(found.sentence.contains("the best weighting, inverse, does as well"), "{}", found.sentence);
         assert!(!found.sentence.contains("chance"), "{}", found.sentence);
-        let found = find(&standpoints([0.68, 0.697, 0.70], 0.2, 0.6), "macro_recall").unwrap();
+        let found = find(&standpoints([0.68, 0.697, 0.70], 0.2, 0.6), Metric::MacroRecall).unwrap();
         assert_eq!(found.recommended, 1);
         assert!(found.sentence.contains("which may be chance"), "{}", found.sentence);
     }
 
     #[test]
     fn weights_are_recommended_where_nothing_simpler_keeps_up() {
-        let found = find(&standpoints([0.5, 0.65, 0.70], 0.001, 0.001), "macro_recall").unwrap();
+        let found = find(&standpoints([0.5, 0.65, 0.70], 0.001, 0.001), Metric::MacroRecall).unwrap();
         assert_eq!((found.recommended, found.best), (2, 2));
         assert!(found.sentence.starts_with("inverse helps here"), "{}", found.sentence);
         assert!(
@@ -220,6 +281,27 @@ mod tests {
             "{}",
             found.sentence
         );
-        assert_eq!(find(&[], "macro_recall"), None);
+        assert_eq!(find(&[], Metric::MacroRecall), None);
+    }
+
+    #[test]
+    fn losses_are_better_or_worse_and_learners_are_named() {
+        let found = find(&standpoints([-0.28, -0.29, -0.30], 0.4, 0.3), Metric::LogLoss).unwrap();
+        assert!(
+            found.sentence.contains("no candidate has a better log_loss than none"),
+            "{}",
+            found.sentence
+        );
+        let mut mixed = standpoints([0.5, 0.6, 0.7], 0.001, 0.001);
+        for (standpoint, name) in mixed.iter_mut().zip(["linear none", "boost none", "boost inverse"]) {
+            standpoint.name = name.into();
+        }
+        mixed[1].is_plain = true;
+        mixed[1].learner = Learner::Boost;
+        mixed[2].learner = Learner::Boost;
+        let found = find(&mixed, Metric::MacroRecall).unwrap();
+        let wanted = "boost inverse is recommended: its macro_recall is 0.200 higher (95 % interval +0.190 to +0.210) \
+                      than that of linear none (0.700; boost none has 0.600)";
+        assert_eq!(found.sentence, wanted);
     }
 }

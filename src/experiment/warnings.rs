@@ -23,7 +23,10 @@ pub fn about_weights(
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let rows: u64 = counts.rows.iter().sum();
-    for treatment in treatments.iter().filter(|treatment| treatment.loss == treatments[0].loss) {
+    for treatment in treatments
+        .iter()
+        .filter(|other| (other.learner, other.loss) == (treatments[0].learner, treatments[0].loss))
+    {
         let weights = ClassWeights::new(&treatment.scheme, counts, Normalisation::Samples, max_weight)?;
         let summary = WeightSummary::new(&weights, counts, None);
         let ratio = summary.max_min_ratio;

@@ -132,7 +132,7 @@ enum GramProduct {
 impl GramProduct {
     fn new(kernels: &'static Kernels, features: usize) -> Self {
         match Arithmetic::of_dense(kernels, features) {
-            Arithmetic::Split(_, tiles) => {
+            Arithmetic::Tiles(_, tiles, _) => {
                 GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() }
             }
             _ => GramProduct::Single { kernels, weighted: Vec::new() },

@@ -70,6 +70,7 @@ pub mod problem;
 mod products;
 pub mod route;
 pub mod rows;
+mod sample;
 pub mod search;
 mod slab;
 pub mod solver;

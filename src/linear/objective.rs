@@ -7,6 +7,7 @@ use super::moments::Moments;
 use super::pass::{Pass, Sums};
 use super::problem::Problem;
 use super::products::{Arithmetic, Weights};
+use super::sample::Sample;
 use crate::simd::Kernels;
 
 /// J at one point, split into its parts.
@@ -25,6 +26,9 @@ impl Value {
     }
 }
 
+/// Rows that the Hessian of the biases is taken from at most: it only has to lead a Newton step.
+const BIAS_HESSIAN_ROWS: usize = 1 << 17;
+
 /// Evaluates J for a [`Problem`]. Parameters are one vector: `C x D` weights, row-major, then C biases.
 ///
 /// Where the bias carries no penalty, features are centred on their weighted mean: `z = W (x - mean) + b'` and
@@ -37,6 +41,7 @@ pub struct Objective<'a> {
     moments: Moments,
     centre: Option<Vec<f32>>,
     arithmetic: Arithmetic,
+    is_coarse: bool,
     weights: Weights,
     sums: Sums,
     evaluations: usize,
@@ -60,6 +65,7 @@ impl<'a> Objective<'a> {
             moments,
             centre,
             arithmetic,
+            is_coarse: false,
             weights: Weights::default(),
             sums,
             evaluations: 0,
@@ -131,6 +137,24 @@ impl<'a> Objective<'a> {
         value
     }
 
+    /// From now on [`Objective::evaluate`] is off by about 1e-3 of the sum of the terms' sizes, where that is faster.
+    pub fn coarsen(&mut self) {
+        let coarse = Arithmetic::coarse(self.kernels, &self.problem.rows, self.problem.classes);
+        self.arithmetic = coarse.unwrap_or(self.arithmetic);
+        self.is_coarse = coarse.is_some();
+    }
+
+    /// Ends what [`Objective::coarsen`] has begun.
+    pub fn refine(&mut self) {
+        self.arithmetic = Arithmetic::fastest(self.kernels, &self.problem.rows, self.problem.classes);
+        self.is_coarse = false;
+    }
+
+    /// Whether [`Objective::coarsen`] made a difference.
+    pub fn is_coarse(&self) -> bool {
+        self.is_coarse
+    }
+
     /// Whether [`Objective::evaluate`] is that of f32.
     pub fn is_in_f32(&self) -> bool {
         self.arithmetic.is_in_f32()
@@ -154,9 +178,15 @@ impl<'a> Objective<'a> {
         self.with_f32_pass(theta, |pass| pass.curvatures(positions, weights))
     }
 
-    /// Hessian of J in the biases at `theta`, `C x C` row-major, for a convex loss.
+    /// Hessian of J in the biases at `theta`, `C x C` row-major, for a convex loss; of many rows from a sample.
     pub fn bias_hessian(&self, theta: &[f32]) -> Vec<f64> {
-        let mut hessian = self.with_f32_pass(theta, |pass| pass.bias_hessian());
+        let rows = self.problem.rows.len();
+        let mut hessian = if rows > BIAS_HESSIAN_ROWS {
+            let sample = Sample::of(&self.problem, BIAS_HESSIAN_ROWS);
+            self.with_f32_pass_of(&sample.problem(&self.problem), theta, |pass| pass.bias_hessian())
+        } else {
+            self.with_f32_pass(theta, |pass| pass.bias_hessian())
+        };
         hessian.iter_mut().for_each(|h| *h /= self.moments.total_weight);
         hessian
     }
@@ -167,10 +197,20 @@ impl<'a> Objective<'a> {
     }
 
     pub(super) fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
-        let arithmetic = Arithmetic::in_f32(self.kernels, &self.problem.rows);
+        self.with_f32_pass_of(&self.problem, theta, work)
+    }
+
+    /// A pass over `problem`, which has rows of this objective's features and its classes.
+    fn with_f32_pass_of<T>(
+        &self,
+        problem: &Problem<'_>,
+        theta: &[f32],
+        work: impl FnOnce(&Pass<'_>) -> T,
+    ) -> T {
+        let arithmetic = Arithmetic::in_f32(self.kernels, &problem.rows);
         let mut weights = Weights::default();
         let bias = self.lay_out(theta, arithmetic, &mut weights);
-        work(&pass(&self.problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
+        work(&pass(problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
     }
 
     /// Lays out the weights of `theta` and returns its biases plus the offsets.

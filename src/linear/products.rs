@@ -13,8 +13,9 @@ use crate::simd::{
 pub(super) enum Arithmetic {
     /// f32 with fused multiply-adds.
     Single(&'static Kernels),
-    /// Two bf16 parts a float, f32 sums: logits exact to about 1e-6 of the sum of their terms' sizes.
-    Split(&'static Kernels, &'static TileKernels),
+    /// bf16 parts of floats, f32 sums. Two parts ([`Precision::Split`]): logits exact to about 1e-6 of the sum of their
+    /// terms' sizes. One: to about 1e-3, in half the time, which is enough far from the optimum.
+    Tiles(&'static Kernels, &'static TileKernels, Precision),
     /// f32 over the stored values of sparse rows.
     Sparse(&'static Kernels),
 }
@@ -28,9 +29,16 @@ impl Arithmetic {
     /// The fastest one for dense rows and so many classes.
     pub(super) fn of_dense(kernels: &'static Kernels, classes: usize) -> Self {
         match kernels.tiles().filter(|tiles| tiles.pays(Precision::Split, classes)) {
-            Some(tiles) => Arithmetic::Split(kernels, tiles),
+            Some(tiles) => Arithmetic::Tiles(kernels, tiles, Precision::Split),
             None => Arithmetic::Single(kernels),
         }
+    }
+
+    /// The fastest one at all for dense rows and so many classes, where it is faster than [`Arithmetic::fastest`].
+    pub(super) fn coarse(kernels: &'static Kernels, rows: &Rows<'_>, classes: usize) -> Option<Self> {
+        let tiles =
+            kernels.tiles().filter(|tiles| tiles.pays(Precision::Bf16, classes) && !rows.is_sparse())?;
+        Some(Arithmetic::Tiles(kernels, tiles, Precision::Bf16))
     }
 
     /// The one in f32 throughout.
@@ -40,7 +48,7 @@ impl Arithmetic {
 
     /// Whether it is in f32 throughout.
     pub(super) fn is_in_f32(self) -> bool {
-        !matches!(self, Arithmetic::Split(..))
+        !matches!(self, Arithmetic::Tiles(..))
     }
 
     /// Rows multiplied together: with up to 4,096 features 64 of them stay in a second-level cache between the two
@@ -48,7 +56,7 @@ impl Arithmetic {
     pub(super) fn block_rows(self) -> usize {
         match self {
             Arithmetic::Single(_) | Arithmetic::Sparse(_) => 64,
-            Arithmetic::Split(..) => 256,
+            Arithmetic::Tiles(..) => 256,
         }
     }
 
@@ -56,13 +64,13 @@ impl Arithmetic {
     pub(super) fn tile_classes(self) -> usize {
         match self {
             Arithmetic::Single(_) | Arithmetic::Sparse(_) => 32,
-            Arithmetic::Split(..) => 128,
+            Arithmetic::Tiles(..) => 128,
         }
     }
 
     pub(super) fn kernels(self) -> &'static Kernels {
         match self {
-            Arithmetic::Single(kernels) | Arithmetic::Split(kernels, _) | Arithmetic::Sparse(kernels) => {
+            Arithmetic::Single(kernels) | Arithmetic::Tiles(kernels, ..) | Arithmetic::Sparse(kernels) => {
                 kernels
             }
         }
@@ -73,7 +81,7 @@ impl Arithmetic {
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     single: PackedWeights,
-    split: TileWeights,
+    tiles: TileWeights,
     sparse: FeatureMajor,
 }
 
@@ -82,8 +90,8 @@ impl Weights {
     pub(super) fn lay_out(&mut self, w: &[f32], classes: usize, features: usize, arithmetic: Arithmetic) {
         match arithmetic {
             Arithmetic::Single(kernels) => kernels.pack_weights(w, classes, features, &mut self.single),
-            Arithmetic::Split(_, tiles) => {
-                tiles.pack_weights(w, classes, features, Precision::Split, &mut self.split);
+            Arithmetic::Tiles(_, tiles, precision) => {
+                tiles.pack_weights(w, classes, features, precision, &mut self.tiles);
             }
             Arithmetic::Sparse(kernels) => {
                 kernels.reset_feature_major(features, classes, &mut self.sparse);
@@ -97,7 +105,7 @@ impl Weights {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Block<'b> {
     Single { kernels: &'static Kernels, x: &'b [f32], features: usize },
-    Split { tiles: &'static TileKernels, x: &'b TileRows },
+    Tiles { tiles: &'static TileKernels, x: &'b TileRows },
     Sparse { kernels: &'static Kernels, x: SparseRef<'b> },
 }
 
@@ -160,9 +168,9 @@ impl BlockBuffer {
 impl<'b> Block<'b> {
     fn of_dense(x: &'b [f32], features: usize, buffer: &'b mut TileRows, arithmetic: Arithmetic) -> Self {
         match arithmetic {
-            Arithmetic::Split(_, tiles) => {
-                tiles.prepare_rows(x, features, Precision::Split, buffer);
-                Block::Split { tiles, x: buffer }
+            Arithmetic::Tiles(_, tiles, precision) => {
+                tiles.prepare_rows(x, features, precision, buffer);
+                Block::Tiles { tiles, x: buffer }
             }
             Arithmetic::Single(kernels) | Arithmetic::Sparse(kernels) => {
                 Block::Single { kernels, x, features }
@@ -178,7 +186,7 @@ impl Block<'_> {
             Block::Single { kernels, x, features } => {
                 kernels.logits(x, features, &weights.single, bias, z, bias.len())
             }
-            Block::Split { tiles, x } => tiles.logits(x, &weights.split, bias, z, bias.len()),
+            Block::Tiles { tiles, x } => tiles.logits(x, &weights.tiles, bias, z, bias.len()),
             Block::Sparse { kernels, x } => kernels.sparse_logits(x, &weights.sparse, bias, z, bias.len()),
         }
     }
@@ -191,7 +199,7 @@ impl Block<'_> {
             Block::Single { kernels, x, features } => {
                 kernels.accumulate_gradient(r, stride, *classes, x, features, by_class)
             }
-            Block::Split { tiles, x } => tiles.accumulate_gradient(r, stride, *classes, x, by_class, scratch),
+            Block::Tiles { tiles, x } => tiles.accumulate_gradient(r, stride, *classes, x, by_class, scratch),
             Block::Sparse { kernels, x } => {
                 kernels.accumulate_sparse_gradient(r, stride, x, columns.clone(), by_feature);
             }

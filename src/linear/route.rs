@@ -32,7 +32,7 @@ impl Route {
         Route {
             products: match arithmetic {
                 Arithmetic::Single(_) => "f32",
-                Arithmetic::Split(..) => "split floats",
+                Arithmetic::Tiles(..) => "split floats",
                 Arithmetic::Sparse(_) => "f32 over sparse rows",
             },
             isa: kernels.isa(),

@@ -40,18 +40,19 @@ impl Validation<'_> {
     ) -> Result<Evaluation> {
         let probabilities = classifier.probabilities(self.rows, &Prior::AsTrained, kernels)?;
         if full || self.metric.needs_curves() {
-            evaluate(&probabilities, self.labels, &classifier.counts, None)
+            evaluate(&probabilities, self.labels, &classifier.conditions.counts, None)
         } else {
-            evaluate_quick(&probabilities, self.labels, &classifier.counts, None)
+            evaluate_quick(&probabilities, self.labels, &classifier.conditions.counts, None)
         }
     }
 
     /// Mean log-loss over classes with probabilities put under the uniform prior: a smooth measure of balanced
     /// performance that means the same for every loss and weighting. Infinite where it cannot be had.
     pub fn balanced_log_loss(&self, classifier: &Classifier, kernels: &'static Kernels) -> f64 {
-        let scored = classifier
-            .probabilities(self.rows, &Prior::Uniform, kernels)
-            .and_then(|probabilities| evaluate_quick(&probabilities, self.labels, &classifier.counts, None));
+        let scored =
+            classifier.probabilities(self.rows, &Prior::Uniform, kernels).and_then(|probabilities| {
+                evaluate_quick(&probabilities, self.labels, &classifier.conditions.counts, None)
+            });
         scored.map_or(f64::INFINITY, |scores| scores.balanced_log_loss)
     }
 

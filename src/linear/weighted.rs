@@ -11,7 +11,7 @@ use super::rows::Rows;
 use crate::labels::ClassCounts;
 use crate::loss::{Loss, ldam_margins, logit_adjustment, vector_scaling};
 use crate::weighting::prior::training_shares;
-use crate::weighting::{ClassWeights, LogitLink, Normalisation, Resampling, Scheme};
+use crate::weighting::{ClassWeights, FitConditions, LogitLink, Normalisation, Resampling, Scheme};
 use crate::{Error, Result};
 
 /// Rows to fit on, with their labels and weights in the order of the rows.
@@ -165,19 +165,28 @@ impl<'a> WeightedSample<'a> {
     /// The classifier of parameters that fit [`WeightedSample::problem`] (`C x D` weights, then C biases).
     pub fn classifier(&self, theta: &[f32], recipe: &Recipe) -> Classifier {
         let mut model = model_of(theta, self.sample.rows.features(), recipe.loss);
-        let mut link = LogitLink::default();
         if let Some(factors) = &self.logit_factors {
             let unscaled = |w: &mut f32, factor: f64| *w = (f64::from(*w) / factor) as f32;
             let rows = model.weight.chunks_exact_mut(model.features.max(1));
             rows.zip(factors).for_each(|(row, &factor)| row.iter_mut().for_each(|w| unscaled(w, factor)));
             model.bias.iter_mut().zip(factors).for_each(|(b, &factor)| unscaled(b, factor));
-            link.scale.clone_from(factors);
         }
-        if let Some(margins) = &self.margins {
-            link.margins = margins.iter().map(|&margin| f64::from(margin)).collect();
+        Classifier { model, conditions: self.conditions(recipe) }
+    }
+
+    /// What the probabilities of a fit of these rows depend on.
+    pub fn conditions(&self, recipe: &Recipe) -> FitConditions {
+        FitConditions {
+            loss: recipe.loss,
+            counts: self.counts.clone(),
+            alpha: self.class_weights.alpha.clone(),
+            logit_adjust: recipe.logit_adjust,
+            link: LogitLink {
+                scale: self.logit_factors.clone().unwrap_or_default(),
+                margins: self.margins.iter().flatten().map(|&margin| f64::from(margin)).collect(),
+                ..LogitLink::default()
+            },
         }
-        let alpha = self.class_weights.alpha.clone();
-        Classifier { model, counts: self.counts.clone(), alpha, logit_adjust: recipe.logit_adjust, link }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::data::encode::FeatureEncoder;
 use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
+use crate::model::Learner;
 use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
 
@@ -31,23 +32,6 @@ pub struct WeightingRecord {
     pub beta: Option<String>,
     /// Name of the normalisation: `samples`, `classes` or `none`.
     pub normalisation: String,
-}
-
-/// What kind of model the tensors are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Learner {
-    /// Linear functions.
-    #[default]
-    Linear,
-    /// Sums of trees.
-    Boost,
-}
-
-impl Learner {
-    fn is_linear(&self) -> bool {
-        *self == Learner::Linear
-    }
 }
 
 /// Everything in a model file except its tensors. C is the number of classes.

@@ -15,14 +15,14 @@ use serde::Deserialize;
 
 use crate::data::scale::{Scale, Scaler};
 use crate::linear::model::LinearModel;
-use crate::model::Model;
+use crate::model::{Learner, Model};
 use crate::output::AtomicFile;
 use crate::{Error, Result};
 use boosted::Packed;
 use container::{Container, NamedTensor, TensorReader, Values, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{FORMAT_VERSION, Learner, MAX_CLASSES, ModelMetadata, WeightingRecord};
+pub use metadata::{FORMAT_VERSION, MAX_CLASSES, ModelMetadata, WeightingRecord};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
@@ -45,8 +45,7 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     saved.metadata.validate().map_err(|why| bad(&shown, why))?;
     let model = &saved.model;
-    let learner = if model.linear().is_some() { Learner::Linear } else { Learner::Boost };
-    if model.loss() != saved.metadata.loss || learner != saved.metadata.learner {
+    if model.loss() != saved.metadata.loss || model.learner() != saved.metadata.learner {
         return Err(bad(&shown, "model and metadata name different losses or learners"));
     }
     let packed;

@@ -1,5 +1,7 @@
 //! What a comparison reports: one object, the source of the printed table, of `--json` and of the HTML report.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::format::{score, short};
@@ -10,9 +12,11 @@ use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, FoldedGap, Question, Setting};
 use crate::experiment::fold_fits::FoldTable;
 use crate::experiment::readings::Decision;
+use crate::experiment::strength::Strength;
 use crate::experiment::treatment::Treatment;
 use crate::experiment::verdict::{Standpoint, find};
 use crate::metrics::Metric;
+use crate::model::Learner;
 use crate::weighting::summary::spread;
 use crate::weighting::{ClassWeights, Normalisation};
 
@@ -41,6 +45,9 @@ pub struct CompareReport {
     pub metric: String,
     /// Whether larger values of it are better.
     pub higher_is_better: bool,
+    /// Prior that decisions and losses are under, where one was asked for.
+    #[serde(default)]
+    pub prior: Option<String>,
     /// What was compared, in the order of the table. The first is the baseline.
     pub candidates: Vec<CandidateReport>,
     /// The finding.
@@ -49,7 +56,7 @@ pub struct CompareReport {
     pub warnings: Vec<String>,
     /// Fits made.
     pub fits: usize,
-    /// Passes over the rows of a fold that they took.
+    /// Passes of linear fits over the rows of a fold, and rounds of boosted ones.
     pub passes: usize,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -68,8 +75,14 @@ pub struct CandidateReport {
     pub prior: Option<String>,
     /// Largest class weight over the smallest.
     pub weight_ratio: f64,
-    /// l2 of each fold and repeat, chosen on the other folds.
+    /// What fits it: `linear` or `boost`.
+    #[serde(default)]
+    pub learner: Learner,
+    /// l2 of each fold and repeat, chosen on the other folds; empty where the learner has none.
     pub l2: Vec<f64>,
+    /// Rounds of each fold and repeat, chosen on the other folds; empty where the learner has none.
+    #[serde(default)]
+    pub rounds: Vec<usize>,
     /// Strength of the adjustment after training of each fold and repeat, where the candidate has one.
     pub tau: Vec<f64>,
     /// Scores over all out-of-fold rows, means over repeats; probabilities as the candidate decides by them.
@@ -153,6 +166,10 @@ pub struct Described<'a> {
     pub paths: &'a [String],
     /// Cap of the class weights.
     pub max_weight: Option<f64>,
+    /// Prior that was asked for, as `predict` takes it.
+    pub prior: Option<&'a str>,
+    /// Flags of boosting that all boosted fits have in common, each after a space.
+    pub boost_flags: &'a str,
     /// The candidates on test rows, where there are any.
     pub test: Option<Replicates>,
     /// Warnings about the data.
@@ -183,7 +200,7 @@ impl Described<'_> {
             standpoint.against_baseline = from_baseline[at].map(|g| g.gap);
             standpoint.against_best = from_best[at].map(|g| g.gap);
         }
-        let finding = find(&standpoints, question.metric.name());
+        let finding = find(&standpoints, question.metric);
         let candidates = (0..standpoints.len())
             .map(|at| self.candidate(at, &standpoints[at].name, from_baseline[at], from_best[at]))
             .collect::<Result<Vec<CandidateReport>>>()?;
@@ -202,6 +219,7 @@ impl Described<'_> {
             repeats: question.folds.len(),
             metric: question.metric.name().into(),
             higher_is_better: question.metric.higher_is_better(),
+            prior: self.prior.map(str::to_owned),
             verdict: Verdict {
                 recommended,
                 best,
@@ -210,17 +228,18 @@ impl Described<'_> {
             },
             candidates,
             warnings: self.warnings,
-            fits: self.table.fits,
-            passes: self.table.passes,
+            fits: self.table.work.fits,
+            passes: self.table.work.passes,
             seconds: self.seconds,
         })
     }
 
     fn name(&self, treatment: &Treatment) -> String {
         let all = self.question.candidates;
-        let several = all.iter().any(|other| other.loss != all[0].loss);
-        let loss = if several { format!("{} ", treatment.loss.name()) } else { String::new() };
-        format!("{loss}{treatment}")
+        let named = |differs: bool, name: &str| if differs { format!("{name} ") } else { String::new() };
+        let learner = named(all.iter().any(|t| t.learner != all[0].learner), treatment.learner.name());
+        let loss = named(all.iter().any(|t| t.loss != all[0].loss), treatment.loss.name());
+        format!("{learner}{loss}{treatment}")
     }
 
     fn candidate(
@@ -239,20 +258,23 @@ impl Described<'_> {
         let level = |setting: &Setting| self.table.levels[setting.treatment][setting.level];
         let tau = |setting: &Setting| match setting.decision {
             Decision::Adjusted(place) => self.taus.get(place).copied(),
-            Decision::Trained => None,
+            Decision::MostProbable => None,
         };
         let chosen = level(&compared.final_setting);
-        let mut flags = treatment.flags(chosen.head);
-        if let Some(l2) = chosen.l2 {
-            flags += &format!(" --l2 {}", short(l2));
-        }
+        let common = if treatment.learner == Learner::Boost { self.boost_flags } else { "" };
+        let flags = format!("{}{common}{}", treatment.flags(chosen.head), chosen.strength.flag());
+        let strengths = || compared.settings.iter().map(|setting| level(setting).strength);
         Ok(CandidateReport {
             name: name.into(),
             loss: treatment.loss.name().into(),
             flags,
-            prior: tau(&compared.final_setting).map(|tau| format!("tau={tau}")),
+            prior: tau(&compared.final_setting)
+                .map(|tau| format!("tau={tau}"))
+                .or(self.prior.map(str::to_owned)),
             weight_ratio: spread(&weights.alpha),
-            l2: compared.settings.iter().filter_map(|setting| level(setting).l2).collect(),
+            learner: treatment.learner,
+            l2: strengths().filter_map(Strength::l2).collect(),
+            rounds: strengths().filter_map(Strength::rounds).collect(),
             tau: compared.settings.iter().filter_map(tau).collect(),
             scores: BriefScores {
                 top1: score(Metric::Top1)?,
@@ -296,7 +318,14 @@ pub fn table_lines(report: &CompareReport) -> Vec<String> {
         (0..3).filter(|&band| report.candidates.iter().any(|c| !c.scores.bands[band].is_nan())).collect();
     let is_extra = !["macro_recall", "top1"].contains(&report.metric.as_str());
     let has_test = report.candidates.iter().any(|c| c.test.is_some());
-    let mut header = format!(" {:width$}  {:>7}  {:>7}", "candidate", "w ratio", "l2");
+    let has = |learner| report.candidates.iter().any(|c| c.learner == learner);
+    let strength = match (has(Learner::Linear), has(Learner::Boost)) {
+        (true, true) => "l2/rounds",
+        (false, true) => "rounds",
+        _ => "l2",
+    };
+    let room = strength.len().max(7);
+    let mut header = format!(" {:width$}  {:>7}  {strength:>room$}", "candidate", "w ratio");
     if is_extra {
         header += &format!("  {:>12}", report.metric);
     }
@@ -313,8 +342,9 @@ pub fn table_lines(report: &CompareReport) -> Vec<String> {
             _ if at == report.verdict.best => '*',
             _ => ' ',
         };
-        let l2 = middle(&c.l2).map_or("-".into(), short);
-        let mut line = format!("{mark}{:width$}  {:>7}  {:>7}", c.name, short(c.weight_ratio), l2);
+        let rounds = middle(&c.rounds).map(Strength::Rounds);
+        let strength = rounds.or(middle(&c.l2).map(Strength::L2)).unwrap_or(Strength::Closed);
+        let mut line = format!("{mark}{:width$}  {:>7}  {strength:>room$}", c.name, short(c.weight_ratio));
         if is_extra {
             line += &format!("  {:>12}", score(c.value));
         }
@@ -339,6 +369,9 @@ pub fn table_lines(report: &CompareReport) -> Vec<String> {
         if report.repeats > 1 { format!(" x {} repeats", report.repeats) } else { String::new() }
     ));
     lines.push(" * log-loss and ECE under the natural prior".into());
+    if let Some(prior) = &report.prior {
+        lines.push(format!(" decisions and the other losses under the prior {prior}"));
+    }
     lines.extend(report.warnings.iter().map(|warning| format!(" warning: {warning}")));
     lines.push(format!(" verdict: {}", report.verdict.sentence));
     lines.push(format!(" next: {}", report.verdict.command));
@@ -346,8 +379,8 @@ pub fn table_lines(report: &CompareReport) -> Vec<String> {
 }
 
 /// The middle one of sorted values.
-fn middle(values: &[f64]) -> Option<f64> {
+fn middle<T: Copy + PartialOrd>(values: &[T]) -> Option<T> {
     let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     sorted.get(sorted.len() / 2).copied()
 }

@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 
-use super::format::{score, seconds, short};
+use super::format::{score, seconds};
 use crate::Result;
 use crate::data::dataset::Dataset;
 use crate::experiment::folds::Folds;
+use crate::experiment::strength::Strength;
+use crate::experiment::treatment::Treatment;
 use crate::experiment::tune::{Scored, Tuned};
 use crate::labels::ClassCounts;
 use crate::metrics::Metric;
+use crate::model::Learner;
 
 /// A search. `schema` names the layout.
 #[derive(Debug, Clone, Serialize)]
@@ -50,10 +53,12 @@ pub struct TuneReport {
 /// One setting.
 #[derive(Debug, Clone, Serialize)]
 pub struct TuneTrial {
-    /// Loss with its gamma, and weighting.
+    /// Learner where there are several, loss with its gamma, and weighting.
     pub treatment: String,
-    /// Strength of the penalty.
-    pub l2: f64,
+    /// Strength of the penalty, of a linear fit.
+    pub l2: Option<f64>,
+    /// Rounds, of a boosted fit.
+    pub rounds: Option<usize>,
     /// Strength of the adjustment after training.
     pub tau: Option<f64>,
     /// The metric over all out-of-fold rows.
@@ -78,6 +83,10 @@ pub struct Tuning<'a> {
     pub main: &'a Dataset,
     /// The data as the user named them.
     pub paths: &'a [String],
+    /// Prior that was asked for, as `predict` takes it.
+    pub prior: Option<&'a str>,
+    /// Flags of boosting that all boosted fits have in common, each after a space.
+    pub boost_flags: &'a str,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -93,8 +102,9 @@ impl Tuning<'_> {
         let trial = |scored: &Scored| {
             let treatment = &treatments[scored.setting.treatment];
             TuneTrial {
-                treatment: format!("{} {treatment}", loss_text(treatment)),
-                l2: scored.l2,
+                treatment: name_of(treatment, treatments),
+                l2: scored.strength.l2(),
+                rounds: scored.strength.rounds(),
                 tau: scored.tau,
                 value: sign * scored.standing.metric,
                 balanced_log_loss: scored.standing.balanced_log_loss,
@@ -106,7 +116,9 @@ impl Tuning<'_> {
             expected += outcomes.value(&labels, self.counts, self.metric)? / self.folds.len() as f64;
         }
         let chosen = &scored[*best];
-        let flags = treatments[chosen.setting.treatment].flags(None);
+        let treatment = &treatments[chosen.setting.treatment];
+        let common = if treatment.learner == Learner::Boost { self.boost_flags } else { "" };
+        let flags = format!("{}{common}{}", treatment.flags(None), chosen.strength.flag());
         Ok(TuneReport {
             schema: "cbfit.tune/1",
             cbfit: env!("CARGO_PKG_VERSION"),
@@ -121,57 +133,47 @@ impl Tuning<'_> {
             expected,
             fits: *fits,
             is_cut_short: *is_cut_short,
-            command: format!("cbfit --train {} {flags} --l2 {}", self.paths.join(" "), short(chosen.l2)),
-            prior: chosen.tau.map(|tau| format!("tau={tau}")),
+            command: format!("cbfit --train {} {flags}", self.paths.join(" ")),
+            prior: chosen.tau.map(|tau| format!("tau={tau}")).or(self.prior.map(str::to_owned)),
             seconds: self.seconds,
         })
     }
 }
 
-fn loss_text(treatment: &crate::experiment::treatment::Treatment) -> String {
+fn name_of(treatment: &Treatment, all: &[Treatment]) -> String {
+    let several = all.iter().any(|other| other.learner != all[0].learner);
+    let learner = if several { format!("{} ", treatment.learner) } else { String::new() };
     match treatment.loss.gamma() {
-        0.0 => treatment.loss.name().into(),
-        gamma => format!("{} {gamma}", treatment.loss.name()),
+        0.0 => format!("{learner}{} {treatment}", treatment.loss.name()),
+        gamma => format!("{learner}{} {gamma} {treatment}", treatment.loss.name()),
     }
 }
 
-/// A heat map of the metric by treatment and l2 (of several taus the best), and the choice, a line each.
+impl TuneTrial {
+    fn strength(&self) -> Strength {
+        let l2 = self.l2.map_or(Strength::Closed, Strength::L2);
+        self.rounds.map_or(l2, Strength::Rounds)
+    }
+}
+
+/// Heat maps of the metric by treatment and strength (of several taus the best), one for l2 and one for rounds, and the
+/// choice, a line each.
 pub fn tune_lines(report: &TuneReport) -> Vec<String> {
-    let mut l2: Vec<f64> = report.trials.iter().map(|trial| trial.l2).collect();
-    l2.sort_by(|a, b| b.total_cmp(a));
-    l2.dedup();
-    let mut names: Vec<String> = Vec::new();
-    for trial in &report.trials {
-        let name = name_of(trial);
-        if !names.contains(&name) {
-            names.push(name);
+    let mut lines = Vec::new();
+    let (boosted, linear): (Vec<&TuneTrial>, Vec<&TuneTrial>) =
+        report.trials.iter().partition(|trial| trial.rounds.is_some());
+    for (unit, trials) in [("l2", linear), ("rounds", boosted)] {
+        if !trials.is_empty() {
+            lines.extend(heat_map(report, unit, &trials));
         }
     }
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let columns: String = l2.iter().map(|&l2| format!(" {:>7}", short(l2))).collect();
-    let mut lines = vec![format!(" {:width$}  l2{columns}", report.metric)];
-    let chosen = report.trials.get(report.best);
-    let sign = if report.higher_is_better { 1.0 } else { -1.0 };
-    for name in &names {
-        let cells = l2.iter().map(|&at| {
-            let here = report.trials.iter().filter(|trial| trial.l2 == at && name_of(trial) == *name);
-            let best = here.reduce(|a, b| if sign * b.value > sign * a.value { b } else { a });
-            let mark = if best.is_some_and(|b| chosen.is_some_and(|c| c.l2 == b.l2 && name_of(c) == *name)) {
-                ">"
-            } else {
-                " "
-            };
-            let shown = best.map_or(String::new(), |best| score(best.value));
-            format!(" {:>7}", if shown.is_empty() { shown } else { format!("{mark}{shown}") })
-        });
-        lines.push(format!(" {name:width$}    {}", cells.collect::<String>()));
-    }
-    if let Some(chosen) = chosen {
+    if let Some(chosen) = report.trials.get(report.best) {
+        let unit = if chosen.rounds.is_some() { "rounds" } else { "l2" };
         let tau = chosen.tau.map_or(String::new(), |tau| format!(" tau {tau}"));
         lines.push(format!(
-            " best: {}  l2 {}{tau}   {} {}, to be expected on new rows {}   {} fits, {}{}",
+            " best: {}  {unit} {}{tau}   {} {}, to be expected on new rows {}   {} fits, {}{}",
             chosen.treatment,
-            short(chosen.l2),
+            chosen.strength(),
             report.metric,
             score(chosen.value),
             score(report.expected),
@@ -187,6 +189,35 @@ pub fn tune_lines(report: &TuneReport) -> Vec<String> {
     lines
 }
 
-fn name_of(trial: &TuneTrial) -> String {
-    trial.treatment.clone()
+fn heat_map(report: &TuneReport, unit: &str, trials: &[&TuneTrial]) -> Vec<String> {
+    let mut strengths: Vec<Strength> = trials.iter().map(|trial| trial.strength()).collect();
+    strengths.sort_by(|a, b| {
+        let flexible = |strength: &Strength| (strength.l2().map(|l2| -l2), strength.rounds());
+        flexible(a).partial_cmp(&flexible(b)).unwrap_or(std::cmp::Ordering::Equal)
+    });
+    strengths.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for trial in trials {
+        if !names.contains(&trial.treatment.as_str()) {
+            names.push(&trial.treatment);
+        }
+    }
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(report.metric.len());
+    let columns: String = strengths.iter().map(|strength| format!(" {:>7}", strength.to_string())).collect();
+    let mut lines = vec![format!(" {:width$}  {unit}{columns}", report.metric)];
+    let chosen = report.trials.get(report.best);
+    let sign = if report.higher_is_better { 1.0 } else { -1.0 };
+    let indent = " ".repeat(unit.len() + 2);
+    for name in names {
+        let cells = strengths.iter().map(|&at| {
+            let here = trials.iter().filter(|trial| trial.strength() == at && trial.treatment == name);
+            let best = here.reduce(|a, b| if sign * b.value > sign * a.value { b } else { a });
+            let is_chosen = chosen.is_some_and(|c| c.strength() == at && c.treatment == name);
+            let mark = if is_chosen { ">" } else { "" };
+            let shown = best.map_or(String::new(), |best| format!("{mark}{}", score(best.value)));
+            format!(" {shown:>7}")
+        });
+        lines.push(format!(" {name:width$}{indent}{}", cells.collect::<String>()));
+    }
+    lines
 }

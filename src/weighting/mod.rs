@@ -1,6 +1,7 @@
 //! Class counts to class weights to row weights, and the way back to natural probabilities.
 
 pub mod beta;
+pub mod conditions;
 pub mod link;
 pub mod normalise;
 pub mod prior;
@@ -10,6 +11,7 @@ pub mod scheme;
 pub mod summary;
 
 pub use beta::{Beta, distinct_betas};
+pub use conditions::FitConditions;
 pub use link::LogitLink;
 pub use normalise::{ClassWeights, Normalisation};
 pub use prior::{Prior, PriorCorrection, training_shares};

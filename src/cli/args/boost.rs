@@ -41,10 +41,10 @@ pub enum InitArg {
     Zero,
 }
 
-/// Flags of boosting; --lr, --l2 and --patience serve it, too.
+/// Flags of boosting; `train` has --lr, --l2 and --patience besides, which serve it, too.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct BoostArgs {
-    /// Rounds at most [500 while validation rows improve, 100 without them]
+    /// Rounds at most [500 while validation rows improve, 100 without them; over folds as many as do best, up to 500]
     #[arg(long, value_name = "N", help_heading = "Boosting")]
     pub rounds: Option<usize>,
     /// Leaves of a tree at most [31]

@@ -71,3 +71,13 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub run: RunArgs,
 }
+
+/// Flags of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// Code of an error, such as E0310; all of them without
+    pub code: Option<String>,
+    /// Print the page of all errors in Markdown
+    #[arg(long, conflicts_with = "code")]
+    pub markdown: bool,
+}

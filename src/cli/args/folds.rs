@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use super::shared::{ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, ProgressArg, RunArgs, ScaleArg};
+use super::boost::{BoostArgs, LearnerArg};
+use super::shared::{
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
+};
 
 /// Flags of the commands that fit over folds.
 #[derive(Debug, Clone, Args)]
@@ -10,6 +13,9 @@ pub struct FoldArgs {
     /// Files, globs or folders; - is stdin
     #[arg(required = true)]
     pub data: Vec<String>,
+    /// Learners, each with every loss and treatment
+    #[arg(long, value_name = "LEARNER,..", value_enum, value_delimiter = ',', default_values = ["linear"], help_heading = "Learner")]
+    pub learners: Vec<LearnerArg>,
     /// Losses, each with every treatment
     #[arg(long, value_name = "LOSS,..", value_enum, value_delimiter = ',', default_values = ["softmax"], help_heading = "Learner")]
     pub losses: Vec<LossArg>,
@@ -22,7 +28,7 @@ pub struct FoldArgs {
         help_heading = "Learner"
     )]
     pub gamma: Vec<f64>,
-    /// Strength of the l2 penalty [chosen for each treatment]
+    /// Strength of the l2 penalty of linear fits [chosen for each treatment]
     #[arg(long, allow_negative_numbers = true, value_name = "L2", help_heading = "Learner")]
     pub l2: Option<String>,
     /// Largest class weight, where the mean over rows is 1
@@ -31,12 +37,21 @@ pub struct FoldArgs {
     /// Metric that decides: macro_recall, macro_f1, top1, worst_class, g_mean, mcc, log_loss, ...
     #[arg(long, value_name = "METRIC", default_value = "macro_recall", help_heading = "Learner")]
     pub metric: String,
+    /// Prior that decisions and losses are under.
+    #[command(flatten)]
+    pub prior: PriorArgs,
     /// Folds of the cross-validation
     #[arg(long, value_name = "K", default_value_t = 5, help_heading = "Learner")]
     pub folds: usize,
     /// Repeats of it with other folds
     #[arg(long, value_name = "R", default_value_t = 1, help_heading = "Learner")]
     pub repeats: usize,
+    /// Learning rate of boosting [0.1; 0.3 with --hessian abs]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Boosting")]
+    pub lr: Option<f64>,
+    /// Flags of boosting.
+    #[command(flatten)]
+    pub boost: BoostArgs,
     /// How files are read.
     #[command(flatten)]
     pub file: FileArgs,

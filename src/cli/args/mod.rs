@@ -11,7 +11,7 @@ mod train;
 use clap::{Parser, Subcommand};
 
 pub use boost::{BoostArgs, HessianArg, InitArg, LearnerArg, TreesArg};
-pub use describe::{InspectArgs, NormArg, TableFormat, WeightsArgs};
+pub use describe::{ExplainArgs, InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
 pub use shared::{
@@ -67,4 +67,6 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Draw a model's scores, or a comparison, as one HTML file
     Report(ReportArgs),
+    /// Explain an error code, or list all
+    Explain(ExplainArgs),
 }

@@ -16,7 +16,7 @@ use crate::linear::weighted::WeightedSample;
 use crate::metrics::Evaluation;
 use crate::simd::Kernels;
 use crate::weighting::prior::training_shares;
-use crate::weighting::{ClassWeights, LogitLink, Normalisation, Scheme};
+use crate::weighting::{ClassWeights, FitConditions, LogitLink, Normalisation, Scheme};
 use crate::{Error, Result};
 
 /// How the linear functions come about.
@@ -263,14 +263,15 @@ impl<'a> Builder<'a> {
     }
 
     fn classifier(&self, model: LinearModel, alpha: Vec<f64>) -> Classifier {
-        let counts = self.weighted.counts.clone();
-        Classifier { model, counts, alpha, logit_adjust: 0.0, link: LogitLink::default() }
+        let (loss, counts) = (model.loss, self.weighted.counts.clone());
+        let link = LogitLink::default();
+        Classifier { model, conditions: FitConditions { loss, counts, alpha, logit_adjust: 0.0, link } }
     }
 }
 
 /// [`tau_norm`] of a fit. What it divided by and dropped is kept, so that the natural posterior stays that of the fit.
 fn tau_normed(base: &Classifier, tau: f64) -> Classifier {
-    let mut link = base.link.clone();
+    let mut link = base.conditions.link.clone();
     let classes = base.model.classes();
     let scale_before = if link.scale.is_empty() { vec![1.0; classes] } else { link.scale };
     let shift_before = if link.shift.is_empty() { vec![0.0; classes] } else { link.shift };
@@ -278,5 +279,6 @@ fn tau_normed(base: &Classifier, tau: f64) -> Classifier {
     link.shift = bias.zip(&scale_before).zip(shift_before).map(|((b, s), shift)| s * b + shift).collect();
     let divided_by = norms(&base.model).into_iter().map(|norm| if norm > 0.0 { norm.powf(tau) } else { 1.0 });
     link.scale = divided_by.zip(scale_before).map(|(norm, scale)| norm * scale).collect();
-    Classifier { model: tau_norm(&base.model, tau), link, ..base.clone() }
+    let conditions = FitConditions { link, ..base.conditions.clone() };
+    Classifier { model: tau_norm(&base.model, tau), conditions }
 }

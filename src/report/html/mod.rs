@@ -15,7 +15,7 @@ use crate::labels::LabelMap;
 use crate::metrics::{Confusion, Evaluation, Metric, Reliability};
 use crate::model_file::{ModelMetadata, SavedModel};
 use crate::report::compare::CompareReport;
-use crate::report::train::TrialSummary;
+use crate::report::train::{BoostTrial, TrialSummary};
 
 pub use page::render;
 
@@ -62,6 +62,11 @@ impl Run {
 
     /// The settings tried before the model was fitted; none where the file records none.
     fn trials(&self) -> Vec<TrialSummary> {
+        serde_json::from_value(self.metadata.history.clone()).unwrap_or_default()
+    }
+
+    /// The weightings that were boosted before the model was; none of a linear model.
+    fn boost_trials(&self) -> Vec<BoostTrial> {
         serde_json::from_value(self.metadata.history.clone()).unwrap_or_default()
     }
 

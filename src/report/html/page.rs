@@ -106,7 +106,11 @@ fn sections(report: &Report) -> Vec<Section> {
             vec![shares::predicted(report), shares::norms(report), confusion::figure(report)],
         ),
         of("data", "Data and weights", vec![labels::figure(report), weights::figure(report)]),
-        of("search", "The search", vec![path::scores(report), path::losses(report), heat::figure(report)]),
+        of(
+            "search",
+            "The search",
+            vec![path::scores(report), path::losses(report), rounds::figure(report), heat::figure(report)],
+        ),
         classes,
     ];
     let first = report.runs.first().filter(|_| report.runs.len() > 1).map(|run| run.name.clone());

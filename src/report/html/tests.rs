@@ -30,7 +30,7 @@ fn metadata(names: Vec<String>, rows: Vec<u64>) -> ModelMetadata {
     ModelMetadata {
         format_version: FORMAT_VERSION,
         cbfit_version: "0.1.0".into(),
-        learner: crate::model_file::Learner::Linear,
+        learner: crate::model::Learner::Linear,
         loss: Loss::Softmax,
         label_map: LabelMap { kind: LabelKind::Text, names },
         counts: ClassCounts::from_rows(rows),
@@ -132,6 +132,8 @@ fn page_of(runs: Vec<Run>) -> String {
 pub(super) fn comparison(names: [&str; 3]) -> CompareReport {
     let candidate = |name: &str, value: f64, gain: Option<f64>| CandidateReport {
         name: name.into(),
+        learner: crate::model::Learner::Linear,
+        rounds: Vec::new(),
         loss: "softmax".into(),
         flags: format!("--weighting {name}"),
         prior: None,
@@ -172,6 +174,7 @@ pub(super) fn comparison(names: [&str; 3]) -> CompareReport {
         repeats: 1,
         metric: "macro_recall".into(),
         higher_is_better: true,
+        prior: None,
         candidates: vec![
             candidate("none", 0.5, None),
             candidate(names[0], 0.62, Some(0.12)),

@@ -227,12 +227,14 @@ fn flags(comparison: &CompareReport) -> String {
         .map(|candidate| {
             let tau = range(&candidate.tau);
             let tau = if tau.is_empty() { tau } else { format!(", tau {tau}") };
+            let rounds: Vec<f64> = candidate.rounds.iter().map(|&rounds| rounds as f64).collect();
+            let (unit, chosen) = if rounds.is_empty() { ("l2", &candidate.l2) } else { ("rounds", &rounds) };
             format!(
-                "<dt>{}, {}</dt><dd><code>{}</code>; l2 over the folds {}{tau}</dd>",
+                "<dt>{}, {}</dt><dd><code>{}</code>; {unit} over the folds {}{tau}</dd>",
                 markup(&candidate.name),
                 markup(&candidate.loss),
                 markup(&candidate.flags),
-                range(&candidate.l2)
+                range(chosen)
             )
         })
         .collect();

@@ -9,6 +9,7 @@ pub mod movers;
 pub mod path;
 pub mod recall;
 pub mod reliability;
+pub mod rounds;
 pub mod shares;
 pub mod weights;
 

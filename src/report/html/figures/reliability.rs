@@ -45,6 +45,7 @@ pub fn figure(report: &Report) -> Option<Figure> {
             score(run.natural.ece)
         )
     };
+    let finding = format!("{finding}{}", by_band(report, run));
     let moved = shift(run);
     let finding = match moved > NOTABLE_SHIFT && !same {
         false => finding,
@@ -76,6 +77,20 @@ pub fn figure(report: &Report) -> Option<Figure> {
         legend,
         wide: false,
     })
+}
+
+/// The calibration error by the band of the predicted class, where there are several bands.
+fn by_band(report: &Report, run: &Run) -> String {
+    let known: Vec<_> = run.scores.bands.iter().filter(|band| !band.ece.is_nan()).collect();
+    if known.len() < 2 {
+        return String::new();
+    }
+    let errors: Vec<String> = known.iter().map(|band| format!("{} {}", band.name, score(band.ece))).collect();
+    format!(
+        " Where the predicted class is one of many, medium or few rows, {}: {}.",
+        report.prior,
+        errors.join(", ")
+    )
 }
 
 /// Half the sum of the differences between the shares of the training rows and of the rows scored.

@@ -1,0 +1,335 @@
+//! Every error by its code: what it means, why it is one, and how to mend it. `cbfit explain` and the table in
+//! `docs/errors.md` are made from it.
+
+use std::fmt::Write as _;
+
+/// An error of [`crate::Error`], in general; the message of a run says what, where and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Its code, as [`crate::Error::code`] gives it.
+    pub code: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// When it occurs and why cbfit stops there.
+    pub cause: &'static str,
+    /// How to mend it.
+    pub remedy: &'static str,
+}
+
+impl Entry {
+    /// Exit status of the process.
+    pub fn exit_status(&self) -> u8 {
+        self.code.as_bytes()[2] - b'0'
+    }
+}
+
+/// What the exit status of the process means.
+pub const EXIT_STATUS: [(u8, &str); 11] = [
+    (0, "done; also where the reader of stdout went away"),
+    (1, "an internal error: please report it"),
+    (2, "usage: the command line cannot be carried out as it was written"),
+    (3, "data: the files were read, and their content cannot be used"),
+    (4, "input or output: a path, a permission, a full disk"),
+    (5, "model file: damaged, too new, or of other columns than the data"),
+    (6, "training failed"),
+    (7, "a gate of eval --min is not met"),
+    (8, "a limit of memory or size"),
+    (130, "interrupted (SIGINT), after what was finished was saved"),
+    (143, "terminated (SIGTERM), after what was finished was saved"),
+];
+
+/// All errors, by code.
+pub const CATALOGUE: &[Entry] = &[
+    Entry {
+        code: "E0201",
+        title: "flag without effect",
+        cause: "A flag cannot act together with the others: --gamma with a softmax loss, --max-leaves with the linear \
+                learner. It is an error and no warning, because a run that ignores what was asked for is worse than none.",
+        remedy: "Leave the flag out, or give the flag that it belongs to; the help line names it.",
+    },
+    Entry {
+        code: "E0202",
+        title: "column not found",
+        cause: "A column named by --label, --features, --id-col, --weight-col or --split-col is not in the file.",
+        remedy: "Take a name from the list in the message; `cbfit inspect FILE` lists all columns.",
+    },
+    Entry {
+        code: "E0203",
+        title: "no label column",
+        cause: "None of the usual names of a label (label, labels, target, y, class, class_id, ...) is a column.",
+        remedy: "Name the column: --label COLUMN; or give the labels in a file of their own: --label-file FILE.",
+    },
+    Entry {
+        code: "E0204",
+        title: "several label columns",
+        cause: "More than one column has a usual name of a label, and a guess would be wrong half of the time.",
+        remedy: "Choose one: --label COLUMN.",
+    },
+    Entry {
+        code: "E0205",
+        title: "several vector columns",
+        cause: "The file has more than one column of vectors, such as an image and a text embedding.",
+        remedy: "Choose with --features COLUMN, or name several, which are put side by side.",
+    },
+    Entry {
+        code: "E0206",
+        title: "no features",
+        cause: "No column is left once label, id, weight and split columns are taken out.",
+        remedy: "Name the feature columns: --features 'a,b,emb*'.",
+    },
+    Entry {
+        code: "E0207",
+        title: "bad beta",
+        cause: "Beta of the effective number of samples has to be in [0, 1). beta = 1 is the limit of inverse frequency.",
+        remedy: "Write 0.9999, 1-1e-7 or N=10000 (beta = 1 - 1/N), with a decimal point; or --weighting inverse.",
+    },
+    Entry {
+        code: "E0208",
+        title: "bad value",
+        cause: "The value of a flag is out of its range, misspelt, or does not go with the data.",
+        remedy: "The message names the flag and the range; `cbfit --help` describes every flag.",
+    },
+    Entry {
+        code: "E0301",
+        title: "no rows",
+        cause: "A file, or what is left of it after a split or a filter, has no rows.",
+        remedy: "Check the path, the split column and --unlabeled drop.",
+    },
+    Entry {
+        code: "E0302",
+        title: "damaged file",
+        cause: "The file ends early, a checksum or a length does not hold, or its decoder gives up.",
+        remedy: "Copy, download or write the file again.",
+    },
+    Entry {
+        code: "E0303",
+        title: "not the stated format",
+        cause: "The first bytes are those of another format than the name or --format says.",
+        remedy: "Name the true format: --format csv|tsv|parquet|arrow|npy|svmlight.",
+    },
+    Entry {
+        code: "E0304",
+        title: "format that would run code",
+        cause: "Pickle, .pt and object arrays of NumPy execute code that the file contains when they are read.",
+        remedy: "Convert it once where you trust it, for example with numpy.save; the help line has the two lines.",
+    },
+    Entry {
+        code: "E0305",
+        title: "missing labels",
+        cause: "Some rows have no label. To guess one, or to leave them out silently, would change the class counts.",
+        remedy: "Label them, or leave them out: --unlabeled drop.",
+    },
+    Entry {
+        code: "E0306",
+        title: "fractional labels",
+        cause: "The label column holds numbers with fractions, as targets of a regression do.",
+        remedy: "Name the column of classes: --label COLUMN.",
+    },
+    Entry {
+        code: "E0307",
+        title: "one class only",
+        cause: "All rows have the same label: there is nothing to tell apart.",
+        remedy: "Check the label column and the filters.",
+    },
+    Entry {
+        code: "E0308",
+        title: "labels that training never saw",
+        cause: "Rows to score carry labels that are no class of the model.",
+        remedy: "Count them as wrong: --unseen wrong; or leave them out: --unseen ignore.",
+    },
+    Entry {
+        code: "E0309",
+        title: "too few class names",
+        cause: "The file of class names has fewer lines than the largest label needs.",
+        remedy: "Give one name a line, for label 0, 1, 2, ...",
+    },
+    Entry {
+        code: "E0310",
+        title: "missing or infinite feature values",
+        cause: "Features are missing, infinite or beyond the range of f32. scikit-learn stops there as well; a mean or a \
+                zero in their place is your decision.",
+        remedy: "Missing ones: --missing mean|zero, or --learner boost, which takes them as they are. Others: cap or remove \
+                 them.",
+    },
+    Entry {
+        code: "E0311",
+        title: "vectors of different length",
+        cause: "Rows of a vector column have different numbers of values.",
+        remedy: "Write the column again with vectors of one length.",
+    },
+    Entry {
+        code: "E0312",
+        title: "duplicate column names",
+        cause: "Two columns have the same name, so that a name does not say which is meant.",
+        remedy: "Rename one of them.",
+    },
+    Entry {
+        code: "E0313",
+        title: "too many text values",
+        cause: "A text column has more different values than one-hot encoding takes; it is an id or free text as a rule.",
+        remedy: "Leave it out: --features '!COLUMN'.",
+    },
+    Entry {
+        code: "E0314",
+        title: "malformed line",
+        cause: "A line of a CSV, TSV or svmlight file has another number of fields, an open quote, or bytes that are no UTF-8.",
+        remedy: "Mend the line that the message names, or name the separator: --delimiter ';'.",
+    },
+    Entry {
+        code: "E0315",
+        title: "different numbers of rows",
+        cause: "Two inputs that describe the same rows, such as features and labels, have different lengths.",
+        remedy: "Give files of the same rows in the same order.",
+    },
+    Entry {
+        code: "E0316",
+        title: "bad weight",
+        cause: "A weight of a row or a class is negative, not finite or missing. Negative weights turn a loss upside down, and \
+                a fit with them diverges.",
+        remedy: "Give one finite positive weight for every class or row.",
+    },
+    Entry {
+        code: "E0317",
+        title: "bad counts",
+        cause: "A file of class counts is not made of lines class,count with whole numbers of at least 0.",
+        remedy: "Mend the line that the message names.",
+    },
+    Entry {
+        code: "E0318",
+        title: "type without use",
+        cause: "A column has a type that cannot serve as what it is meant for: dates as features, vectors as labels.",
+        remedy: "Choose other columns with --label or --features, or write the column as numbers.",
+    },
+    Entry {
+        code: "E0319",
+        title: "bad split",
+        cause: "The split column holds a value that names no part.",
+        remedy: "Values are train, val, valid, validation, dev and test.",
+    },
+    Entry {
+        code: "E0320",
+        title: "files that differ",
+        cause: "Several files are read as one data set, and one lacks a column or has another type of it.",
+        remedy: "Give files with the same columns.",
+    },
+    Entry {
+        code: "E0321",
+        title: "bad prior",
+        cause: "A file of class shares lacks a class, or holds a share that is negative or no number.",
+        remedy: "Give lines class,share with one positive share for every class; only ratios count.",
+    },
+    Entry {
+        code: "E0322",
+        title: "format that is not read",
+        cause: "The file is of a known format that cbfit has no reader for.",
+        remedy: "Convert it; the help line says how.",
+    },
+    Entry {
+        code: "E0323",
+        title: "probabilities that are none",
+        cause: "The model gives some rows infinite or undefined probabilities: their features, or its weights, are too large.",
+        remedy: "Look at the features of these rows; `cbfit inspect MODEL` shows the model.",
+    },
+    Entry {
+        code: "E0324",
+        title: "bad cost matrix",
+        cause: "The file of --costs is no square matrix over the classes, or holds a cost that is no number.",
+        remedy: "Give a header true,CLASS,CLASS,... and a line CLASS,cost,cost,... for every class.",
+    },
+    Entry {
+        code: "E0401",
+        title: "file not found",
+        cause: "There is no file at the path, or the glob matches none.",
+        remedy: "The message lists near names in that folder.",
+    },
+    Entry {
+        code: "E0402",
+        title: "reading or writing failed",
+        cause: "The operating system refused: no permission, a full disk, a read-only folder. What stood at the path before is \
+                still there: files are written beside it and renamed when they are whole.",
+        remedy: "Check the permission and the room on the disk, or give another path with -o.",
+    },
+    Entry {
+        code: "E0501",
+        title: "unusable model file",
+        cause: "The file is no cbfit model, is damaged, or says of itself what cannot be: sizes, shapes or names that do not fit.",
+        remedy: "Copy the file again, or train the model again.",
+    },
+    Entry {
+        code: "E0502",
+        title: "model of a newer cbfit",
+        cause: "The format of the model is newer than this build reads.",
+        remedy: "Update cbfit.",
+    },
+    Entry {
+        code: "E0503",
+        title: "data of another model",
+        cause: "The data lack columns that the model was trained on, or have other dimensions or types.",
+        remedy: "`cbfit inspect MODEL` lists the columns it takes; their order does not matter.",
+    },
+    Entry {
+        code: "E0601",
+        title: "training diverged",
+        cause: "The objective became infinite or undefined: the learning rate is too high for the scale of the features.",
+        remedy: "Lower --lr, put features on one scale with --scale standard, or leave the optimizer to cbfit.",
+    },
+    Entry {
+        code: "E0701",
+        title: "gate not met",
+        cause: "A metric is below what `cbfit eval --min` asks for.",
+        remedy: "The message has the values; nothing is wrong with the run.",
+    },
+    Entry {
+        code: "E0801",
+        title: "too large",
+        cause: "What was asked for needs more bytes than the limit.",
+        remedy: "Use fewer rows or columns, or features in f16.",
+    },
+];
+
+/// The entry of a code, in any case, with or without its `E` and zeros before it.
+pub fn find(code: &str) -> Option<&'static Entry> {
+    let digits = code.trim().trim_start_matches(['E', 'e']);
+    let number: u16 = digits.parse().ok()?;
+    CATALOGUE.iter().find(|entry| entry.code[1..].parse() == Ok(number))
+}
+
+/// The catalogue as a page of Markdown: `docs/errors.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Errors\n\nA code reads `E`, exit status (two digits), number. `cbfit explain CODE` prints an entry. This page is \
+         made by\n`cbfit explain --markdown`; do not edit it.\n\n| exit status | meaning |\n|---|---|\n",
+    );
+    for (status, meaning) in EXIT_STATUS {
+        let _ = writeln!(page, "| {status} | {meaning} |");
+    }
+    page += "\n| code | what | when and why | how to mend it |\n|---|---|---|---|\n";
+    for Entry { code, title, cause, remedy } in CATALOGUE {
+        let cells = [code, title, cause, remedy].map(|cell| cell.replace('|', "\\|"));
+        let _ = writeln!(page, "| {} |", cells.join(" | "));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_an_error_has_an_entry_and_no_other() {
+        let source = include_str!("error.rs");
+        let body = &source[source.find("pub fn code").unwrap()..source.find("pub fn exit_status").unwrap()];
+        let codes: Vec<&str> = body.match_indices("=> \"E").map(|(at, _)| &body[at + 4..at + 9]).collect();
+        assert_eq!(codes, CATALOGUE.iter().map(|entry| entry.code).collect::<Vec<_>>());
+        let known = |status| EXIT_STATUS.iter().any(|(known, _)| *known == status);
+        assert!(CATALOGUE.iter().all(|entry| known(entry.exit_status())));
+    }
+
+    #[test]
+    fn codes_are_found_however_they_are_written() {
+        for code in ["E0310", "e0310", "0310", "310", " E310 "] {
+            assert_eq!(find(code).map(|entry| entry.code), Some("E0310"), "{code}");
+        }
+        assert!(["", "E", "E0399", "E99999", "nan"].iter().all(|code| find(code).is_none()));
+    }
+}
