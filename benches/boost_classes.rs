@@ -81,7 +81,7 @@ fn main() -> Outcome<()> {
     let weights: Vec<f32> =
         train.labels.iter().map(|&label| counts[label as usize].powf(-cli.balance) as f32).collect();
     let options = BoostOptions {
-        learning_rate: cli.lr,
+        learning_rate: cli.lr.unwrap_or(BoostOptions::default().learning_rate),
         max_leaves: cli.leaves,
         seed: cli.seed,
         curvature: cli.newton.then_some(Curvature::Newton),

@@ -88,6 +88,7 @@ def read(files):
     # The limit that no number stands for: none of absolute steps, 4 of Newton's.
     default = table["hessian"].map({"newton": 4.0, "abs": 0.0})
     table["max_delta_step"] = table["max_delta_step"].astype(float).fillna(default)
+    table["log cpu"] = np.log(table["cpu"].clip(lower=1e-3))
     return table
 
 
@@ -104,12 +105,20 @@ def interval(by_set):
     return by_set.mean(), stats.t.ppf(0.975, len(by_set) - 1) * by_set.std(ddof=1) / np.sqrt(len(by_set))
 
 
-def compared(table, left, right, column):
-    """By data set the mean of `right - left` over what both have of seeds and other fields."""
+def matched(table, left, right):
+    """Places in `table` of fits that differ in nothing but `left` and `right`, as two lists."""
     others = ["set", "seed"] + [f for f in FIELDS if f not in left]
-    at = lambda level: table[(table[list(level)] == pd.Series(level)).all(axis=1)].set_index(others)[column]
-    both = pd.concat([at(left), at(right)], axis=1, keys=["left", "right"]).dropna()
-    return (both["right"] - both["left"]).groupby("set").mean(), len(both)
+    at = lambda level: np.flatnonzero(np.logical_and.reduce([table[f].to_numpy() == v for f, v in level.items()]))
+    keys = list(zip(*(table[f] for f in others)))
+    right_at = {keys[place]: place for place in at(right)}
+    pairs = [(place, right_at[keys[place]]) for place in at(left) if keys[place] in right_at]
+    return [place for place, _ in pairs], [place for _, place in pairs]
+
+
+def compared(table, places, column):
+    """By data set the mean difference of matched fits."""
+    values, (left, right) = table[column].to_numpy(), places
+    return pd.Series(values[right] - values[left]).groupby(table["set"].to_numpy()[left]).mean()
 
 
 def chosen(table, part_measure, where):
@@ -128,18 +137,17 @@ def pairs_table(table, title, pairs, sets):
     print("|---|" + "---|" * (len(MEASURES) + 2))
     table = table[table["set"].isin(sets)]
     for name, left, right in pairs:
-        cells, count = [], 0
+        places = matched(table, left, right)
+        if not places[0]:
+            continue
+        cells = []
         for measure in MEASURES:
-            by_set, count = compared(table, left, right, column("held", measure))
-            if not len(by_set):
-                break
+            by_set = compared(table, places, column("held", measure))
             mean, half = interval(by_set)
             better = int((MEASURES[measure][3] * by_set > 0).sum())
             cells.append(f"{mean:+.4f} ({mean - half:+.4f}..{mean + half:+.4f}), {better}/{len(by_set)}")
-        if count:
-            logs = table.assign(cpu=np.log(table["cpu"].clip(lower=1e-3)))
-            times = np.exp(compared(logs, left, right, "cpu")[0].mean())
-            print(f"| {name} | " + " | ".join(cells) + f" | x{times:.2f} | {count} |")
+        times = np.exp(compared(table, places, "log cpu").mean())
+        print(f"| {name} | " + " | ".join(cells) + f" | x{times:.2f} | {len(places[0])} |")
 
 
 def tables(args):
@@ -150,31 +158,34 @@ def tables(args):
     about = about.sort_values("classes")
     print(about.round(1).to_string())
     sets = list(about.index)
-    full = [s for s in sets if table[(table["set"] == s)]["trees"].nunique() > 1]
     vector = [s for s in sets if (table[table["set"] == s]["trees"] == "vector-7").any()]
     binary = [s for s in sets if about.loc[s, "classes"] == 2]
     many = [s for s in vector if about.loc[s, "classes"] >= 8]
     few = [s for s in vector if about.loc[s, "classes"] < 8]
     tied = lambda curvature, lr: {"hessian": curvature, "lr": lr, "max_delta_step": 4.0 if curvature == "newton" else 0.0}
     newton, absolute = (lambda lr: tied("newton", lr)), (lambda lr: tied("abs", lr))
-    base = table[(table["bins"] == 254) & (table["loss"] == "softmax")]
+    # The number of bins that most fits of a set have: what is crossed is crossed there.
+    usual = table["set"].map(table.groupby("set")["bins"].agg(lambda bins: bins.mode()[0]))
+    base = table[(table["bins"] == usual) & (table["loss"] == "softmax")]
     per, vec = {"trees": "per-class"}, {"trees": "vector-7"}
     grid = [(f"{a['hessian']} {a['lr']} -> {b['hessian']} {b['lr']}", a, b) for a, b in [
         (newton(0.1), newton(0.05)), (newton(0.1), newton(0.3)), (newton(0.1), absolute(0.05)),
         (newton(0.1), absolute(0.1)), (newton(0.1), absolute(0.3)), (absolute(0.3), absolute(0.1)),
-        (absolute(0.3), newton(0.3))]]
+        (absolute(0.3), newton(0.3)), (absolute(0.1), absolute(0.05))]]
     groups = [("two classes", binary, per), ("3 to 7 classes, trees per class", few, per),
-              ("3 to 7 classes, vector", few, vec), ("8 classes and more, trees per class", many, per),
-              ("8 classes and more, vector", many, vec)]
+              ("8 classes and more, trees per class", many, per), ("3 classes and more, trees per class", vector, per),
+              ("3 to 7 classes, vector", few, vec), ("8 classes and more, vector", many, vec),
+              ("3 classes and more, vector", vector, vec)]
     for name, members, trees in groups:
         part = base[base["trees"] == trees["trees"]]
         pairs_table(part, f"Hessian and learning rate: {name}", grid, members)
     trees = [(f"per-class -> vector-7, {c['hessian']} {c['lr']}", per | c, vec | c)
              for c in (newton(0.1), absolute(0.3))]
     trees += [("per-class newton 0.1 -> vector-7 abs 0.3", per | newton(0.1), vec | absolute(0.3))]
-    pairs_table(base, "Trees: 3 to 7 classes", trees, few)
-    pairs_table(base, "Trees: 8 classes and more", trees, many)
-    for name, members in (("3 to 7 classes", few), ("8 classes and more", many)):
+    ranges = (("3 to 7 classes", few), ("8 classes and more", many), ("3 classes and more", vector))
+    for name, members in ranges:
+        pairs_table(base, f"Trees: {name}", trees, members)
+    for name, members in ranges:
         pairs_table(base, f"Directions: {name}",
                     [(f"7 -> {d}", vec, {"trees": f"vector-{d}"}) for d in (3, 15)], members)
     soft = table[table["loss"] == "softmax"]

@@ -124,7 +124,7 @@ impl Setting {
     /// Options of the fit.
     pub fn options(&self, seed: u64) -> BoostOptions {
         BoostOptions {
-            learning_rate: Some(self.learning_rate),
+            learning_rate: self.learning_rate,
             curvature: Some(self.curvature),
             max_delta_step: self.max_delta_step,
             trees: match self.directions {

@@ -328,7 +328,7 @@ impl<'a> Trainer<'a> {
         self.clock.time(Phase::Gradient, || statistics.set(derivatives, output));
         let unit = self.average_rows[output];
         let step = Step {
-            learning_rate: self.options.learning_rate(self.problem.classes),
+            learning_rate: self.options.learning_rate,
             l2: self.options.l2 * unit,
             max_delta_step: self.max_delta_step(),
         };
@@ -392,7 +392,7 @@ impl<'a> Trainer<'a> {
             },
             shape: self.shape(),
             step: Step {
-                learning_rate: options.learning_rate(self.problem.classes),
+                learning_rate: options.learning_rate,
                 l2: options.l2,
                 max_delta_step: self.max_delta_step(),
             },
