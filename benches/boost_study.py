@@ -121,18 +121,14 @@ def compared(table, places, column):
     return pd.Series(values[right] - values[left]).groupby(table["set"].to_numpy()[left]).mean()
 
 
-def chosen(table, part_measure, where):
-    """By set and seed the fit that validation rows like best among those of the levels `where`."""
-    rows = table
-    for field, levels in where.items():
-        rows = rows[rows[field].isin(levels)]
-    sign = MEASURES[part_measure][3]
-    best = (sign * rows[column("valid", part_measure)]).groupby([rows["set"], rows["seed"]]).idxmax()
+def chosen(rows, score):
+    """By set and seed the fit whose `score` of validation rows is highest."""
+    best = score.groupby([rows["set"], rows["seed"]]).idxmax()
     return rows.loc[best].set_index(["set", "seed"])
 
 
-def pairs_table(table, title, pairs, sets):
-    """Differences in all measures for pairs of levels."""
+def pairs_table(table, title, pairs, sets, part):
+    """Differences in all measures for pairs of levels, on the rows of a part."""
     print(f"\n{title}\n\n| change | " + " | ".join(f"{m} (95 %), better on" for m in MEASURES) + " | CPU | pairs |")
     print("|---|" + "---|" * (len(MEASURES) + 2))
     table = table[table["set"].isin(sets)]
@@ -142,7 +138,7 @@ def pairs_table(table, title, pairs, sets):
             continue
         cells = []
         for measure in MEASURES:
-            by_set = compared(table, places, column("held", measure))
+            by_set = compared(table, places, column(part, measure))
             mean, half = interval(by_set)
             better = int((MEASURES[measure][3] * by_set > 0).sum())
             cells.append(f"{mean:+.4f} ({mean - half:+.4f}..{mean + half:+.4f}), {better}/{len(by_set)}")
@@ -166,6 +162,7 @@ def tables(args):
     newton, absolute = (lambda lr: tied("newton", lr)), (lambda lr: tied("abs", lr))
     # The number of bins that most fits of a set have: what is crossed is crossed there.
     usual = table["set"].map(table.groupby("set")["bins"].agg(lambda bins: bins.mode()[0]))
+    show = lambda *given: pairs_table(*given, args.part)
     base = table[(table["bins"] == usual) & (table["loss"] == "softmax")]
     per, vec = {"trees": "per-class"}, {"trees": "vector-7"}
     grid = [(f"{a['hessian']} {a['lr']} -> {b['hessian']} {b['lr']}", a, b) for a, b in [
@@ -177,29 +174,27 @@ def tables(args):
               ("3 to 7 classes, vector", few, vec), ("8 classes and more, vector", many, vec),
               ("3 classes and more, vector", vector, vec)]
     for name, members, trees in groups:
-        part = base[base["trees"] == trees["trees"]]
-        pairs_table(part, f"Hessian and learning rate: {name}", grid, members)
+        show(base[base["trees"] == trees["trees"]], f"Hessian and learning rate: {name}", grid, members)
     trees = [(f"per-class -> vector-7, {c['hessian']} {c['lr']}", per | c, vec | c)
              for c in (newton(0.1), absolute(0.3))]
-    trees += [("per-class newton 0.1 -> vector-7 abs 0.3", per | newton(0.1), vec | absolute(0.3))]
+    trees += [(f"per-class newton 0.1 -> vector-7 abs {lr}", per | newton(0.1), vec | absolute(lr)) for lr in (0.1, 0.3)]
     ranges = (("3 to 7 classes", few), ("8 classes and more", many), ("3 classes and more", vector))
     for name, members in ranges:
-        pairs_table(base, f"Trees: {name}", trees, members)
+        show(base, f"Trees: {name}", trees, members)
     for name, members in ranges:
-        pairs_table(base, f"Directions: {name}",
-                    [(f"7 -> {d}", vec, {"trees": f"vector-{d}"}) for d in (3, 15)], members)
+        show(base, f"Directions: {name}", [(f"7 -> {d}", vec, {"trees": f"vector-{d}"}) for d in (3, 15)], members)
     soft = table[table["loss"] == "softmax"]
-    pairs_table(soft, "Bins: vector trees", [("254 -> 64", {"bins": 254}, {"bins": 64})], vector)
-    pairs_table(soft, "Bins: two classes", [("254 -> 64", {"bins": 254}, {"bins": 64})], binary)
+    show(soft, "Bins: vector trees", [("254 -> 64", {"bins": 254}, {"bins": 64})], vector)
+    show(soft, "Bins: two classes", [("254 -> 64", {"bins": 254}, {"bins": 64})], binary)
     steps = [(f"4 -> {s:.0f}", {"max_delta_step": 4.0}, {"max_delta_step": s}) for s in (0.0, 1.0)]
     for name, members, kind in groups:
-        pairs_table(soft[(soft["trees"] == kind["trees"]) & (soft["hessian"] == "newton")],
-                    f"Longest Newton step: {name}", steps, members)
+        ours = soft[(soft["trees"] == kind["trees"]) & (soft["hessian"] == "newton")]
+        show(ours, f"Longest Newton step: {name}", steps, members)
     losses = [(f"softmax -> {l}", {"loss": "softmax"}, {"loss": l}) for l in ("sigmoid", "focal")]
-    pairs_table(table, "Losses: vector trees", losses, vector)
-    pairs_table(table, "Losses: two classes", losses, binary)
+    show(table, "Losses: vector trees", losses, vector)
+    show(table, "Losses: two classes", losses, binary)
     weights = [(f"none -> {w}", {"weights": "none"}, {"weights": w}) for w in ("effective", "inverse")]
-    pairs_table(base, "Weights, probabilities corrected either way: all settings", weights, sets)
+    show(base, "Weights, probabilities corrected either way: all settings", weights, sets)
     honest(base, sets)
     chosen_table(table, sets)
 
@@ -209,12 +204,21 @@ def honest(table, sets):
     print("\nUnweighted and corrected against weighted: macro recall, balanced log-loss, log-loss of held-out rows\n")
     print("| set | classes | imbalance | none, as trained | none, corrected | effective, as trained | effective, corrected "
           "| inverse, as trained | inverse, corrected |\n|---|---|---|---|---|---|---|---|---|")
+    complete = table.groupby("set")["weights"].nunique() == 3
+    sets = [s for s in sets if complete[s]]
     cells = {}
     for weights in ("none", "effective", "inverse"):
-        picked = chosen(table, "balanced log-loss", {"weights": [weights]})
-        for name, prior, rule in (("as trained", "trained", "trained_recall"), ("corrected", "uniform", "balanced_log_loss")):
+        rows = table[(table["weights"] == weights) & table["set"].isin(sets)]
+        for name, prior, rule, figure, sign in (
+            ("as trained", "trained", "trained_recall", "macro_recall", 1),
+            ("corrected", "uniform", "balanced_log_loss", "balanced_log_loss", -1),
+        ):
+            picked = chosen(rows, sign * rows[f"valid {rule} {prior} {figure}"])
             cells[weights, name] = picked[[f"held {rule} {prior} macro_recall", f"held {rule} {prior} balanced_log_loss",
                                            "held log_loss natural log_loss"]]
+    # What has been fitted so far of one kind of weights may lack a seed of another.
+    common = sorted(set.intersection(*(set(frame.index) for frame in cells.values())))
+    cells = {key: frame.loc[common] for key, frame in cells.items()}
     for s in sets:
         line = table[table["set"] == s].iloc[0]
         row = [" ".join(f"{v:.3f}" for v in frame.loc[s].mean()) for frame in cells.values()]
@@ -233,7 +237,8 @@ def honest(table, sets):
 
 def chosen_table(table, sets):
     """What validation rows choose by balanced log-loss, and rounds by rule."""
-    picked = chosen(table, "balanced log-loss", {"loss": ["softmax"]}).reset_index()
+    soft = table[table["loss"] == "softmax"]
+    picked = chosen(soft, -soft[column("valid", "balanced log-loss")]).reset_index()
     print("\nChosen on validation rows by balanced log-loss\n")
     for field in FIELDS[:-1]:
         print(field, pd.crosstab(picked["set"], picked[field]).reindex(sets).to_string(), sep="\n")
@@ -254,6 +259,7 @@ def main():
     command.set_defaults(run=rows)
     command = commands.add_parser("tables")
     command.add_argument("results", type=pathlib.Path, nargs="+")
+    command.add_argument("--part", choices=["valid", "held"], default="held", help="rows of the paired differences")
     command.set_defaults(run=tables)
     args = parser.parse_args()
     args.run(args)
