@@ -106,7 +106,7 @@ fn run(args: &Args, train: &str, test: &str) -> Outcome<serde_json::Value> {
         start: None,
     };
     let options = BoostOptions {
-        learning_rate: Some(args.lr),
+        learning_rate: args.lr,
         max_leaves: args.leaves,
         min_rows: args.min_rows,
         l2: args.l2,

@@ -1,9 +1,11 @@
 //! Trees for all classes at once against time: log-loss and macro recall of test rows along the rounds, as JSON lines on
-//! stdout. `boost_classes.py` beside runs LightGBM on the same rows.
+//! stdout. `boost_classes.py` beside prepares the rows, runs this and LightGBM on them, and prints the ratios.
+
+mod raw_rows;
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cbfit::boost::binning::{Binner, BinningOptions};
@@ -11,31 +13,27 @@ use cbfit::boost::clock::Phase;
 use cbfit::boost::gradient::Curvature;
 use cbfit::boost::options::{BoostOptions, Lanes, Trees};
 use cbfit::boost::trainer::{BoostProblem, Trainer};
-use cbfit::data::dataset::read_training;
-use cbfit::data::options::ReadOptions;
 use cbfit::loss::Loss;
 use cbfit::matrix::Matrix;
 use cbfit::rng::CounterRng;
 use cbfit::simd::Kernels;
 use clap::Parser;
+use raw_rows::Rows;
 use serde_json::json;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 #[derive(Parser)]
 struct Cli {
-    /// Training file with a column `label`
-    #[arg(long, requires = "test")]
-    train: Option<String>,
-    /// Test file
+    /// Folder of raw rows, `train` and `test`
     #[arg(long)]
-    test: Option<String>,
-    /// Made rows: ROWS,FEATURES,CLASSES
+    rows: Option<PathBuf>,
+    /// Made rows, where none are given: ROWS,FEATURES,CLASSES
     #[arg(long, default_value = "20000,128,100")]
     made: String,
-    /// Writes the rows as raw numbers to this folder, for the peer
+    /// Writes the made rows to this folder and ends
     #[arg(long)]
-    export: Option<String>,
+    export: Option<PathBuf>,
     #[arg(long, default_value_t = 100)]
     rounds: usize,
     #[arg(long, default_value_t = 63)]
@@ -66,28 +64,24 @@ struct Cli {
     bench: bool,
 }
 
-/// Rows with their classes.
-struct Rows {
-    features: Matrix,
-    labels: Vec<u32>,
-}
-
 fn main() -> Outcome<()> {
     let cli = Cli::parse();
     rayon::ThreadPoolBuilder::new().num_threads(cli.threads).build_global()?;
-    let (train, test, classes) = match (&cli.train, &cli.test) {
-        (Some(train), Some(test)) => read(train, test)?,
-        _ => made(&cli.made)?,
+    let (train, test) = match &cli.rows {
+        Some(folder) => (raw_rows::read(folder, "train")?, raw_rows::read(folder, "test")?),
+        None => made(&cli.made)?,
     };
     if let Some(folder) = &cli.export {
-        export(Path::new(folder), &train, &test, classes)?;
+        return export(folder, &train, &test);
     }
+    let classes = train.classes;
+    let start_kb = peak_kb();
     let mut counts = vec![0.0f64; classes];
     train.labels.iter().for_each(|&label| counts[label as usize] += 1.0);
     let weights: Vec<f32> =
         train.labels.iter().map(|&label| counts[label as usize].powf(-cli.balance) as f32).collect();
     let options = BoostOptions {
-        learning_rate: cli.lr,
+        learning_rate: cli.lr.unwrap_or(BoostOptions::default().learning_rate),
         max_leaves: cli.leaves,
         seed: cli.seed,
         curvature: cli.newton.then_some(Curvature::Newton),
@@ -99,7 +93,7 @@ fn main() -> Outcome<()> {
         },
         ..BoostOptions::default()
     };
-    let start = Instant::now();
+    let (start, start_cpu) = (Instant::now(), cpu_seconds());
     let binning = BinningOptions { max_bins: cli.bins, ..BinningOptions::default() };
     let binner = Binner::fit(&train.features, &train.labels, &binning)?;
     let binned = binner.bin(&train.features)?;
@@ -115,11 +109,12 @@ fn main() -> Outcome<()> {
         start: None,
     };
     let mut trainer = Trainer::new(problem, &options, Kernels::best())?;
-    let mut fitting = start.elapsed();
+    let (mut fitting, mut fitting_cpu) = (start.elapsed(), cpu_seconds() - start_cpu);
     for round in 1..=cli.rounds {
-        let begun = Instant::now();
+        let (begun, begun_cpu) = (Instant::now(), cpu_seconds());
         let loss = trainer.round().loss;
         fitting += begun.elapsed();
+        fitting_cpu += cpu_seconds() - begun_cpu;
         if round == 1 || round % cli.every == 0 || round == cli.rounds {
             let begun = Instant::now();
             let logits = trainer.model().logits(&test.features)?;
@@ -127,8 +122,9 @@ fn main() -> Outcome<()> {
             let (log_loss, macro_recall) = scores(&logits, &test.labels, classes);
             println!(
                 "{}",
-                json!({"round": round, "seconds": seconds(fitting), "train_loss": loss, "log_loss": log_loss,
-                       "macro_recall": macro_recall, "predict_seconds": seconds(predicting)})
+                json!({"round": round, "seconds": seconds(fitting), "cpu": fitting_cpu, "train_loss": loss,
+                       "log_loss": log_loss, "macro_recall": macro_recall,
+                       "predict_seconds": seconds(predicting)})
             );
         }
     }
@@ -138,7 +134,8 @@ fn main() -> Outcome<()> {
     println!(
         "{}",
         json!({"rows": train.labels.len(), "classes": classes, "features": train.features.cols(),
-               "binning": seconds(binning_time), "phases": phases, "peak_kb": peak_kb(),
+               "binning": seconds(binning_time), "phases": phases, "start_kb": start_kb,
+               "peak_kb": peak_kb(),
                "isa": Kernels::best().isa().name(), "threads": cli.threads})
     );
     Ok(())
@@ -146,6 +143,15 @@ fn main() -> Outcome<()> {
 
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e4).round() / 1e4
+}
+
+/// Processor seconds of all threads so far; 0 where Linux does not say.
+fn cpu_seconds() -> f64 {
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS
 }
 
 /// Largest number of kilobytes resident as Linux counts it.
@@ -171,24 +177,9 @@ fn scores(logits: &[f32], labels: &[u32], classes: usize) -> (f64, f64) {
     (loss / labels.len() as f64, recalls.iter().sum::<f64>() / recalls.len() as f64)
 }
 
-/// Both files; test rows of classes that training lacks are left out.
-fn read(train: &str, test: &str) -> Outcome<(Rows, Rows, usize)> {
-    let options = ReadOptions { label: Some("label".into()), ..ReadOptions::default() };
-    let train = read_training(&[train.to_string()], &options)?;
-    let test = read_training(&[test.to_string()], &options)?;
-    let codes = train.label_map.index();
-    let labels = test.labels.ok_or("no labels")?;
-    let code = |row: &usize| codes.get(test.label_map.names[labels[*row] as usize].as_str()).copied();
-    let known: Vec<usize> = (0..labels.len()).filter(|row| code(row).is_some()).collect();
-    let test_labels = known.iter().filter_map(code).collect();
-    let test = Rows { features: test.features.select_rows(&known), labels: test_labels };
-    let classes = train.label_map.classes();
-    Ok((Rows { features: train.features, labels: train.labels.ok_or("no labels")? }, test, classes))
-}
-
 /// Gaussian classes in 32 hidden dimensions, a hundred times as many rows in the first as in the last; as many test rows
 /// as training rows, classes in the same shares.
-fn made(spec: &str) -> Outcome<(Rows, Rows, usize)> {
+fn made(spec: &str) -> Outcome<(Rows, Rows)> {
     const HIDDEN: usize = 32;
     const NOISE: f64 = 0.3;
     let parts: Vec<usize> = spec.split(',').map(str::parse).collect::<Result<_, _>>()?;
@@ -217,10 +208,10 @@ fn made(spec: &str) -> Outcome<(Rows, Rows, usize)> {
             }
             labels.push(label as u32);
         }
-        Rows { features: Matrix::from_f32(values, features), labels }
+        Rows { features: Matrix::from_f32(values, features), labels, classes }
     };
     let train = draw(1);
-    Ok((train, draw(2), classes))
+    Ok((train, draw(2)))
 }
 
 fn gaussian(rng: &mut CounterRng) -> f64 {
@@ -228,7 +219,8 @@ fn gaussian(rng: &mut CounterRng) -> f64 {
     radius * (std::f64::consts::TAU * rng.next_f64()).cos()
 }
 
-fn export(folder: &Path, train: &Rows, test: &Rows, classes: usize) -> Outcome<()> {
+/// Writes both as `raw_rows` reads them.
+fn export(folder: &Path, train: &Rows, test: &Rows) -> Outcome<()> {
     fs::create_dir_all(folder)?;
     for (name, rows) in [("train", train), ("test", test)] {
         let cells =
@@ -239,6 +231,6 @@ fn export(folder: &Path, train: &Rows, test: &Rows, classes: usize) -> Outcome<(
         let labels: Vec<u8> = rows.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
         fs::write(folder.join(format!("{name}.u32")), labels)?;
     }
-    let shape = json!({"features": train.features.cols(), "classes": classes});
+    let shape = json!({"features": train.features.cols(), "classes": train.classes});
     Ok(fs::write(folder.join("shape.json"), shape.to_string())?)
 }

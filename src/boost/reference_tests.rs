@@ -114,7 +114,7 @@ impl Reference<'_> {
             return 0.0;
         }
         let limit = self.limit();
-        (self.options.learning_rate(2) * full.max(-limit).min(limit)) as f32
+        (self.options.learning_rate * full.max(-limit).min(limit)) as f32
     }
 
     fn limit(&self) -> f64 {

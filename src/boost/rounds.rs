@@ -63,7 +63,7 @@ impl Plan<'_> {
         const NEWTON_LIMIT: f64 = 4.0;
         let newton = self.options.curvature(self.classes) == Curvature::Newton;
         Step {
-            learning_rate: self.options.learning_rate(self.classes),
+            learning_rate: self.options.learning_rate,
             l2: self.options.l2 * average_row,
             max_delta_step: self.options.max_delta_step.unwrap_or(if newton { NEWTON_LIMIT } else { 0.0 }),
         }

@@ -475,7 +475,7 @@ fn what_cannot_be_trained_on_is_refused() {
     assert_eq!(code(BoostProblem { classes: 1, ..problem }, &options()), "E0308");
     assert_eq!(code(BoostProblem { weights: &[0.0; 50], ..problem }, &options()), "E0316");
     assert_eq!(code(BoostProblem { weights: &[f32::NAN; 50], ..problem }, &options()), "E0316");
-    assert_eq!(code(problem, &BoostOptions { learning_rate: Some(0.0), ..options() }), "E0208");
+    assert_eq!(code(problem, &BoostOptions { learning_rate: 0.0, ..options() }), "E0208");
     assert_eq!(code(problem, &BoostOptions { max_leaves: 1, ..options() }), "E0208");
 }
 

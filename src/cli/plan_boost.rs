@@ -98,7 +98,7 @@ pub(super) fn options_of(
 ) -> Result<(BoostOptions, BinningOptions)> {
     let (defaults, bins) = (BoostOptions::default(), BinningOptions::default());
     let options = BoostOptions {
-        learning_rate,
+        learning_rate: learning_rate.unwrap_or(defaults.learning_rate),
         max_leaves: given.max_leaves.unwrap_or(defaults.max_leaves),
         max_depth: given.max_depth,
         min_rows: given.min_rows.unwrap_or(defaults.min_rows),

@@ -230,7 +230,7 @@ impl Settings<'_> {
             };
         }
         // How far each step goes is a matter of the trees to come.
-        args.lr = args.lr.or(own.learning_rate);
+        args.lr = args.lr.or(Some(own.learning_rate));
         match args.l2.as_deref().map(str::parse::<f64>) {
             Some(Ok(asked)) => self.expect("--l2", asked == own.l2, own.l2, asked),
             // What is no number is refused where flags are read.

@@ -46,7 +46,7 @@ pub struct FoldArgs {
     /// Repeats of it with other folds
     #[arg(long, value_name = "R", default_value_t = 1, help_heading = "Learner")]
     pub repeats: usize,
-    /// Learning rate of boosting [0.1; 0.3 with --hessian abs]
+    /// Learning rate of boosting [0.1]
     #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Boosting")]
     pub lr: Option<f64>,
     /// Flags of boosting.

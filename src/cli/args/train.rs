@@ -231,7 +231,7 @@ pub struct TrainArgs {
     /// Rows a step of a minibatch optimizer [32 to 1024, by the number of rows]
     #[arg(long, value_name = "ROWS", help_heading = "Learner")]
     pub batch: Option<usize>,
-    /// Learning rate of a minibatch optimizer [from the scale of the features], of boosting [0.1; 0.3 with --hessian abs]
+    /// Learning rate of a minibatch optimizer [from the scale of the features], of boosting [0.1]
     #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Learner")]
     pub lr: Option<f64>,
     /// Momentum of sgd and nesterov [0.9]

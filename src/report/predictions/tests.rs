@@ -265,7 +265,7 @@ fn further_numbers_come_last() {
     );
     assert!(text(written(PredictionFormat::Jsonl)).ends_with(",\"c_x\":0,\"c_y\":1e-9}\n"));
     let rows = parquet_rows(written(PredictionFormat::Parquet));
-    assert!(rows[0].ends_with("probabilities: [0.25, 0.75], c_x: 1.5, c_y: -2.0}"), "{}", rows[0]);
+    assert!(rows[0].ends_with("probabilities: [0.25, 0.75], c_x: 1.5, c_y: -2E0}"), "{}", rows[0]);
     let refused = |format, schema: &PredictionSchema| {
         PredictionWriter::create("p", format, schema).err().map(|error| error.code())
     };
