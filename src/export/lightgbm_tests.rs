@@ -36,7 +36,9 @@ fn model(classes: usize, loss: Loss, trees: Trees, rounds: usize) -> BoostModel 
     };
     let options = BoostOptions { trees, min_rows: 2, max_leaves: 9, ..BoostOptions::default() };
     let mut trainer = Trainer::new(problem, &options, Kernels::best()).unwrap();
-    (0..rounds).for_each(|_| drop(trainer.round()));
+    for _ in 0..rounds {
+        trainer.round();
+    }
     trainer.into_model()
 }
 
