@@ -22,12 +22,18 @@ ROWS = 1000
 LIMITS = {"probability": 1e-5, "score": 1e-4, "contribution": 1e-4}
 
 
+def is_text(values):
+    import pandas as pd
+
+    return not pd.api.types.is_numeric_dtype(values)
+
+
 def spoil(frame, rng, numbers):
     """Missing numbers, missing and unknown categories."""
     frame = frame.copy()
     for column in frame.columns:
-        if frame[column].dtype == object:
-            values = frame[column].to_numpy(copy=True)
+        if is_text(frame[column]):
+            values = frame[column].to_numpy(dtype=object, copy=True)
             values[rng.random(len(frame)) < 0.05] = None
             values[rng.random(len(frame)) < 0.05] = "never seen"
             frame[column] = values
@@ -77,7 +83,7 @@ def check(cbfit, name, train, test, flags, prior, rng):
         booster = lightgbm.Booster(model_file=f"{place}/m.txt")
         rows = test.copy()
         for column in rows.columns:
-            if rows[column].dtype == object:
+            if is_text(rows[column]):
                 rows[column] = rows[column].astype("category")
         theirs = booster.predict(rows)
         if theirs.ndim == 1:
@@ -103,6 +109,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cbfit", default="target/release/cbfit")
     parser.add_argument("--data", default="../shared/data", type=pathlib.Path)
+    parser.add_argument("--case", default="", help="only cases whose name has this in it")
     arguments = parser.parse_args()
     try:
         import lightgbm  # noqa: F401
@@ -115,6 +122,8 @@ def main():
     rng = np.random.default_rng(0)
     failed = False
     for case in cases(arguments.data, rng):
+        if arguments.case not in case[0]:
+            continue
         found = check(str(pathlib.Path(arguments.cbfit).resolve()), *case, rng)
         found["good"] = all(found.get(what, 0.0) <= limit for what, limit in LIMITS.items())
         failed |= not found["good"]

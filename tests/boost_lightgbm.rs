@@ -1,5 +1,4 @@
 //! Scores and contributions of trees against those that LightGBM gives for the same trees (`golden/make_lightgbm.py`).
-#![allow(clippy::unwrap_used)]
 
 mod common;
 

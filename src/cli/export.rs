@@ -234,7 +234,7 @@ fn classes_text(labels: &LabelMap) -> String {
     const SHOWN: usize = 8;
     let named = labels.names.iter().enumerate().take(SHOWN);
     let mut classes: Vec<String> =
-        named.map(|(at, name)| format!("{at} {}", text::printable(name))).collect();
+        named.map(|(at, name)| format!("{at} = {}", text::printable(name))).collect();
     if labels.classes() > SHOWN {
         classes.push(format!("{} more in their order", labels.classes() - SHOWN));
     }
