@@ -66,7 +66,7 @@ fn scan<const ROOM: usize>(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) 
         // values alone may go left, behind the first bin.
         let mut bin_of = [0u8; ROOM];
         let mut cuts = 0;
-        for (bin, &own) in (1u8..).zip(&bins[1..=values]) {
+        for (bin, &own) in (1..=u8::MAX).zip(&bins[1..=values]) {
             sum = sum.plus(own);
             // Both are written over unless they count.
             left[cuts % ROOM] = sum;
