@@ -91,26 +91,29 @@ impl Place {
     }
 
     /// The histogram of a feature with `values` value bins, from that of its slot and the sum over all rows; `room` is for
-    /// one that has to be put together. `None` where all rows have the default bin, so that there is nothing to cut.
+    /// one that has to be put together. `None` where the rows that have not the default bin are `too_few`, going by their
+    /// sum: on one side of any cut there are only some of these.
     pub(super) fn histogram<'h, B: Bin>(
         self,
         slot: &'h FeatureHistogram<B>,
         values: u8,
         total: B,
+        too_few: impl Fn(B) -> bool,
         room: &'h mut FeatureHistogram<B>,
     ) -> Option<&'h FeatureHistogram<B>> {
         if self.first == 0 {
             return Some(slot);
         }
         let codes = &slot[usize::from(self.first)..][..usize::from(values)];
-        if codes.iter().all(|sum| *sum == B::default()) {
+        let others = codes.iter().fold(B::default(), |sum, code| sum.plus(*code));
+        if too_few(others) {
             return None;
         }
         let default = usize::from(self.default);
         let (below, above) = codes.split_at(default);
         room[..default].copy_from_slice(below);
         room[default + 1..=usize::from(values)].copy_from_slice(above);
-        room[default] = codes.iter().fold(total, |rest, sum| rest.minus(*sum));
+        room[default] = total.minus(others);
         Some(room)
     }
 

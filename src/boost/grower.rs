@@ -267,7 +267,8 @@ impl<S: Statistics> Grower<'_, S> {
         let find = |room: &mut FeatureHistogram<S::Bin>, feature: usize| {
             let ((block, place), info) = (self.matrix.place(feature), &features[feature]);
             let slot = seen.get(block.first + place.slot()).filter(|_| self.usable[feature])?;
-            let bins = place.histogram(slot, info.values, totals.sum, room)?;
+            let too_few = |rows| self.statistics.too_few(rows, totals, &self.limits);
+            let bins = place.histogram(slot, info.values, totals.sum, too_few, room)?;
             self.statistics.best_cut(bins, info, totals, &self.limits).map(|cut| (feature, cut))
         };
         let better = |best: (usize, Cut<S::Bin>), cut: (usize, Cut<S::Bin>)| {

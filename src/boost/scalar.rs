@@ -6,7 +6,7 @@ use super::binned::{BINS, FeatureBlock, FeatureInfo};
 use super::category_cut;
 use super::gradient::{CHUNK, Derivatives};
 use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
-use crate::simd::{CutSearch, FoundCut, Kernels, PackedSum, accumulate_packed, leaf_score};
+use crate::simd::{CutSearch, FoundCut, Kernels, PACKED_ROWS, PackedSum, accumulate_packed, leaf_score};
 
 impl Bin for PackedSum {
     #[inline(always)]
@@ -142,6 +142,11 @@ impl Statistics for Scalar {
             return self.words.iter().fold(PackedSum::ZERO, |sum, &word| sum.plus(word));
         }
         rows.iter().fold(PackedSum::ZERO, |sum, &row| sum.plus(self.words[row as usize]))
+    }
+
+    fn too_few(&self, rows: PackedSum, leaf: &LeafTotals<PackedSum>, limits: &Limits) -> bool {
+        // Above, rows are counted up to multiples only.
+        leaf.rows < PACKED_ROWS && rows.rows() < limits.min_rows
     }
 
     fn best_cut(

@@ -150,6 +150,14 @@ impl<B: LaneBin> SketchRows<B> {
         });
     }
 
+    /// The lane that tells the number of rows of a sum, and what one row has there.
+    fn count_lane(&self) -> (usize, i64) {
+        match self.count {
+            Count::Weight(row) => (self.directions, i64::from(row)),
+            Count::Lane => (B::LANES - 1, 1),
+        }
+    }
+
     /// Squared length of a sum's sketch, exact but for f64.
     fn squared(&self, sum: &B) -> f64 {
         sum.lanes()[..self.directions].iter().map(|&lane| f64::from(lane) * f64::from(lane)).sum()
@@ -163,10 +171,7 @@ impl<B: LaneBin> SketchRows<B> {
         }
         let Search { bins, leaf, limits } = *search;
         let least_weight = (limits.min_weight * self.weight_scale).ceil().clamp(1.0, f64::from(i32::MAX));
-        let (count_lane, row) = match self.count {
-            Count::Weight(row) => (self.directions, i64::from(row)),
-            Count::Lane => (B::LANES - 1, 1),
-        };
+        let (count_lane, row) = self.count_lane();
         let fewest = i64::from(limits.min_rows) * row;
         let most = i64::from(leaf.rows) * row - fewest;
         // All counts of a leaf are within i32, so that limits beyond it allow nothing as they are, clamped.
@@ -255,6 +260,11 @@ impl<B: LaneBin> Statistics for SketchRows<B> {
 
     fn total(&self, rows: &[u32]) -> B {
         rows.iter().fold(B::default(), |sum, &row| LaneBin::plus(sum, self.rows[row as usize]))
+    }
+
+    fn too_few(&self, rows: B, _leaf: &LeafTotals<B>, limits: &Limits) -> bool {
+        let (lane, row) = self.count_lane();
+        i64::from(rows.lanes()[lane]) < i64::from(limits.min_rows) * row
     }
 
     fn best_cut(

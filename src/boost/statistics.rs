@@ -24,6 +24,9 @@ pub(super) trait Statistics: Sync {
     /// Sum over `rows`, for the root.
     fn total(&self, rows: &[u32]) -> Self::Bin;
 
+    /// Whether rows of this sum are for certain fewer than `limits` ask of a side of a cut of `leaf`.
+    fn too_few(&self, rows: Self::Bin, leaf: &LeafTotals<Self::Bin>, limits: &Limits) -> bool;
+
     /// The best cut of a leaf in one feature, the lowest bin of equals; `None` where no cut keeps the limits or gains.
     ///
     /// Both sides must hold `limits.min_rows` rows for certain: where the bins leave the number of rows open the cut is

@@ -72,7 +72,7 @@ pub(super) fn train(
         let prior = format!("as trained, {} rows held out", thousands(valid.rows));
         say_scores(talk, "Valid", valid, &data.main.label_map, &prior);
     }
-    let mut refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
+    let mut refit = plan.refit && data.has_rows_to_add();
     let mut sample = searched;
     if refit {
         match learner.refit(&best, talk)? {
@@ -244,6 +244,9 @@ impl Boosting<'_> {
     /// Boosts training and validation rows together, as `best` was boosted. `None` where that is cut short: a few rounds on
     /// all rows are worse than all rounds on most of them.
     fn refit(&self, best: &Candidate, talk: &mut Talk) -> Result<Option<(Candidate, OwnedSample<'_>)>> {
+        if self.interrupt.is_set() {
+            return Ok(None);
+        }
         let sample = self.data.all_sample();
         let scheme = match self.plan.weighting {
             // The ratio asked for is that of the rows the model is fitted on.
