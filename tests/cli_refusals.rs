@@ -92,7 +92,7 @@ fn models_that_cannot_be_used() {
     let cases: [(&str, &str, &[&str], &str); 7] = [
         ("goood.cbfit", "E0401", &["goood.cbfit", "good.cbfit"], "good.cbfit?"),
         ("cut.cbfit", "E0501", &["cut.cbfit"], "again"),
-        ("newer.cbfit", "E0502", &["format 9", "up to 3"], "update"),
+        ("newer.cbfit", "E0502", &["format 9", "up to 4"], "update"),
         ("hostile.cbfit", "E0501", &["bytes", "limit"], "again"),
         ("nan.cbfit", "E0501", &["nan.cbfit"], "again"),
         ("text.cbfit", "E0501", &["text.cbfit"], "again"),
@@ -335,7 +335,7 @@ fn codes_are_explained_and_the_page_of_errors_is_up_to_date() {
         assert!(text.contains(part), "{text}");
     }
     folder.fails("explain E9999", "E0208", &["E9999", "no code"], "lists all codes");
-    assert!(folder.ok("explain").text().lines().count() > 40);
+    assert!(folder.ok("explain").text().lines().count() >= 40);
     let page = folder.ok("explain --markdown").text().to_owned();
     let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md")).unwrap();
     assert!(page == committed, "docs/errors.md is old: cbfit explain --markdown > docs/errors.md");

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use super::balance::BiasNewton;
 use super::metric::Preconditioner;
 use super::vector::{axpy, dot, subtract_from};
-use super::{Fit, Monitor, Step};
+use super::{Fit, Monitor, Step, work_of_a_pass};
 use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
 use crate::linear::objective::{Objective, Value};
 use crate::{Error, Result};
@@ -39,6 +39,8 @@ const STAGNATION: usize = 30;
 /// clinc150imb a gap from 0.1 to 1e-4 leaves the number of passes as it is.
 const COARSE_GAP: f64 = 1e-3;
 const COARSE_DECREASE: f64 = 1e-4;
+/// Floating-point operations of a pass from which coarse arithmetic saves more than the pass that leaves it.
+const COARSE_WORK: f64 = 1e9;
 
 /// Minimises the objective from `start` (over the features as they are, `C x D + C`). `preconditioner` keeps the metric
 /// for the next fit over the same rows.
@@ -54,7 +56,9 @@ pub fn minimise(
 ) -> Result<Fit> {
     let kernels = objective.kernels();
     let passes_before = objective.evaluations();
-    objective.coarsen();
+    if work_of_a_pass(objective.problem()) >= COARSE_WORK {
+        objective.coarsen();
+    }
     let mut walk = Walk::start(objective, start);
     if !walk.value.objective().is_finite() {
         objective.refine();
