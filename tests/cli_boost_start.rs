@@ -1,4 +1,5 @@
 //! Boosting that starts from something: linear functions, an earlier model, the rounds before an interrupt.
+#![allow(clippy::unwrap_used)] // Helpers outside test functions.
 
 mod common;
 
@@ -248,7 +249,7 @@ fn other_rows_go_on_with_the_bins_and_scores_of_the_model() {
         .write("test.csv", table(400, 1500));
     for init in ["weighted", "linear"] {
         let line = format!(
-            "--label label --learner boost --beta 0.9 --metric log_loss --test test.csv --init {init}"
+            "--label label --learner boost --beta 0.9 --lr 0.02 --metric log_loss --test test.csv --init {init}"
         );
         let first = folder.json(&format!("--train train.csv {line} --rounds 20 -o m.cbfit"));
         let second =
