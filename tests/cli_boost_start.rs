@@ -1,4 +1,5 @@
 //! Boosting that starts from something: linear functions, an earlier model, the rounds before an interrupt.
+#![allow(clippy::unwrap_used)] // Helpers outside test functions.
 
 #![allow(clippy::unwrap_used)] // Helpers outside test functions.
 
