@@ -1,8 +1,6 @@
 //! Boosting that starts from something: linear functions, an earlier model, the rounds before an interrupt.
 #![allow(clippy::unwrap_used)] // Helpers outside test functions.
 
-#![allow(clippy::unwrap_used)] // Helpers outside test functions.
-
 mod common;
 
 #[cfg(unix)]
