@@ -155,7 +155,11 @@ impl Words {
             },
             None => String::new(),
         };
-        format!("{} helps here: its {metric} {gain}{rest}", chosen.name)
+        let helps = match chosen.against_baseline.is_some_and(|gap| gap.is_chance()) {
+            true => "does best here, if anything",
+            false => "helps here",
+        };
+        format!("{} {helps}: its {metric} {gain}{rest}", chosen.name)
     }
 
     /// Where learners differ there are two questions: how far the recommended candidate is from the baseline, and whether it
@@ -282,6 +286,10 @@ mod tests {
             found.sentence
         );
         assert_eq!(find(&[], Metric::MacroRecall), None);
+        let found = find(&standpoints([0.68, 0.683, 0.70], 0.2, 0.001), Metric::MacroRecall).unwrap();
+        assert_eq!(found.recommended, 2);
+        assert!(found.sentence.starts_with("inverse does best here, if anything: "), "{}", found.sentence);
+        assert!(found.sentence.contains("which may be chance"), "{}", found.sentence);
     }
 
     #[test]
