@@ -130,12 +130,8 @@ mod tests {
     use crate::matrix::Matrix;
     use crate::simd::Kernels;
 
-    /// Fits rows that a line tells apart, scored by `score` of the number of rounds.
-    fn outcome(
-        stopping: Stopping,
-        score: Option<&mut dyn FnMut(usize) -> f64>,
-        end: usize,
-    ) -> (Outcome, usize) {
+    /// Rows that a line tells apart, before the first round.
+    fn with_trainer<T>(test: impl FnOnce(&mut Trainer<'_>) -> T) -> T {
         let values: Vec<f32> = (0..200).map(|row| (row * 37 % 200) as f32).collect();
         let labels: Vec<u32> = values.iter().map(|&x| u32::from(x > 60.0) + u32::from(x > 150.0)).collect();
         let matrix = Matrix::from_f32(values, 1);
@@ -151,14 +147,24 @@ mod tests {
             offsets: None,
             start: None,
         };
-        let mut trainer = Trainer::new(problem, &BoostOptions::default(), Kernels::best()).unwrap();
+        test(&mut Trainer::new(problem, &BoostOptions::default(), Kernels::best()).unwrap())
+    }
+
+    /// Fits these rows, scored by `score` of the number of rounds.
+    fn outcome(
+        stopping: Stopping,
+        score: Option<&mut dyn FnMut(usize) -> f64>,
+        end: usize,
+    ) -> (Outcome, usize) {
         let mut by_rounds = score.map(|score| move |trainer: &Trainer<'_>| score(trainer.model().rounds()));
         let score = by_rounds.as_mut().map(|score| score as &mut Score<'_>);
         let mut watch = |_: &Trainer<'_>, round: &Round, _: Option<f64>| {
             if round.number == end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let outcome = fit(&mut trainer, stopping, score, &mut watch);
-        (outcome, trainer.model().rounds())
+        with_trainer(|trainer| {
+            let outcome = fit(trainer, stopping, score, &mut watch);
+            (outcome, trainer.model().rounds())
+        })
     }
 
     #[test]
@@ -183,5 +189,31 @@ mod tests {
         assert_eq!((all.rounds, kept, all.interrupted), (6, 6, false));
         let (stopped, kept) = outcome(Stopping { rounds: 6, patience: 1 }, None, 4);
         assert_eq!((stopped.rounds, kept, stopped.interrupted), (4, 4, true));
+    }
+
+    #[test]
+    fn a_fit_goes_on_as_if_it_had_not_been_left() {
+        let peak = |trainer: &Trainer<'_>| -((trainer.model().rounds() as f64) - 7.0).abs();
+        let scored = |trainer: &mut Trainer<'_>, rounds, scores: &[f64]| {
+            let stopping = Stopping { rounds, patience: 4 };
+            resume(trainer, stopping, scores, Some(&mut { peak }), &mut |_, _, _| ControlFlow::Continue(()))
+        };
+        let whole = with_trainer(|trainer| scored(trainer, 50, &[]));
+        for rounds in [1, 5, 8] {
+            let parts = with_trainer(|trainer| {
+                let first = scored(trainer, rounds, &[]);
+                scored(trainer, 50, &first.scores)
+            });
+            assert_eq!(parts, whole, "left after {rounds} rounds");
+        }
+        // Scores of other rows say nothing: what there is has a score of its own, and nothing better comes.
+        let past = with_trainer(|trainer| {
+            for _ in 0..9 {
+                trainer.round();
+            }
+            let outcome = scored(trainer, 50, &[0.0]);
+            (outcome, trainer.model().rounds())
+        });
+        assert_eq!((past.0.rounds, past.0.made, past.1), (9, 13, 9));
     }
 }
