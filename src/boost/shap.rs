@@ -63,7 +63,7 @@ impl<'m> Explainer<'m> {
         let mut paths = Paths::default();
         for boosted in &model.trees {
             let points = points_for(paths.outline(&boosted.tree));
-            let need = (boosted.tree.nodes.len() as u64).saturating_mul(2 * 3 * 8 * points as u64);
+            let need = (boosted.tree.nodes.len() as u64).saturating_mul(2 * 4 * 8 * points as u64);
             if need > TREE_BYTES {
                 let what = "explaining a tree with so many features on a path".into();
                 return Err(Error::TooLarge { what, need, limit: TREE_BYTES });
@@ -73,7 +73,7 @@ impl<'m> Explainer<'m> {
                 rules.push(Rule::new(points));
                 rules.len() - 1
             }));
-            add_expected(boosted, &mut paths, &mut expected);
+            add_expected(boosted, &paths, &mut expected);
         }
         Ok(Explainer { model, rule_of, rules, expected })
     }
@@ -150,7 +150,7 @@ impl<'m> Explainer<'m> {
     ) {
         let binner = &self.model.binner;
         let (features, columns) = (binner.features().len(), binner.columns());
-        let Worker { bins, sums, paths, walk } = worker;
+        let Worker { bins, sums, slots, paths, walk } = worker;
         bins.clear();
         bins.resize(rows.len() * features, MISSING);
         for (row, bins) in rows.clone().zip(bins.chunks_exact_mut(features.max(1))) {
@@ -171,14 +171,27 @@ impl<'m> Explainer<'m> {
             paths.prepare(&boosted.tree, &self.rules[rule], |feature| binner.features()[feature].column);
             for (offset, sums) in sums.chunks_exact_mut(stride).enumerate() {
                 let wanted = wanted(rows.start + offset);
-                if !serves(boosted, wanted) {
+                slots.clear();
+                slots.extend((0..width).filter(|&slot| match boosted.output {
+                    Output::One(own) => wanted[slot] == own,
+                    Output::All => true,
+                }));
+                if slots.is_empty() {
                     continue;
                 }
                 let bins = &bins[offset * features..][..features];
                 walk.down(&boosted.tree, paths, &self.rules[rule], bins);
                 walk.credit(paths, &self.rules[rule], |column, leaf, weight| {
                     let sums = &mut sums[column * width..][..width];
-                    add(sums, wanted, boosted, leaf, self.expected.len(), weight);
+                    if boosted.output == Output::All {
+                        let values = &boosted.values[leaf * self.expected.len()..][..self.expected.len()];
+                        for (sum, &output) in sums.iter_mut().zip(wanted) {
+                            *sum += weight * f64::from(values[output as usize]);
+                        }
+                    } else {
+                        let value = weight * f64::from(boosted.values[leaf]);
+                        slots.iter().for_each(|&slot| sums[slot] += value);
+                    }
                 });
             }
         }
@@ -193,39 +206,17 @@ impl<'m> Explainer<'m> {
     }
 }
 
-/// Whether a tree adds to one of the outputs.
-fn serves(boosted: &BoostedTree, wanted: &[u32]) -> bool {
-    match boosted.output {
-        Output::One(output) => wanted.contains(&output),
-        Output::All => true,
-    }
-}
-
-/// Adds `weight` times what `leaf` says to the sums of the outputs `wanted`.
-fn add(sums: &mut [f64], wanted: &[u32], boosted: &BoostedTree, leaf: usize, outputs: usize, weight: f64) {
-    match boosted.output {
-        Output::One(own) => {
-            let value = weight * f64::from(boosted.values[leaf]);
-            sums.iter_mut()
-                .zip(wanted)
-                .filter(|(_, output)| **output == own)
-                .for_each(|(sum, _)| *sum += value);
-        }
-        Output::All => {
-            let values = &boosted.values[leaf * outputs..][..outputs];
-            for (sum, &output) in sums.iter_mut().zip(wanted) {
-                *sum += weight * f64::from(values[output as usize]);
-            }
-        }
-    }
-}
-
-/// Adds the mean value of a tree over its training rows.
-fn add_expected(boosted: &BoostedTree, paths: &mut Paths, expected: &mut [f64]) {
-    let every: Vec<u32> = (0..expected.len() as u32).collect();
+/// Adds the mean values of a tree over its training rows.
+fn add_expected(boosted: &BoostedTree, paths: &Paths, expected: &mut [f64]) {
     let outputs = expected.len();
     for (leaf, share) in paths.leaf_shares(&boosted.tree).into_iter().enumerate() {
-        add(expected, &every, boosted, leaf, outputs, share);
+        match boosted.output {
+            Output::One(own) => expected[own as usize] += share * f64::from(boosted.values[leaf]),
+            Output::All => {
+                let values = &boosted.values[leaf * outputs..][..outputs];
+                expected.iter_mut().zip(values).for_each(|(sum, &value)| *sum += share * f64::from(value));
+            }
+        }
     }
 }
 
@@ -233,6 +224,9 @@ fn add_expected(boosted: &BoostedTree, paths: &mut Paths, expected: &mut [f64]) 
 fn points_for(features: usize) -> usize {
     features.div_ceil(2).max(1).next_multiple_of(LANES)
 }
+
+/// Place of what a passed feature is credited with among the factors of an edge.
+const CREDIT: usize = 3;
 
 /// No edge.
 const NONE: u32 = u32::MAX;
@@ -251,17 +245,17 @@ struct Edge {
     column: u32,
     /// Share of training rows that pass the tests of this feature from the root down to here.
     share: f64,
-    /// Factor of the product where the row has failed this feature above.
-    failed_above: f64,
+    /// Share of the rows at its node that it leads on.
+    share_here: f64,
 }
 
 /// A tree as rows walk it to be explained. Its vectors are filled anew for each tree and keep their memory.
 #[derive(Debug, Default)]
 struct Paths {
     edges: Vec<Edge>,
-    /// Points of an edge: the factor where the row passes it, the factor where it fails it, and, where it passes it,
-    /// `(1 - z) / y` of the feature.
-    factors: Vec<[[f64; LANES]; 3]>,
+    /// Points of an edge: the factor where the row passes it, where it fails it, where it has failed its feature above, and
+    /// `(1 - z) / y` of the feature where the row passes it.
+    factors: Vec<[[f64; LANES]; 4]>,
     /// Edge that leads to each inner node.
     into: Vec<u32>,
     /// For each leaf, the last edge of every feature on its path, up to `ends[leaf]`.
@@ -297,8 +291,8 @@ impl Paths {
                     Child::Leaf(leaf) => inner as u32 + leaf,
                 };
                 let share_here = f64::from(node.side_cover(side)) / f64::from(node.cover);
-                let (share, failed_above) = (passed * share_here, share_here);
-                self.edges.push(Edge { parent, above, features, place, column: 0, share, failed_above });
+                let share = passed * share_here;
+                self.edges.push(Edge { parent, above, features, place, column: 0, share, share_here });
             }
         }
         most as usize
@@ -308,7 +302,7 @@ impl Paths {
     fn leaf_shares(&self, tree: &Tree) -> Vec<f64> {
         let mut shares = vec![1.0; tree.nodes.len() + tree.leaves()];
         for (at, edge) in self.edges.iter().enumerate() {
-            shares[edge.place as usize] = shares[at / 2] * edge.failed_above;
+            shares[edge.place as usize] = shares[at / 2] * edge.share_here;
         }
         shares.split_off(tree.nodes.len())
     }
@@ -322,14 +316,14 @@ impl Paths {
             self.edges[at].column = column_of(tree.nodes[at / 2].feature as usize);
             let above = self.edges.get(edge.above as usize).map(|edge| edge.share);
             for points in rule.lanes() {
-                let mut factors = [[0.0; LANES]; 3];
+                let mut factors = [[edge.share_here; LANES]; 4];
                 for (lane, &t) in points.iter().enumerate() {
                     let passes = t + (1.0 - t) * edge.share;
                     // What the feature has put into the product above is taken out again.
                     let before = above.map_or(1.0, |share| t + (1.0 - t) * share);
                     factors[0][lane] = passes / before;
                     factors[1][lane] = (1.0 - t) * edge.share / before;
-                    factors[2][lane] = (1.0 - edge.share) / passes;
+                    factors[CREDIT][lane] = (1.0 - edge.share) / passes;
                 }
                 self.factors.push(factors);
             }
@@ -386,14 +380,12 @@ impl Walk {
                 let passed_above = edge.above == NONE || self.passes[edge.above as usize];
                 let passes = passed_above && left == (side == 0);
                 self.passes.push(passes);
+                // Which of the factors holds is looked up, for no processor foresees where a row goes.
+                let which = 2 - usize::from(passed_above) - usize::from(passes);
                 let factors = &paths.factors[(2 * at + side) * width..][..width];
                 for (lanes, factors) in factors.iter().enumerate() {
                     let mut product = self.products[at * width + lanes];
-                    match (passes, passed_above) {
-                        (true, _) => product.iter_mut().zip(&factors[0]).for_each(|(p, f)| *p *= f),
-                        (false, true) => product.iter_mut().zip(&factors[1]).for_each(|(p, f)| *p *= f),
-                        (false, false) => product.iter_mut().for_each(|p| *p *= edge.failed_above),
-                    }
+                    product.iter_mut().zip(&factors[which]).for_each(|(p, f)| *p *= f);
                     self.products[edge.place as usize * width + lanes] = product;
                 }
             }
@@ -411,7 +403,7 @@ impl Walk {
             for &edge in &paths.last[start..end] {
                 let weight = if self.passes[edge as usize] {
                     let factors = &paths.factors[edge as usize * width..][..width];
-                    dot(products, factors.iter().map(|factors| &factors[2]))
+                    dot(products, factors.iter().map(|factors| &factors[CREDIT]))
                 } else {
                     failed
                 };
@@ -437,6 +429,8 @@ fn dot<'a>(products: &[[f64; LANES]], factors: impl Iterator<Item = &'a [f64; LA
 struct Worker {
     bins: Vec<u8>,
     sums: Vec<f64>,
+    /// Places among the outputs wanted that a tree adds to.
+    slots: Vec<usize>,
     paths: Paths,
     walk: Walk,
 }
