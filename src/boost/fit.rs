@@ -3,18 +3,21 @@
 use std::ops::ControlFlow;
 
 use super::trainer::{Round, Trainer};
+use crate::metrics::Standing;
 
 /// When a fit ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopping {
     /// Rounds of the model at most, those included that it has before the fit.
     pub rounds: usize,
-    /// Rounds without a better score after which the fit ends, where there is a score.
+    /// Rounds without a better score after which the fit ends, where there is a score: a higher metric or, where that is
+    /// noisy, a lower balanced log-loss, which decides within the noise. Recall moves in steps, and while it waits for
+    /// the next the loss still falls.
     pub patience: usize,
 }
 
-/// Scores the fit as it is; larger is better, NaN is worst.
-pub type Score<'s> = dyn FnMut(&Trainer<'_>) -> f64 + 's;
+/// Scores the fit as it is.
+pub type Score<'s> = dyn FnMut(&Trainer<'_>) -> Standing + 's;
 
 /// What a fit came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,11 +29,11 @@ pub struct Outcome {
     /// Whether the watch ended it.
     pub interrupted: bool,
     /// Score after each round made, and after each before it where these are known; empty without a score.
-    pub scores: Vec<f64>,
+    pub scores: Vec<Standing>,
 }
 
 /// Sees the fit after each round, its score where it has one; `Break` ends the fit.
-pub type Watch<'w> = dyn FnMut(&Trainer<'_>, &Round, Option<f64>) -> ControlFlow<()> + 'w;
+pub type Watch<'w> = dyn FnMut(&Trainer<'_>, &Round, Option<Standing>) -> ControlFlow<()> + 'w;
 
 /// Rounds that a score is averaged over: metrics of labels move in steps.
 const SMOOTHED: usize = 3;
@@ -38,8 +41,9 @@ const SMOOTHED: usize = 3;
 /// Rounds without any cut after which further ones are not waited for: with samples of rows or columns one may come empty.
 const FRUITLESS: usize = 5;
 
-/// Boosts `trainer`, and leaves it with the rounds of the best score, or with all of them where nothing scores it. What it
-/// starts from has a score as well where that is more than a constant: none of the new rounds is kept where none is better.
+/// Boosts `trainer`, and leaves it with the rounds that [`Standing::choose`] picks, or with all of them where nothing scores
+/// them. What it starts from has a score as well where that is more than a constant: none of the new rounds is kept where
+/// none is better.
 pub fn fit(
     trainer: &mut Trainer<'_>,
     stopping: Stopping,
@@ -54,24 +58,25 @@ pub fn fit(
 pub fn resume(
     trainer: &mut Trainer<'_>,
     stopping: Stopping,
-    scores: &[f64],
+    scores: &[Standing],
     mut score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Outcome {
     let first = trainer.model().rounds();
-    let mut progress = Progress { rounds: first, best: None, scores: Vec::new() };
+    let mut progress = Progress::default();
     match score.as_mut() {
         Some(_) if first > 0 && scores.len() == first => {
             scores.iter().enumerate().for_each(|(before, &score)| progress.add(before + 1, score));
         }
-        Some(score) if trainer.starts_from_a_model() => progress.best = Some(worst_if_nan(score(trainer))),
+        Some(score) if trainer.starts_from_a_model() => progress.start_with(first, score(trainer)),
         _ => {}
     }
     let mut made = first;
     let mut interrupted = false;
     let mut fruitless = 0;
-    let is_over =
-        |progress: &Progress, made| !progress.scores.is_empty() && progress.waited(made) >= stopping.patience;
+    let is_over = |progress: &Progress, made| {
+        !progress.scores.is_empty() && made - progress.last_gain >= stopping.patience
+    };
     while made < stopping.rounds && fruitless < FRUITLESS && !is_over(&progress, made) {
         let trees_before = trainer.model().trees.len();
         let round = trainer.round();
@@ -79,45 +84,62 @@ pub fn resume(
         let trees = trainer.model().trees.len() - trees_before;
         fruitless = if round.leaves > trees { 0 } else { fruitless + 1 };
         let scored = score.as_mut().map(|score| score(trainer));
-        match scored {
-            None => progress.rounds = made,
-            Some(value) => progress.add(made, value),
+        if let Some(standing) = scored {
+            progress.add(made, standing);
         }
         if watch(trainer, &round, scored).is_break() {
             interrupted = true;
             break;
         }
     }
-    trainer.truncate(progress.rounds);
-    Outcome { rounds: progress.rounds, made, interrupted, scores: progress.scores }
+    let rounds = progress.chosen().unwrap_or(if score.is_some() { first } else { made });
+    trainer.truncate(rounds);
+    Outcome { rounds, made, interrupted, scores: progress.scores }
 }
 
-/// The best round so far.
+/// How the rounds so far stand.
+#[derive(Default)]
 struct Progress {
-    rounds: usize,
-    best: Option<f64>,
-    scores: Vec<f64>,
+    /// After each round, as scored.
+    scores: Vec<Standing>,
+    /// Numbers of rounds to choose from, and how they stand, their metrics averaged.
+    candidates: Vec<(usize, Standing)>,
+    /// The highest metric and the lowest loss of the candidates.
+    best: Option<(f64, f64)>,
+    /// The last round that was better than all before in one of the two.
+    last_gain: usize,
 }
 
 impl Progress {
+    /// Takes in the score of what the fit starts from, which has `rounds` rounds.
+    fn start_with(&mut self, rounds: usize, standing: Standing) {
+        self.add_candidate(rounds, standing);
+    }
+
     /// Takes in the score after round `made`.
-    fn add(&mut self, made: usize, score: f64) {
-        self.scores.push(worst_if_nan(score));
+    fn add(&mut self, made: usize, standing: Standing) {
+        self.scores.push(standing);
         let recent = &self.scores[self.scores.len().saturating_sub(SMOOTHED)..];
-        let smoothed = recent.iter().sum::<f64>() / recent.len() as f64;
-        if self.best.is_none_or(|best| smoothed > best) {
-            self.best = Some(smoothed);
-            self.rounds = made;
+        let metric = recent.iter().map(|standing| standing.metric).sum::<f64>() / recent.len() as f64;
+        self.add_candidate(made, Standing { metric, ..standing });
+    }
+
+    fn add_candidate(&mut self, rounds: usize, standing: Standing) {
+        let Standing { metric, balanced_log_loss: loss, noise } = standing;
+        let (highest, lowest) = self.best.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let may_decide = noise > 0.0;
+        if self.best.is_none() || metric > highest || may_decide && loss < lowest {
+            self.last_gain = rounds;
         }
+        self.best = Some((highest.max(metric), lowest.min(loss)));
+        self.candidates.push((rounds, standing));
     }
 
-    fn waited(&self, made: usize) -> usize {
-        made - self.rounds
+    /// Rounds to keep.
+    fn chosen(&self) -> Option<usize> {
+        let standings: Vec<Standing> = self.candidates.iter().map(|&(_, standing)| standing).collect();
+        Standing::choose(&standings).map(|best| self.candidates[best].0)
     }
-}
-
-fn worst_if_nan(score: f64) -> f64 {
-    if score.is_nan() { f64::NEG_INFINITY } else { score }
 }
 
 #[cfg(test)]
@@ -128,6 +150,7 @@ mod tests {
     use crate::boost::trainer::BoostProblem;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
+    use crate::metrics::Metric;
     use crate::simd::Kernels;
 
     /// Rows that a line tells apart, before the first round.
@@ -153,12 +176,12 @@ mod tests {
     /// Fits these rows, scored by `score` of the number of rounds.
     fn outcome(
         stopping: Stopping,
-        score: Option<&mut dyn FnMut(usize) -> f64>,
+        score: Option<&mut dyn FnMut(usize) -> Standing>,
         end: usize,
     ) -> (Outcome, usize) {
         let mut by_rounds = score.map(|score| move |trainer: &Trainer<'_>| score(trainer.model().rounds()));
         let score = by_rounds.as_mut().map(|score| score as &mut Score<'_>);
-        let mut watch = |_: &Trainer<'_>, round: &Round, _: Option<f64>| {
+        let mut watch = |_: &Trainer<'_>, round: &Round, _: Option<Standing>| {
             if round.number == end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         with_trainer(|trainer| {
@@ -167,9 +190,14 @@ mod tests {
         })
     }
 
+    /// A measure without noise.
+    fn exact(value: f64) -> Standing {
+        Standing::new(Metric::LogLoss, -value, 0.0, f64::NAN)
+    }
+
     #[test]
     fn the_best_round_is_kept_and_patience_ends_the_fit() {
-        let mut peak = |rounds: usize| -((rounds as f64) - 7.0).abs();
+        let mut peak = |rounds: usize| exact(-((rounds as f64) - 7.0).abs());
         let (outcome, kept) = outcome(Stopping { rounds: 50, patience: 4 }, Some(&mut peak), usize::MAX);
         // The mean of three rounds is highest at 6, 7, 8.
         assert_eq!((outcome.rounds, outcome.made, kept), (8, 12, 8));
@@ -177,8 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn within_the_noise_of_recall_the_balanced_log_loss_decides_and_is_waited_for() {
+        // Recall is highest at round 2 and level with that from 2 to 16; the loss is lowest at 12.
+        let mut recall = |rounds: usize| {
+            let value = if rounds == 2 {
+                0.61
+            } else if rounds <= 16 {
+                0.60
+            } else {
+                0.50
+            };
+            Standing::new(Metric::MacroRecall, value, 0.04, 1.0 + ((rounds as f64) - 12.0).abs())
+        };
+        let (outcome, kept) = outcome(Stopping { rounds: 50, patience: 5 }, Some(&mut recall), usize::MAX);
+        assert_eq!((outcome.rounds, outcome.made, kept), (12, 17, 12));
+    }
+
+    #[test]
     fn scores_that_are_no_numbers_are_worst() {
-        let mut broken = |rounds: usize| if rounds < 3 { f64::NAN } else { 1.0 };
+        let mut broken = |rounds: usize| exact(if rounds < 3 { f64::NAN } else { 1.0 });
         let (outcome, kept) = outcome(Stopping { rounds: 9, patience: 9 }, Some(&mut broken), usize::MAX);
         assert_eq!((outcome.made, outcome.rounds, kept), (9, 5, 5));
     }
@@ -193,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_fit_goes_on_as_if_it_had_not_been_left() {
-        let peak = |trainer: &Trainer<'_>| -((trainer.model().rounds() as f64) - 7.0).abs();
-        let scored = |trainer: &mut Trainer<'_>, rounds, scores: &[f64]| {
+        let peak = |trainer: &Trainer<'_>| exact(-((trainer.model().rounds() as f64) - 7.0).abs());
+        let scored = |trainer: &mut Trainer<'_>, rounds, scores: &[Standing]| {
             let stopping = Stopping { rounds, patience: 4 };
             resume(trainer, stopping, scores, Some(&mut { peak }), &mut |_, _, _| ControlFlow::Continue(()))
         };
@@ -211,7 +256,7 @@ mod tests {
             for _ in 0..9 {
                 trainer.round();
             }
-            let outcome = scored(trainer, 50, &[0.0]);
+            let outcome = scored(trainer, 50, &[exact(0.0)]);
             (outcome, trainer.model().rounds())
         });
         assert_eq!((past.0.rounds, past.0.made, past.1), (9, 13, 9));

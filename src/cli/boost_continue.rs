@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::plan::TrainPlan;
 use super::plan_continue::Earlier;
 use super::train_data::TrainData;
+use crate::metrics::Standing;
 use crate::report::train::BoostTrial;
 use crate::{Error, Result};
 
@@ -13,8 +14,8 @@ pub(super) struct Continuing<'e> {
     pub earlier: &'e Earlier,
     /// Whether all of its rounds were grown on the rows of this run: then the run ends as one without a break.
     pub is_whole: bool,
-    /// The deciding metric after each of its rounds, where the rows held out are the same.
-    pub scores: Vec<f64>,
+    /// How it stood after each of its rounds, where the rows held out are the same.
+    pub scores: Vec<Standing>,
     /// Rounds that were grown on other data, with the fingerprints of these.
     lineage: Vec<Value>,
 }
@@ -59,10 +60,11 @@ impl<'e> Continuing<'e> {
 }
 
 /// Scores after each round of `earlier` that it has kept; empty where its file does not tell.
-fn scores_of(earlier: &Earlier) -> Vec<f64> {
+fn scores_of(earlier: &Earlier) -> Vec<Standing> {
     let trials: Vec<BoostTrial> =
         serde_json::from_value(earlier.saved.metadata.history.clone()).unwrap_or_default();
     let scheme = earlier.scheme.to_string();
     let own = trials.into_iter().find(|trial| trial.scheme == scheme);
-    own.and_then(|trial| trial.scores.get(..earlier.rounds()).map(<[f64]>::to_vec)).unwrap_or_default()
+    let standings = own.map(|trial| trial.scores.standings()).unwrap_or_default();
+    standings.get(..earlier.rounds()).map(<[Standing]>::to_vec).unwrap_or_default()
 }

@@ -29,11 +29,13 @@ use crate::experiment::crossfit::Estimator;
 use crate::hybrid::fit::StartFit;
 use crate::labels::ClassCounts;
 use crate::linear::search::{Recipe, WeightedSample};
-use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
+use crate::metrics::{Evaluation, Standing, evaluate, evaluate_quick};
 use crate::model_file::{self, SavedModel};
 use crate::report::format::{seconds, thousands};
 use crate::report::text;
-use crate::report::train::{BoostSummary, BoostTrial, BriefScores, Chosen, ModelSummary, TrainReport};
+use crate::report::train::{
+    BoostSummary, BoostTrial, BriefScores, Chosen, ModelSummary, RoundScores, TrainReport,
+};
 use crate::simd::Kernels;
 use crate::weighting::PriorCorrection;
 use crate::weighting::Scheme;
@@ -223,7 +225,7 @@ impl Boosting<'_> {
                     scheme: scheme.to_string(),
                     rounds: candidate.outcome.rounds,
                     made: candidate.outcome.made,
-                    scores: candidate.outcome.scores.clone(),
+                    scores: RoundScores::of(&candidate.outcome.scores),
                     valid: BriefScores::of(scores),
                     best: Standing::choose(&standings) == Some(done.len()),
                 };
@@ -375,18 +377,22 @@ impl Boosting<'_> {
         };
         let index =
             bins.held.as_ref().map(|held| trainer.add_validation(held, held_start.as_deref())).transpose()?;
+        let standing = |trainer: &Trainer<'_>, index: usize| -> Result<Standing> {
+            let valid = evaluated(trainer, index, trained, false)?;
+            let balanced = evaluated(trainer, index, uniform, false)?.balanced_log_loss;
+            Ok(Standing::of(self.plan.metric, &valid, balanced))
+        };
+        let unknown = Standing::new(self.plan.metric, f64::NAN, 0.0, f64::NAN);
         let mut score = index.map(|index| {
-            move |trainer: &Trainer<'_>| {
-                evaluated(trainer, index, trained, false)
-                    .map_or(f64::NAN, |scores| signed(self.plan.metric, &scores))
-            }
+            let standing = &standing;
+            move |trainer: &Trainer<'_>| standing(trainer, index).unwrap_or(unknown)
         });
         let begun = Instant::now();
         let before = from.map_or(&[][..], |from| &from.scores);
-        let snapshot = |trainer: &Trainer<'_>, scores: &[f64], talk: &Talk| -> Result<()> {
+        let snapshot = |trainer: &Trainer<'_>, scores: &[Standing], talk: &Talk| -> Result<()> {
             let (model, rounds) = (trainer.model().clone(), trainer.model().rounds());
             let trial = |index| -> Result<BoostTrial> {
-                let (scheme, scores) = (scheme.to_string(), scores.to_vec());
+                let (scheme, scores) = (scheme.to_string(), RoundScores::of(scores));
                 let valid = BriefScores::of(&evaluated(trainer, index, trained, true)?);
                 Ok(BoostTrial { scheme, rounds, made: rounds, scores, valid, best: false })
             };
@@ -398,11 +404,12 @@ impl Boosting<'_> {
         };
         let mut scores = before.to_vec();
         let mut failed = None;
-        let mut watch = |trainer: &Trainer<'_>, round: &Round, score: Option<f64>| {
+        let mut watch = |trainer: &Trainer<'_>, round: &Round, score: Option<Standing>| {
             let took = seconds(begun.elapsed().as_secs_f64());
             scores.extend(score);
-            let score =
-                score.map_or(String::new(), |s| format!(", {} {:.4}", self.plan.metric.name(), s.abs()));
+            let value =
+                |standing: Standing| format!(", {} {:.4}", self.plan.metric.name(), standing.metric.abs());
+            let score = score.map_or(String::new(), value);
             talk.progress(&format!(
                 "{scheme}: round {} of at most {}, loss {:.4}{score}, {took}",
                 round.number, stopping.rounds, round.loss
@@ -424,19 +431,8 @@ impl Boosting<'_> {
         }
         talk.clear_progress();
         let valid = index.map(|index| evaluated(&trainer, index, trained, true)).transpose()?;
-        let balanced = index.map(|index| evaluated(&trainer, index, uniform, false)).transpose()?;
-        let standing = match (&valid, &balanced) {
-            (Some(valid), Some(balanced)) => {
-                Standing::of(self.plan.metric, valid, balanced.balanced_log_loss)
-            }
-            _ => Standing::new(self.plan.metric, 0.0, 0.0, 0.0),
-        };
+        let standing = index.map(|index| standing(&trainer, index)).transpose()?.unwrap_or(unknown);
         let model = trainer.into_model();
         Ok(Candidate { scheme: scheme.clone(), start, model, outcome, valid, standing })
     }
-}
-
-/// Larger is better.
-fn signed(metric: Metric, scores: &Evaluation) -> f64 {
-    if metric.higher_is_better() { metric.value(scores) } else { -metric.value(scores) }
 }

@@ -11,7 +11,7 @@ pub struct Standing {
     /// The choosing metric, signed so that more is better; minus infinity where it is undefined.
     pub metric: f64,
     /// Differences of the metric that are noise.
-    noise: f64,
+    pub noise: f64,
     /// Mean log-loss over classes under the uniform prior: a smooth measure of balanced performance that means the same
     /// for every loss and weighting. Infinite where it cannot be had.
     pub balanced_log_loss: f64,

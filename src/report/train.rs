@@ -8,7 +8,7 @@ use crate::labels::ClassCounts;
 use crate::linear::certificate::Certificate;
 use crate::linear::search::Trial;
 use crate::linear::solver::Fit;
-use crate::metrics::Evaluation;
+use crate::metrics::{Evaluation, Standing};
 use crate::weighting::WeightSummary;
 
 /// A training run. `schema` names the layout.
@@ -225,13 +225,50 @@ pub struct BoostTrial {
     pub rounds: usize,
     /// Rounds made.
     pub made: usize,
-    /// The deciding metric of the validation rows after each round made, larger is better.
-    #[serde(deserialize_with = "super::nulls::list")]
-    pub scores: Vec<f64>,
+    /// How the validation rows stood after each round made.
+    #[serde(flatten)]
+    pub scores: RoundScores,
     /// Validation scores.
     pub valid: BriefScores,
     /// Whether it led when it was done.
     pub best: bool,
+}
+
+/// How rows held out stood, round by round: [`Standing`]s, measure by measure.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundScores {
+    /// The deciding metric, larger is better.
+    #[serde(rename = "scores", deserialize_with = "super::nulls::list")]
+    pub metric: Vec<f64>,
+    /// Differences of the metric that are noise.
+    #[serde(rename = "score_noise", default, deserialize_with = "super::nulls::list")]
+    pub noise: Vec<f64>,
+    /// Mean log-loss over classes under the uniform prior.
+    #[serde(rename = "balanced_log_loss", default, deserialize_with = "super::nulls::list")]
+    pub balanced_log_loss: Vec<f64>,
+}
+
+impl RoundScores {
+    /// Those of `standings`, one a round.
+    pub fn of(standings: &[Standing]) -> Self {
+        let each = |measure: fn(&Standing) -> f64| standings.iter().map(measure).collect();
+        RoundScores {
+            metric: each(|standing| standing.metric),
+            noise: each(|standing| standing.noise),
+            balanced_log_loss: each(|standing| standing.balanced_log_loss),
+        }
+    }
+
+    /// The standings again; fewer than rounds where a measure was not recorded.
+    pub fn standings(&self) -> Vec<Standing> {
+        let measures = self.metric.iter().zip(&self.noise).zip(&self.balanced_log_loss);
+        let standing = |((&metric, &noise), &balanced_log_loss): ((&f64, &f64), &f64)| Standing {
+            metric: if metric.is_nan() { f64::NEG_INFINITY } else { metric },
+            noise,
+            balanced_log_loss: if balanced_log_loss.is_nan() { f64::INFINITY } else { balanced_log_loss },
+        };
+        measures.map(standing).collect()
+    }
 }
 
 impl BoostSummary {

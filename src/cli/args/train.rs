@@ -241,7 +241,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Learner")]
     pub schedule: Option<ScheduleArg>,
     /// Epochs without a lower balanced log-loss of the validation rows before a minibatch fit stops [5], rounds without a
-    /// better --metric before boosting stops [30]
+    /// better --metric before boosting stops [30]; macro recall is noisy, so for it rounds without a lower balanced
+    /// log-loss as well
     #[arg(long, value_name = "N", help_heading = "Learner")]
     pub patience: Option<usize>,
 

@@ -5,6 +5,7 @@ use super::super::plot::{Across, HALF, Plot};
 use super::super::scale::Scale;
 use super::super::svg::SERIES;
 use super::{Figure, Key, MAX_MARKS, Sample, many};
+use crate::metrics::Metric;
 use crate::report::format::score;
 
 /// The figure, of the first run; left out where no rounds were scored.
@@ -15,25 +16,25 @@ pub fn figure(report: &Report) -> Option<Figure> {
     let sign = if metric.higher_is_better() { 1.0 } else { -1.0 };
     let last_best = trials.iter().rposition(|trial| trial.best)?;
     let best = &trials[last_best];
-    if best.scores.len() < 2 {
+    if best.scores.metric.len() < 2 {
         return None;
     }
     // The one that was kept, and the first of the others.
     let others = (0..trials.len()).filter(|&at| at != last_best).take(SERIES - 1);
     let mut shown: Vec<usize> = others.chain([last_best]).collect();
     shown.sort_unstable();
-    let rounds = shown.iter().map(|&at| trials[at].scores.len()).max().unwrap_or(1);
-    let values = shown.iter().flat_map(|&at| trials[at].scores.iter().map(|value| sign * value));
+    let rounds = shown.iter().map(|&at| trials[at].scores.metric.len()).max().unwrap_or(1);
+    let values = shown.iter().flat_map(|&at| trials[at].scores.metric.iter().map(|value| sign * value));
     let x = Scale::linear(0.0, rounds as f64);
     let titles = ("round", metric.name());
     let mut plot = Plot::new((HALF, 340.0), x, Scale::around(values), Across::Values, titles);
     let mut legend = Vec::new();
     for (series, trial) in shown.iter().map(|&at| &trials[at]).enumerate() {
-        let step = trial.scores.len().div_ceil(MAX_MARKS / SERIES).max(1);
-        let point = |round: usize| (round as f64, sign * trial.scores[round - 1]);
-        let points: Vec<(f64, f64)> = (1..=trial.scores.len()).step_by(step).map(point).collect();
+        let step = trial.scores.metric.len().div_ceil(MAX_MARKS / SERIES).max(1);
+        let point = |round: usize| (round as f64, sign * trial.scores.metric[round - 1]);
+        let points: Vec<(f64, f64)> = (1..=trial.scores.metric.len()).step_by(step).map(point).collect();
         plot.line(series, &points);
-        if (1..=trial.scores.len()).contains(&trial.rounds) {
+        if (1..=trial.scores.metric.len()).contains(&trial.rounds) {
             let kept = point(trial.rounds);
             let tip = format!(
                 "{}: {} rounds kept, {} {}",
@@ -53,13 +54,23 @@ pub fn figure(report: &Report) -> Option<Figure> {
         String::new()
     };
     let finding = format!(
-        "{} keeps {} of {}: the {} of the validation rows, averaged over three rounds, is best there.{more}",
+        "{} keeps {} of {}: {}.{more}",
         best.scheme,
         many(best.rounds, "round", "rounds"),
         many(best.made, "round", "rounds"),
-        metric.name()
+        why(metric)
     );
     let heading = "Validation score, round by round";
     let body = plot.svg.finish("rounds-svg", heading, &finding);
     Some(Figure { id: "rounds", heading: heading.into(), finding, legend, body, wide: false })
+}
+
+/// Why the rounds kept are those.
+fn why(metric: Metric) -> String {
+    let average = format!("the {} of the validation rows, averaged over three rounds,", metric.name());
+    if metric == Metric::MacroRecall {
+        format!("the lowest balanced log-loss while {average} is within its noise of the best")
+    } else {
+        format!("{average} is best there")
+    }
 }
