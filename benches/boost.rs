@@ -109,7 +109,7 @@ fn run(args: &Args, train: &str, test: &str) -> Outcome<serde_json::Value> {
         learning_rate: args.lr,
         max_leaves: args.leaves,
         min_rows: args.min_rows,
-        l2: args.l2,
+        l2: Some(args.l2),
         ..BoostOptions::default()
     };
     let mut trainer = Trainer::new(problem, &options, Kernels::best())?;

@@ -195,8 +195,16 @@ def peak_kb():
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
+def own_l2(arrays, l2):
+    """cbfit's unit of l2 is the Hessian of an average row at the start, p (1 - p) of two classes; that of the others is 1."""
+    y = np.load(arrays)["y"]
+    p = y.mean()
+    return l2 if y.max() > 1 else l2 / (p * (1 - p))
+
+
 def run(learner, files, arrays, threads, l2, binary):
     if learner == "cbfit":
+        l2 = own_l2(arrays, l2)
         settings = ["--rounds", ROUNDS, "--leaves", LEAVES, "--lr", RATE, "--min-rows", MIN_ROWS, "--l2", l2]
         command = [binary, "--train", files[0], "--test", files[1], "--threads", threads, *settings]
     else:
@@ -240,7 +248,7 @@ def main():
     parser.add_argument("--learner", action="append", choices=LEARNERS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--l2", type=float, default=0.0, help="penalty of every learner, each in its own unit")
+    parser.add_argument("--l2", type=float, default=0.0, help="penalty of every learner, the same for two classes; cbfit's unit is an average row")
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("target/bench"))
     parser.add_argument("--binary", type=pathlib.Path, help="the Rust side; found under target/release by default")
     parser.add_argument("--peer", help=argparse.SUPPRESS)

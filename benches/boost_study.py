@@ -67,7 +67,7 @@ MEASURES = {
     "log-loss": ("natural", "log_loss", "log_loss", -1),
     "macro-F1": ("natural", "macro_f1", "log_loss", 1),
 }
-FIELDS = ["trees", "hessian", "lr", "weights", "bins", "max_delta_step", "loss"]
+FIELDS = ["trees", "hessian", "lr", "weights", "bins", "max_delta_step", "l2", "loss"]
 
 
 def read(files):
@@ -76,7 +76,7 @@ def read(files):
     for line in (line for file in files for line in file.read_text().splitlines()):
         line = json.loads(line)
         result = line["result"]
-        row = {"set": line["set"], "seed": line["seed"], **line["setting"]}
+        row = {"set": line["set"], "seed": line["seed"], "l2": 1.0, **line["setting"]}
         row |= {key: result[key] for key in ("classes", "fit_rows", "held_rows", "imbalance", "made", "cpu")}
         for rule, by_part in result["by_rule"].items():
             row[f"rounds {rule}"] = by_part["rounds"]
@@ -88,6 +88,7 @@ def read(files):
     # The limit that no number stands for: none of absolute steps, 4 of Newton's.
     default = table["hessian"].map({"newton": 4.0, "abs": 0.0})
     table["max_delta_step"] = table["max_delta_step"].astype(float).fillna(default)
+    table["l2"] = table["l2"].astype(float).fillna(table["trees"].map(lambda trees: 16.0 if trees == "per-class" else 1.0))
     table["log cpu"] = np.log(table["cpu"].clip(lower=1e-3))
     return table
 
@@ -190,6 +191,9 @@ def tables(args):
     for name, members, kind in groups:
         ours = soft[(soft["trees"] == kind["trees"]) & (soft["hessian"] == "newton")]
         show(ours, f"Longest Newton step: {name}", steps, members)
+    penalties = [(f"l2 1 -> {l2}", {"l2": 1.0}, {"l2": float(l2)}) for l2 in (0, 4, 16, 64, 256)]
+    for name, members, kind in groups:
+        show(soft[soft["trees"] == kind["trees"]], f"Penalty of leaves, in average rows: {name}", penalties, members)
     losses = [(f"softmax -> {l}", {"loss": "softmax"}, {"loss": l}) for l in ("sigmoid", "focal")]
     show(table, "Losses: vector trees", losses, vector)
     show(table, "Losses: two classes", losses, binary)

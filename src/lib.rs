@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod estimator;
 pub mod experiment;
 pub mod export;
 pub mod hybrid;
@@ -29,6 +30,9 @@ pub mod simd;
 pub mod weighting;
 
 pub use error::{Error, Result};
+pub use estimator::{Boost, Contest, Fitted, Linear, Weighting, compare};
+pub use matrix::Matrix;
+pub use weighting::{ClassWeights, Prior};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

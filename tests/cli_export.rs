@@ -3,10 +3,13 @@
 mod common;
 
 use cbfit::boost::dump::read_json;
+use cbfit::data::encode::InputColumn;
 use cbfit::export::lightgbm_reader::LightgbmTrees;
+use cbfit::export::onnx::OnnxModel;
+use cbfit::matrix::Matrix;
 use cbfit::model::Model;
 use cbfit::model_file::load;
-use common::cli::{Folder, QUICK, TEST, TRAIN, cell, csv, number};
+use common::cli::{Folder, QUICK, TEST, TRAIN, cell, csv, digits_csv, number};
 
 const BOOST: &str = "--learner boost --valid-fraction 0 --beta 0.99 --rounds 6 --max-leaves 8 --min-rows 5";
 
@@ -96,6 +99,72 @@ fn a_prior_is_folded_in_where_it_is_a_shift() {
         &["shift"],
         "trained",
     );
+}
+
+/// Exports `m.cbfit` as ONNX, runs the file on the rows of a table whose last column is `label`, and holds probabilities and
+/// labels against those of `predict`.
+fn onnx_agrees(folder: &Folder, table: &str, flags: &str) {
+    let report = folder.json(&format!("export m.cbfit --to onnx -o m.onnx {flags}"));
+    assert!(number(&report, "/largest_difference") < 1e-5, "{flags}: {report}");
+    let saved = load(folder.path("m.cbfit")).unwrap().metadata;
+    let (columns, rows) = csv(&String::from_utf8(folder.read(table)).unwrap());
+    let column = |input: &InputColumn| columns.iter().position(|name| name == input.name()).unwrap();
+    let mut values = Vec::new();
+    for row in &rows {
+        for input in &saved.encoder.inputs {
+            let cell = &row[column(input)];
+            values.push(match input.levels() {
+                None => cell.parse().unwrap_or(f32::NAN),
+                Some(levels) => {
+                    levels.iter().position(|level| level == cell).map_or(f32::NAN, |at| at as f32)
+                }
+            });
+        }
+    }
+    let model = OnnxModel::parse(&folder.read("m.onnx")).unwrap();
+    let found = model.run(&Matrix::from_f32(values, saved.encoder.inputs.len())).unwrap();
+    let (header, predicted) = csv(folder.ok(&format!("predict m.cbfit {table} --proba {flags}")).text());
+    let (classes, at) =
+        (saved.label_map.classes(), header.iter().position(|name| name == "prediction").unwrap());
+    assert_eq!(found.labels.len(), predicted.len());
+    for (row, cells) in predicted.iter().enumerate() {
+        let own = &found.probabilities[row * classes..(row + 1) * classes];
+        for (found, cell) in own.iter().zip(&cells[cells.len() - classes..]) {
+            let wanted: f32 = cell.parse().unwrap();
+            assert!((found - wanted).abs() < 1e-5, "{flags}, row {row}: {found} {wanted}");
+        }
+        assert_eq!(found.labels[row], cells[at].trim_start_matches('\''), "{flags}, row {row}");
+    }
+}
+
+#[test]
+fn onnx_says_what_predict_says() {
+    let folder = Folder::new();
+    folder.write("digits.csv", digits_csv());
+    for (flags, exports) in [
+        ("--loss softmax --scale standard", &["", "--prior uniform"][..]),
+        ("--loss sigmoid --scale l2 --logit-adjust 1", &["--prior natural", "--prior trained"]),
+        ("--loss focal --gamma 2", &["--prior natural", "--prior trained"]),
+        ("--loss sigmoid --ldam 0.5", &["--prior natural"]),
+        ("--loss softmax --vs-gamma 0.2", &["--prior uniform"]),
+        ("--calibrate vector --offsets macro_recall", &["", "--prior uniform"]),
+        ("--learner boost --trees per-class --rounds 5 --loss sigmoid", &["--prior natural"]),
+        ("--learner boost --rounds 5", &["", "--prior natural"]),
+    ] {
+        let quick = if flags.contains("boost") { "--valid-fraction 0 --beta 0.99" } else { QUICK };
+        folder.ok(&format!("--train digits.csv --label label {quick} {flags} -o m.cbfit"));
+        exports.iter().for_each(|prior| onnx_agrees(&folder, "digits.csv", prior));
+    }
+    folder.ok(&format!("--train digits.csv --label label {QUICK} --loss softmax --ldam 0.5 -o m.cbfit"));
+    folder.fails("export m.cbfit --to onnx --prior natural -o m.onnx", "E0208", &["onnx"], "--prior trained");
+    folder.fails("export m.cbfit --to onnx", "E0208", &["binary"], "--out");
+}
+
+#[test]
+fn onnx_takes_gaps_and_categories() {
+    for flags in ["", "--loss focal", "--hessian abs"] {
+        onnx_agrees(&mixed(flags), "t.csv", "");
+    }
 }
 
 #[test]

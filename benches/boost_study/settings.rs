@@ -30,6 +30,8 @@ pub struct Setting {
     pub bins: usize,
     /// `None`: the default of the curvature.
     pub max_delta_step: Option<f64>,
+    /// `None`: the default of the trees.
+    pub l2: Option<f64>,
     pub loss: Loss,
 }
 
@@ -40,6 +42,8 @@ pub enum Plan {
     Full,
     /// Fewer, of vector trees and 64 bins: for many features and classes.
     Wide,
+    /// Penalties of the leaves, of either trees at their default Hessian and at a learning rate of 0.1.
+    L2,
 }
 
 const NEWTON: (Curvature, f64) = (Curvature::Newton, 0.1);
@@ -58,10 +62,13 @@ pub fn settings(plan: Plan, classes: usize) -> Vec<Setting> {
         weights,
         bins: MAX_VALUE_BINS,
         max_delta_step: None,
+        l2: None,
         loss: Loss::Softmax,
     };
-    if plan == Plan::Wide {
-        return wide(base);
+    match plan {
+        Plan::Wide => return wide(base),
+        Plan::L2 => return penalties(base, classes),
+        Plan::Full => {}
     }
     let vector = if classes > 2 { 7 } else { 0 };
     let mut all = Vec::new();
@@ -120,6 +127,21 @@ fn wide(base: impl Fn(u8, (Curvature, f64), Weights) -> Setting) -> Vec<Setting>
     all
 }
 
+/// The fits of [`Plan::L2`].
+fn penalties(base: impl Fn(u8, (Curvature, f64), Weights) -> Setting, classes: usize) -> Vec<Setting> {
+    let mut kinds = vec![(0, NEWTON)];
+    if classes > 2 {
+        kinds.push((7, (Curvature::Absolute, 0.1)));
+    }
+    let fits = |(directions, pair)| {
+        let of_weights =
+            move |weights| [1.0, 0.0, 4.0, 16.0, 64.0, 256.0].map(|l2| (directions, pair, weights, Some(l2)));
+        EXTREMES.map(of_weights)
+    };
+    let all = kinds.into_iter().flat_map(fits).flatten();
+    all.map(|(directions, pair, weights, l2)| Setting { l2, ..base(directions, pair, weights) }).collect()
+}
+
 impl Setting {
     /// Options of the fit.
     pub fn options(&self, seed: u64) -> BoostOptions {
@@ -127,6 +149,7 @@ impl Setting {
             learning_rate: self.learning_rate,
             curvature: Some(self.curvature),
             max_delta_step: self.max_delta_step,
+            l2: self.l2,
             trees: match self.directions {
                 0 => Trees::PerClass,
                 3 => Trees::Vector(Lanes::Four),
@@ -167,6 +190,7 @@ impl Setting {
             },
             "bins": self.bins,
             "max_delta_step": self.max_delta_step,
+            "l2": self.l2,
             "loss": self.loss.name(),
         })
     }

@@ -109,7 +109,7 @@ impl Reference<'_> {
             }
             (g, h) = (g + chunk_g, h + chunk_h);
         }
-        let full = -g / (h + self.options.l2 * self.unit);
+        let full = -g / (h + self.options.l2.unwrap_or(16.0) * self.unit);
         if !full.is_finite() {
             return 0.0;
         }
@@ -186,7 +186,7 @@ impl Reference<'_> {
                 }
             }
         }
-        let l2 = self.options.l2 * self.unit * scales.1;
+        let l2 = self.options.l2.unwrap_or(16.0) * self.unit * scales.1;
         let max_step = self.limit() * scales.0 / scales.1;
         // H times the score of a leaf whose step is limited.
         let reach = |g: f64, h: f64| {

@@ -49,7 +49,7 @@ impl Plan<'_> {
         Limits {
             min_rows: min_rows as u32,
             min_weight: self.options.min_child_weight * unit,
-            l2: self.options.l2 * unit,
+            l2: self.options.l2(self.classes) * unit,
             min_gain: self.options.min_gain,
             max_delta_step,
             category_smoothing: self.options.category_smoothing * unit,
@@ -64,7 +64,7 @@ impl Plan<'_> {
         let newton = self.options.curvature(self.classes) == Curvature::Newton;
         Step {
             learning_rate: self.options.learning_rate,
-            l2: self.options.l2 * average_row,
+            l2: self.options.l2(self.classes) * average_row,
             max_delta_step: self.options.max_delta_step.unwrap_or(if newton { NEWTON_LIMIT } else { 0.0 }),
         }
     }

@@ -124,7 +124,13 @@ fn every_loss_falls_and_raw_rows_score_as_bins_do() {
 fn trees_are_those_of_the_plain_reference_to_the_last_bit() {
     let variants = [
         options(),
-        BoostOptions { l2: 0.0, max_delta_step: Some(0.0), min_child_weight: 0.0, min_rows: 1, ..options() },
+        BoostOptions {
+            l2: Some(0.0),
+            max_delta_step: Some(0.0),
+            min_child_weight: 0.0,
+            min_rows: 1,
+            ..options()
+        },
         BoostOptions { max_leaves: 30, max_depth: Some(4), min_gain: 0.3, ..options() },
         BoostOptions { curvature: Some(Curvature::Absolute), category_smoothing: 0.0, ..options() },
     ];
@@ -256,8 +262,13 @@ fn an_integer_weight_is_that_many_rows() {
     };
     let made = made.with_weights(times.iter().map(|&n| n as f32).collect());
     // Without what is counted in rows or average rows: of these there are more where rows are repeated.
-    let options =
-        BoostOptions { min_rows: 1, min_child_weight: 0.0, l2: 0.0, category_smoothing: 0.0, ..options() };
+    let options = BoostOptions {
+        min_rows: 1,
+        min_child_weight: 0.0,
+        l2: Some(0.0),
+        category_smoothing: 0.0,
+        ..options()
+    };
     // Rows that start apart have no equal gains, between which the rounding of weights would choose.
     let mut rng = CounterRng::new(5, 1);
     let start: Vec<f32> = (0..1200).map(|_| rng.next_f64() as f32).collect();
@@ -353,7 +364,7 @@ fn tiny_and_degenerate_data_train_without_panic_or_nan() {
             .collect();
         let made = Made::of(Matrix::from_f32(values, 3), labels, classes, &BinningOptions::default());
         for loss in LOSSES {
-            let options = BoostOptions { min_rows: 1, l2: 0.0, min_child_weight: 0.0, ..options() };
+            let options = BoostOptions { min_rows: 1, l2: Some(0.0), min_child_weight: 0.0, ..options() };
             let logits = made.fit(loss, &options, 5).logits();
             assert_eq!(logits.len(), rows * classes);
             assert!(logits.iter().all(|z| z.is_finite()), "{rows} rows, {classes} classes, {kind}: {loss:?}");
@@ -364,7 +375,8 @@ fn tiny_and_degenerate_data_train_without_panic_or_nan() {
 #[test]
 fn no_leaf_has_fewer_rows_than_allowed() {
     let made = Made::random(3000, 2, 8);
-    let options = BoostOptions { min_rows: 37, min_child_weight: 0.0, l2: 0.0, max_leaves: 60, ..options() };
+    let options =
+        BoostOptions { min_rows: 37, min_child_weight: 0.0, l2: Some(0.0), max_leaves: 60, ..options() };
     let model = made.fit(Loss::Softmax, &options, 8).into_model();
     let mut smallest = usize::MAX;
     for boosted in &model.trees {

@@ -179,7 +179,7 @@ fn few_rows_many_classes_and_empty_ones_leave_numbers_finite() {
             for lanes in [Lanes::Four, Lanes::Sixteen] {
                 let options = BoostOptions {
                     min_rows: 1,
-                    l2: 0.0,
+                    l2: Some(0.0),
                     curvature: Some(if rows % 2 == 0 { Curvature::Newton } else { Curvature::Absolute }),
                     trees: Trees::Vector(lanes),
                     ..options()

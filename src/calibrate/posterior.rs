@@ -47,6 +47,16 @@ impl Posterior {
         self.correction.classes()
     }
 
+    /// From logits to the prior, or to the natural prior where a calibration follows.
+    pub fn correction(&self) -> &PriorCorrection {
+        &self.correction
+    }
+
+    /// The map of the natural log posterior, and what is added afterwards for the prior.
+    pub fn calibrated(&self) -> Option<(&Calibration, &[f64])> {
+        self.calibrated.as_ref().map(|(map, offset)| (map, &offset[..]))
+    }
+
     /// Log probabilities of one row: `logits` and `out` of length C; minus infinity for probability 0.
     pub fn log_posterior(&self, logits: &[f64], out: &mut [f64]) {
         self.correction.log_posterior(logits, out);

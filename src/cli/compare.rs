@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::args::CompareArgs;
 use super::compare_plan::{SchemePlan, treatments};
-use super::fold_plan::{FoldPlan, FoldRows, TAUS, Watch};
+use super::fold_plan::{FoldPlan, FoldRows, Watch};
 use super::interrupt::Interrupt;
 use super::shared::refuse_overwriting;
 use super::talk::Talk;
@@ -18,6 +18,7 @@ use crate::experiment::bootstrap::Replicates;
 use crate::experiment::compare::{Comparison, Question, compare};
 use crate::experiment::fold_fits::{FitSettings, FoldData, Held, Level, fit_and_read, fit_folds};
 use crate::experiment::readings::Decision;
+use crate::experiment::treatment::TAUS;
 use crate::experiment::twins::{find_twins, standardised};
 use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
 use crate::linear::rows::Rows;

@@ -16,7 +16,9 @@ use crate::boost::names::Names;
 use crate::calibrate::Calibration;
 use crate::export::lightgbm::LightgbmText;
 use crate::export::lightgbm_reader::LightgbmTrees;
-use crate::export::{linear_csv, names, probe::probe_rows};
+use crate::export::onnx::{self, OnnxModel};
+use crate::export::probe::{probe_rows, scaled_rows};
+use crate::export::{linear_csv, names};
 use crate::labels::LabelMap;
 use crate::linear::model::LinearModel;
 use crate::loss::Loss;
@@ -50,8 +52,12 @@ pub fn run(args: ExportArgs) -> Result<u8> {
         refuse_overwriting(&args.out, std::iter::once(&args.model))?;
     }
     let prior = prior_of(&args.prior)?;
-    if args.to != ExportFormat::Lightgbm {
-        let help = "only scores for LightGBM have a prior folded in";
+    if args.to == ExportFormat::Onnx && args.out == "-" {
+        let help = "name the file with --out";
+        return Err(Error::bad_value("--to", "onnx", "is binary, which is not for a terminal", help));
+    }
+    if !matches!(args.to, ExportFormat::Lightgbm | ExportFormat::Onnx) {
+        let help = "only ONNX and scores for LightGBM have a prior folded in";
         no_effect(prior.is_some(), "--prior", "this form of export", help)?;
     }
     let talk = Talk::new(args.run.quiet, automatic_progress());
@@ -69,13 +75,14 @@ pub fn run(args: ExportArgs) -> Result<u8> {
             (ExportFormat::Json, Model::Boost(model)) => {
                 write_trees_json(&args, model, &names(&saved.metadata))?
             }
-            (_, Model::Linear(_)) => return Err(wrong_kind(&args, "is linear", "take --to csv")),
+            (ExportFormat::Onnx, _) => write_onnx(&args, &saved, prior.as_ref(), &talk)?,
+            (_, Model::Linear(_)) => return Err(wrong_kind(&args, "is linear", "take --to csv or onnx")),
             (_, Model::Hybrid(_)) => {
                 let why = "is of trees that start from linear functions";
                 return Err(wrong_kind(&args, why, "train with another --init"));
             }
             (ExportFormat::Csv, Model::Boost(_)) => {
-                return Err(wrong_kind(&args, "is of trees", "take --to lightgbm, text or json"));
+                return Err(wrong_kind(&args, "is of trees", "take --to lightgbm, text, json or onnx"));
             }
         };
         if args.out != "-" {
@@ -85,7 +92,8 @@ pub fn run(args: ExportArgs) -> Result<u8> {
             Some(Check::Difference(largest)) => talk.phase(
                 "Checked",
                 &format!(
-                    "read back, scores differ by at most {} on {} made rows",
+                    "read back, {} differ by at most {} on {} made rows",
+                    if args.to == ExportFormat::Onnx { "probabilities" } else { "scores" },
                     short(largest),
                     thousands(CHECKED_ROWS as u64)
                 ),
@@ -189,6 +197,62 @@ fn write_trees_json(args: &ExportArgs, model: &BoostModel, names: &Names) -> Res
     }
 }
 
+fn write_onnx(
+    args: &ExportArgs,
+    saved: &SavedModel,
+    prior: Option<&PriorPlan>,
+    talk: &Talk,
+) -> Result<(u64, Option<Check>)> {
+    let metadata = &saved.metadata;
+    let plan = prior.unwrap_or(default_prior(metadata));
+    let Some(fixed) = fixed_prior(plan, &metadata.label_map, &metadata.counts)? else {
+        let why = "it is estimated from rows, of which an export has none";
+        let asked = args.prior.prior.as_deref().unwrap_or("natural");
+        return Err(Error::bad_value("--prior", asked, why, "name the shares, or export --prior trained"));
+    };
+    let rendered = onnx::render(saved, &fixed)?;
+    let largest = onnx_difference(&rendered, saved, &fixed).map_err(|why| differs(&args.out, why))?;
+    if largest > LARGEST_DIFFERENCE {
+        let why = format!("probabilities read back differ by {}; please report this", short(largest));
+        return Err(differs(&args.out, why));
+    }
+    let size = write(&args.out, |out| out.write_all(&rendered))?;
+    let width = thousands(metadata.encoder.width() as u64);
+    let classes = thousands(metadata.label_map.classes() as u64);
+    talk.phase(
+        "ONNX",
+        &format!("features [rows, {width}] -> label, probabilities [rows, {classes}] {}", prior_text(plan)),
+    );
+    Ok((size, Some(Check::Difference(largest))))
+}
+
+/// Largest difference between the probabilities of the file and ours on made rows.
+fn onnx_difference(rendered: &[u8], saved: &SavedModel, prior: &Prior) -> Result<f64, String> {
+    let failed = |error: Error| error.to_string();
+    let mut rows = match saved.model.trees() {
+        Some(trees) => probe_rows(&trees.binner, CHECKED_ROWS),
+        None => scaled_rows(&saved.scaler, saved.metadata.encoder.width(), CHECKED_ROWS),
+    };
+    let found = OnnxModel::parse(rendered)?.run(&rows)?.probabilities;
+    saved.scaler.apply(&mut rows);
+    let mut ours = saved.model.logits(&rows, kernels().map_err(failed)?).map_err(failed)?;
+    saved.metadata.posterior(prior).map_err(failed)?.posteriors_in_place(&mut ours);
+    if found.len() != ours.len() {
+        return Err(format!("{} probabilities read back, not {}", found.len(), ours.len()));
+    }
+    let difference = |(found, own): (&f32, &f32)| f64::from((found - own).abs());
+    // A probability that is no number is never the largest.
+    match found.iter().any(|p| p.is_nan()) {
+        true => Err("some probabilities read back are no numbers".into()),
+        false => Ok(found.iter().zip(&ours).map(difference).fold(0.0, f64::max)),
+    }
+}
+
+/// The prior where none is asked for.
+fn default_prior(metadata: &ModelMetadata) -> &'static PriorPlan {
+    if metadata.calibration.is_some() { &PriorPlan::Natural } else { &PriorPlan::Trained }
+}
+
 fn write_lightgbm(
     args: &ExportArgs,
     model: &BoostModel,
@@ -197,8 +261,7 @@ fn write_lightgbm(
     talk: &Talk,
 ) -> Result<(u64, Option<Check>)> {
     let metadata = &saved.metadata;
-    let natural = PriorPlan::Natural;
-    let prior = prior.unwrap_or(if metadata.calibration.is_some() { &natural } else { &PriorPlan::Trained });
+    let prior = prior.unwrap_or(default_prior(metadata));
     let asked = args.prior.prior.as_deref().unwrap_or("natural");
     let shift = logit_shift(metadata, prior, asked)?;
     let names = names(metadata);

@@ -20,7 +20,7 @@ use crate::experiment::fold_fits::{FitSettings, FoldData, FoldWatch};
 use crate::experiment::folds::Folds;
 use crate::experiment::linear_fits::LinearSettings;
 use crate::experiment::strength::Strength;
-use crate::experiment::treatment::Treatment;
+use crate::experiment::treatment::{TAUS, Treatment};
 use crate::labels::ClassCounts;
 use crate::linear::fit;
 use crate::linear::problem::Decay;
@@ -33,9 +33,6 @@ use crate::report::text;
 use crate::weighting::normalise::check_cap;
 use crate::weighting::{Normalisation, Prior};
 use crate::{Error, Result};
-
-/// Strengths of the adjustment after training among which the folds choose.
-pub const TAUS: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
 
 const MOST_REPEATS: usize = 1000;
 

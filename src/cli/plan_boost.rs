@@ -103,7 +103,7 @@ pub(super) fn options_of(
         max_depth: given.max_depth,
         min_rows: given.min_rows.unwrap_or(defaults.min_rows),
         min_child_weight: given.min_child_weight.unwrap_or(defaults.min_child_weight),
-        l2: l2.unwrap_or(defaults.l2),
+        l2,
         max_delta_step: given.max_delta_step,
         curvature: given.hessian.map(curvature_of),
         trees: trees_of(given)?,

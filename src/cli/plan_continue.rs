@@ -232,10 +232,13 @@ impl Settings<'_> {
         // How far each step goes is a matter of the trees to come.
         args.lr = args.lr.or(Some(own.learning_rate));
         match args.l2.as_deref().map(str::parse::<f64>) {
-            Some(Ok(asked)) => self.expect("--l2", asked == own.l2, own.l2, asked),
+            Some(Ok(asked)) => {
+                let own = own.l2(classes);
+                self.expect("--l2", asked == own, own, asked);
+            }
             // What is no number is refused where flags are read.
             Some(Err(_)) => {}
-            None => args.l2 = Some(own.l2.to_string()),
+            None => args.l2 = own.l2.map(|l2| l2.to_string()),
         }
         Ok(())
     }

@@ -303,6 +303,11 @@ impl FeatureEncoder {
         }
     }
 
+    /// What takes the place of a missing value, one number a feature.
+    pub fn fills(&self) -> Vec<f32> {
+        self.inputs.iter().flat_map(|input| (0..input.width()).map(|at| input.fill(at))).collect()
+    }
+
     /// Puts fill values in the place of missing ones, unless these are kept.
     pub(crate) fn fill_missing(&self, features: &mut Matrix) {
         if self.missing == Missing::Keep {
@@ -322,8 +327,7 @@ impl FeatureEncoder {
                 }
             });
         }
-        let fills: Vec<f32> =
-            self.inputs.iter().flat_map(|input| (0..input.width()).map(|at| input.fill(at))).collect();
+        let fills = self.fills();
         match features.storage_mut() {
             Storage::F32(values) => fill(values, &fills, f32::is_nan, |x| x),
             Storage::F16(values) => fill(values, &fills, half::f16::is_nan, half::f16::from_f32),

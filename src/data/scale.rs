@@ -79,7 +79,7 @@ fn no_scale(encoder: &FeatureEncoder) -> Option<String> {
 }
 
 /// A fitted scale; part of the model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scaler {
     /// How features are scaled.
     pub scale: Scale,
@@ -173,6 +173,24 @@ impl Scaler {
             divide_by_norm(row);
             values = rest;
         }
+    }
+
+    /// Weights (C x D) and biases (C) over features before this scaler, of those over the features that it scales: for
+    /// standardised ones `w x' + b` with `x' = (x - mean) / deviation` is `(w / deviation) x + (b - sum of w mean /
+    /// deviation)`. Rows of length 1 are no linear function of what they were; theirs stay.
+    pub fn unscaled(&self, features: usize, weight: &[f32], bias: &[f32]) -> (Vec<f64>, Vec<f64>) {
+        let mut weight: Vec<f64> = weight.iter().map(|&weight| f64::from(weight)).collect();
+        let mut bias: Vec<f64> = bias.iter().map(|&bias| f64::from(bias)).collect();
+        if self.scale == Scale::Standard {
+            for (weights, bias) in weight.chunks_exact_mut(features.max(1)).zip(&mut bias) {
+                let scaled = weights.iter_mut().zip(&self.mean).zip(&self.deviation);
+                for ((weight, &mean), &deviation) in scaled {
+                    *weight /= f64::from(deviation);
+                    *bias -= *weight * f64::from(mean);
+                }
+            }
+        }
+        (weight, bias)
     }
 
     /// Whether this can follow an encoder of `features` features: values for each of them where it standardises,

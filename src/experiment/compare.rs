@@ -10,7 +10,7 @@ use super::outcomes::Outcomes;
 use super::readings::{Decision, Readings};
 use super::stats::{corrected_t, holm, mean_sd};
 use super::treatment::Treatment;
-use super::verdict::Gap;
+use super::verdict::{Gap, Standpoint, best};
 use crate::Result;
 use crate::labels::ClassCounts;
 use crate::metrics::{Metric, Standing, calibration_error};
@@ -264,6 +264,29 @@ impl Comparison {
             Some(FoldedGap { gap, p: interval.p, p_folds })
         };
         intervals.into_iter().enumerate().map(of).collect()
+    }
+
+    /// What a verdict is drawn from, one a candidate: its name, with learner and loss where these differ, and its distance
+    /// from the first and from the best. With them the differences from the first, p-values of folds included.
+    pub fn standpoints(&self, question: &Question<'_>) -> (Vec<Standpoint>, Vec<Option<FoldedGap>>) {
+        let all = question.candidates;
+        let name = |treatment: &Treatment| {
+            let named = |differs: bool, name: &str| if differs { format!("{name} ") } else { String::new() };
+            let learner = named(all.iter().any(|t| t.learner != all[0].learner), treatment.learner.name());
+            let loss = named(all.iter().any(|t| t.loss != all[0].loss), treatment.loss.name());
+            format!("{learner}{loss}{treatment}")
+        };
+        let sign = if question.metric.higher_is_better() { 1.0 } else { -1.0 };
+        let named = all.iter().zip(self.replicates.values());
+        let mut standpoints: Vec<Standpoint> =
+            named.map(|(own, value)| Standpoint::new(name(own), own, sign * value)).collect();
+        let from_first = self.gaps_from(question, 0);
+        let from_best = self.gaps_from(question, best(&standpoints).unwrap_or(0));
+        for (standpoint, (first, best)) in standpoints.iter_mut().zip(from_first.iter().zip(from_best)) {
+            standpoint.against_baseline = first.map(|folded| folded.gap);
+            standpoint.against_best = best.map(|folded| folded.gap);
+        }
+        (standpoints, from_first)
     }
 
     /// Outcomes of the candidates on test rows with these labels, resampled as [`compare`] does.

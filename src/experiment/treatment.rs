@@ -11,6 +11,9 @@ use crate::loss::Loss;
 use crate::model::Learner;
 use crate::weighting::{Resampling, Scheme, distinct_betas};
 
+/// Strengths of the adjustment after training among which folds choose.
+pub const TAUS: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
+
 /// What is fitted, apart from how much it may bend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Treatment {

@@ -1,12 +1,11 @@
 //! A linear model as a table: a line for each feature and one for the intercept, a column for each class.
 //!
-//! The weights are over the features as they are read, before any scaling: for standardised features
-//! `w x' + b` with `x' = (x - mean) / deviation` is `(w / deviation) x + (b - sum of w mean / deviation)`, in f64.
+//! The weights are over the features as they are read, before any scaling.
 
+use super::probe::scaled_rows;
 use crate::data::scale::{Scale, Scaler};
 use crate::linear::model::LinearModel;
 use crate::report::predictions::guard_formula;
-use crate::rng::CounterRng;
 use crate::{Error, Result};
 
 /// Name of the line of the intercepts, which no column of a file is likely to have.
@@ -34,7 +33,7 @@ pub fn render(
             .map_err(|error| Error::io("the table", "write", std::io::Error::other(error)))
     };
     record("feature", classes.iter().map(|class| guard_formula(class).into_owned()).collect())?;
-    let (weights, bias) = unscaled(model, scaler);
+    let (weights, bias) = scaler.unscaled(model.features, &model.weight, &model.bias);
     record(INTERCEPT, bias.iter().map(|bias| format!("{bias:?}")).collect())?;
     for (feature, name) in features.iter().enumerate() {
         let column = weights.iter().skip(feature).step_by(model.features.max(1));
@@ -43,21 +42,6 @@ pub fn render(
     let failed = |why: String| Error::io("the table", "write", std::io::Error::other(why));
     let bytes = writer.into_inner().map_err(|error| failed(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
-}
-
-/// Weights (C x D) and biases over features before `scaler`.
-fn unscaled(model: &LinearModel, scaler: &Scaler) -> (Vec<f64>, Vec<f64>) {
-    let mut weights: Vec<f64> = model.weight.iter().map(|&weight| f64::from(weight)).collect();
-    let mut bias: Vec<f64> = model.bias.iter().map(|&bias| f64::from(bias)).collect();
-    if scaler.scale == Scale::Standard {
-        for (weights, bias) in weights.chunks_exact_mut(model.features.max(1)).zip(&mut bias) {
-            for ((weight, &mean), &deviation) in weights.iter_mut().zip(&scaler.mean).zip(&scaler.deviation) {
-                *weight /= f64::from(deviation);
-                *bias -= *weight * f64::from(mean);
-            }
-        }
-    }
-    (weights, bias)
 }
 
 /// Reads a table of [`render`] and compares its logits with those of `logits` on made rows: the largest difference, relative
@@ -80,15 +64,9 @@ pub fn largest_difference(
         lines.push(cells.collect::<Result<Vec<f64>, String>>()?);
     }
     let (bias, weights) = lines.split_first().ok_or("the table is empty")?;
-    let mut rng = CounterRng::new(0, 0);
-    let mut values = Vec::with_capacity(rows * weights.len());
-    for _ in 0..rows {
-        for feature in 0..weights.len() {
-            let mean = scaler.mean.get(feature).copied().unwrap_or(0.0);
-            let deviation = scaler.deviation.get(feature).copied().unwrap_or(1.0);
-            values.push(mean + deviation * (4.0 * rng.next_f64() - 2.0) as f32);
-        }
-    }
+    let made = scaled_rows(scaler, weights.len(), rows);
+    let row_of = |row: usize| (0..weights.len()).map(move |feature| (row, feature));
+    let values: Vec<f32> = (0..rows).flat_map(row_of).map(|(row, feature)| made.get(row, feature)).collect();
     let ours = logits(values.clone());
     let mut largest = 0.0f64;
     for (row, ours) in values.chunks_exact(weights.len().max(1)).zip(ours.chunks_exact(bias.len().max(1))) {

@@ -1,11 +1,13 @@
 //! Models as files of other programs, with a check that they say there what they say here.
 //!
 //! [`lightgbm`] writes boosted trees as LightGBM does, [`lightgbm_reader`] reads that back, and [`probe`] makes rows that
-//! try every threshold; [`linear_csv`] writes the weights of a linear model over the features as they are read.
+//! try every threshold; [`linear_csv`] writes the weights of a linear model over the features as they are read; [`onnx`] writes
+//! models with scaling, prior, calibration and labels for any ONNX runtime.
 
 pub mod lightgbm;
 pub mod lightgbm_reader;
 pub mod linear_csv;
+pub mod onnx;
 pub mod probe;
 
 use crate::boost::names::Names;

@@ -1,8 +1,24 @@
 //! Rows that try the tests of a model: values at its thresholds and beside them, known and unknown categories, gaps.
 
 use crate::boost::binning::{Binner, Values};
+use crate::data::scale::Scaler;
 use crate::matrix::Matrix;
 use crate::rng::CounterRng;
+
+/// `rows` rows of `width` features within two deviations of their means by `scaler` (0 and 1 where it has none), the same ones
+/// each time.
+pub fn scaled_rows(scaler: &Scaler, width: usize, rows: usize) -> Matrix {
+    let mut rng = CounterRng::new(0, 0);
+    let mut values = Vec::with_capacity(rows * width);
+    for _ in 0..rows {
+        for feature in 0..width {
+            let mean = scaler.mean.get(feature).copied().unwrap_or(0.0);
+            let deviation = scaler.deviation.get(feature).copied().unwrap_or(1.0);
+            values.push(mean + deviation * (4.0 * rng.next_f64() - 2.0) as f32);
+        }
+    }
+    Matrix::from_f32(values, width)
+}
 
 /// `rows` rows for the features of `binner`, the same ones each time. Every value is a cut or one of its neighbours, a
 /// category or a code beyond them, and one in eight is missing; columns that no tree can use are 0.

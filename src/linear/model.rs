@@ -1,6 +1,7 @@
 //! A fitted linear classifier: `logits = W x + b`.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::products::{Arithmetic, BlockBuffer, Weights};
 use super::rows::Rows;
@@ -9,7 +10,7 @@ use crate::matrix::Matrix;
 use crate::simd::Kernels;
 
 /// Weights and bias of C linear functions over D features, and the loss that fitted them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinearModel {
     /// `C x D`, row-major: one row a class.
     pub weight: Vec<f32>,

@@ -13,8 +13,7 @@ use crate::experiment::compare::{Comparison, FoldedGap, Question, Setting};
 use crate::experiment::fold_fits::FoldTable;
 use crate::experiment::readings::Decision;
 use crate::experiment::strength::Strength;
-use crate::experiment::treatment::Treatment;
-use crate::experiment::verdict::{Standpoint, find};
+use crate::experiment::verdict::{best as best_of, find};
 use crate::metrics::Metric;
 use crate::model::Learner;
 use crate::weighting::summary::spread;
@@ -185,21 +184,9 @@ impl Described<'_> {
     /// Those of the weighting and of the scores.
     pub fn report(self) -> Result<CompareReport> {
         let (question, comparison) = (self.question, self.comparison);
-        let values = comparison.replicates.values();
-        let sign = if question.metric.higher_is_better() { 1.0 } else { -1.0 };
-        let mut standpoints: Vec<Standpoint> = question
-            .candidates
-            .iter()
-            .zip(values)
-            .map(|(candidate, value)| Standpoint::new(self.name(candidate), candidate, sign * value))
-            .collect();
-        let best = crate::experiment::verdict::best(&standpoints).unwrap_or(0);
-        let from_baseline = comparison.gaps_from(question, 0);
+        let (standpoints, from_baseline) = comparison.standpoints(question);
+        let best = best_of(&standpoints).unwrap_or(0);
         let from_best = comparison.gaps_from(question, best);
-        for (at, standpoint) in standpoints.iter_mut().enumerate() {
-            standpoint.against_baseline = from_baseline[at].map(|g| g.gap);
-            standpoint.against_best = from_best[at].map(|g| g.gap);
-        }
         let finding = find(&standpoints, question.metric);
         let candidates = (0..standpoints.len())
             .map(|at| self.candidate(at, &standpoints[at].name, from_baseline[at], from_best[at]))
@@ -232,14 +219,6 @@ impl Described<'_> {
             passes: self.table.work.passes,
             seconds: self.seconds,
         })
-    }
-
-    fn name(&self, treatment: &Treatment) -> String {
-        let all = self.question.candidates;
-        let named = |differs: bool, name: &str| if differs { format!("{name} ") } else { String::new() };
-        let learner = named(all.iter().any(|t| t.learner != all[0].learner), treatment.learner.name());
-        let loss = named(all.iter().any(|t| t.loss != all[0].loss), treatment.loss.name());
-        format!("{learner}{loss}{treatment}")
     }
 
     fn candidate(

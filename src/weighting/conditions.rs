@@ -1,5 +1,7 @@
 //! What the probabilities of a fit depend on besides its logits.
 
+use serde::{Deserialize, Serialize};
+
 use super::link::LogitLink;
 use super::prior::{Prior, PriorCorrection, training_shares};
 use crate::Result;
@@ -7,7 +9,7 @@ use crate::labels::ClassCounts;
 use crate::loss::Loss;
 
 /// How the logits of a fit hang together with the posterior.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitConditions {
     /// The loss that they minimise.
     pub loss: Loss,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Scheme;
+use super::{Beta, Scheme};
 use crate::labels::ClassCounts;
 use crate::{Error, Result};
 
@@ -47,6 +47,45 @@ pub struct ClassWeights {
 }
 
 impl ClassWeights {
+    /// Weights by the inverse effective number of samples (Cui et al., CVPR 2019) for the rows of each class, where the mean
+    /// row weighs one.
+    ///
+    /// # Errors
+    /// [`Error::BadBeta`] outside `[0, 1)`, [`Error::BadCounts`] where no class has rows.
+    pub fn effective(counts: &[u64], beta: f64) -> Result<Self> {
+        // By its shortest text: .9999 is meant to be one less 1e-4 exactly.
+        Self::of(Scheme::Effective(Beta::parse(&beta.to_string())?), counts)
+    }
+
+    /// By effective numbers, the beta being the one whose largest weight is `ratio` times its smallest.
+    ///
+    /// # Errors
+    /// Those of [`Beta::for_ratio`], [`Error::BadCounts`].
+    pub fn with_ratio(counts: &[u64], ratio: f64) -> Result<Self> {
+        let (least, most) = ClassCounts::from_rows(counts.to_vec()).extremes().unwrap_or((0.0, 0.0));
+        Self::of(Scheme::Effective(Beta::for_ratio(ratio, most, least)?), counts)
+    }
+
+    /// By inverse counts.
+    ///
+    /// # Errors
+    /// [`Error::BadCounts`].
+    pub fn inverse(counts: &[u64]) -> Result<Self> {
+        Self::of(Scheme::Inverse, counts)
+    }
+
+    /// By the inverse square roots of the counts.
+    ///
+    /// # Errors
+    /// [`Error::BadCounts`].
+    pub fn sqrt(counts: &[u64]) -> Result<Self> {
+        Self::of(Scheme::Sqrt, counts)
+    }
+
+    fn of(scheme: Scheme, counts: &[u64]) -> Result<Self> {
+        ClassWeights::new(&scheme, &ClassCounts::from_rows(counts.to_vec()), Normalisation::Samples, None)
+    }
+
     /// Weights of `scheme` on `counts` (the counts of the rows trained on).
     ///
     /// `max_weight` bounds the normalised weights, and the normalisation holds for the bounded ones: what the cap

@@ -70,11 +70,32 @@ pub struct PriorCorrection {
 
 /// How log q follows from the adjusted logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Link {
+pub enum Link {
+    /// Their softmax.
     Softmax,
+    /// A sigmoid of each.
     Sigmoid,
+    /// The focal link of each sigmoid, with this gamma.
     Focal(f64),
+    /// The focal link of each value of the softmax, with this gamma.
     SoftmaxFocal(f64),
+}
+
+/// What a correction does, for those who write it down elsewhere: `log q + offset` up to a constant of the row, where q
+/// follows by `link` from the adjusted logits `scale z + shift`. Lists have C values, or none where they change
+/// nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Formula<'a> {
+    /// From adjusted logits to log q.
+    pub link: Link,
+    /// Factors of the logits, or none.
+    pub scale: &'a [f64],
+    /// Added to them.
+    pub shift: Vec<f64>,
+    /// Margins of LDAM in the link, or none.
+    pub margins: &'a [f64],
+    /// Added to log q; minus infinity for a class of probability 0.
+    pub offset: &'a [f64],
 }
 
 impl PriorCorrection {
@@ -147,6 +168,14 @@ impl PriorCorrection {
     /// Number of classes C.
     pub fn classes(&self) -> usize {
         self.offset.len()
+    }
+
+    /// What this does.
+    pub fn formula(&self) -> Formula<'_> {
+        let mut shift = self.shift.clone();
+        shift.iter_mut().zip(&self.logits.shift).for_each(|(shift, more)| *shift += more);
+        let (scale, margins) = (&self.logits.scale, &self.logits.margins);
+        Formula { link: self.link, scale, shift, margins, offset: &self.offset }
     }
 
     /// Probabilities of one row: `logits` and `out` of length C; `out` sums to 1.

@@ -7,6 +7,8 @@ use super::shared::{PriorArgs, RunArgs};
 /// What a model is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
+    /// ONNX: features in, labels and probabilities out, scaling, prior and calibration included
+    Onnx,
     /// LightGBM's text (trees): the same scores in LightGBM and whatever reads its models
     Lightgbm,
     /// Indented tests and leaf values (trees)
@@ -28,7 +30,7 @@ pub struct ExportArgs {
     /// File to write; - is stdout
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub out: String,
-    /// Prior that is folded into the scores, with --to lightgbm.
+    /// Prior of the probabilities, with --to onnx and lightgbm.
     #[command(flatten)]
     pub prior: PriorArgs,
     /// Flags of every command.

@@ -1,0 +1,54 @@
+//! Labels of any ordered type as codes.
+
+use crate::labels::{ClassCounts, UNSEEN};
+use crate::{Error, Result};
+
+/// The distinct labels of `y`, ascending, and the place of each row's among them.
+///
+/// # Errors
+/// [`Error::NoRows`], and [`Error::OneClass`] where all are equal.
+pub(super) fn coded<L: Ord + Clone>(y: &[L]) -> Result<(Vec<L>, Vec<u32>)> {
+    let mut classes = y.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    match classes.len() {
+        0 => Err(Error::NoRows { file: "y".into(), why: String::new() }),
+        1 => Err(Error::OneClass { file: "y".into(), class: "the same".into(), rows: y.len() as u64 }),
+        _ => {
+            let codes = codes_of(y, &classes);
+            Ok((classes, codes))
+        }
+    }
+}
+
+/// The place of each label among `classes`; [`UNSEEN`] for others.
+pub(super) fn codes_of<L: Ord>(y: &[L], classes: &[L]) -> Vec<u32> {
+    let code = |label: &L| classes.binary_search(label).map_or(UNSEEN, |code| code as u32);
+    y.iter().map(code).collect()
+}
+
+/// Refuses lists of another length than `rows`, and weights that are not positive and finite.
+pub(super) fn check_lengths(rows: usize, labels: usize, weights: Option<&[f64]>) -> Result<()> {
+    let lists = [Some(("labels", labels)), weights.map(|weights| ("sample weights", weights.len()))];
+    if let Some((name, length)) = lists.into_iter().flatten().find(|&(_, length)| length != rows) {
+        return Err(Error::LengthMismatch {
+            left: "features".into(),
+            left_rows: rows as u64,
+            right: name.into(),
+            right_rows: length as u64,
+        });
+    }
+    match weights.and_then(|weights| weights.iter().position(|w| !(*w > 0.0 && w.is_finite()))) {
+        Some(row) => Err(super::refuse(
+            "sample_weight",
+            weights.map_or(f64::NAN, |weights| weights[row]),
+            "positive and finite in every row",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Rows of each class.
+pub(super) fn counts(labels: &[u32], weights: Option<&[f64]>, classes: usize) -> ClassCounts {
+    ClassCounts::of(labels, weights, classes)
+}

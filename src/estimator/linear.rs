@@ -1,0 +1,306 @@
+//! Linear classifiers.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::coding::{check_lengths, coded, counts};
+use super::features::{Features, check_values};
+use super::fitted::{FitReport, Fitted, Scores};
+use super::request::{Request, Step};
+use super::{Weighting, refuse};
+use crate::data::scale::{Scale, Scaler};
+use crate::data::split::StratifiedSplit;
+use crate::linear::fit::{Optimizer, Progress, fit};
+use crate::linear::objective::Objective;
+use crate::linear::problem::Decay;
+use crate::linear::rows::Rows;
+use crate::linear::search::{Grid, SearchWatch, Trial, Validation, search};
+use crate::linear::solver::metric::Preconditioner;
+use crate::linear::weighted::{Recipe, Sample, WeightedSample};
+use crate::loss::Loss;
+use crate::matrix::Matrix;
+use crate::metrics::Metric;
+use crate::simd::Kernels;
+use crate::weighting::Scheme;
+use crate::{Error, Result};
+
+/// A linear classifier to be fitted: the minimum of
+/// `sum_i w_i loss(W x_i + b, y_i) / sum_i w_i + l2/2 ||W||^2`, where `w_i` is the weight of the row times that of its class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    loss: Loss,
+    weighting: Weighting,
+    l2: Option<f64>,
+    logit_adjust: f64,
+    standardize: bool,
+    tolerance: f64,
+    max_iterations: usize,
+    metric: Metric,
+    valid_fraction: f64,
+    seed: u64,
+}
+
+impl Linear {
+    /// Multinomial logistic regression.
+    pub fn softmax() -> Self {
+        Linear::new(Loss::Softmax)
+    }
+
+    /// A logistic regression of each class against the others, solved together.
+    pub fn sigmoid() -> Self {
+        Linear::new(Loss::Sigmoid)
+    }
+
+    /// One-vs-rest focal loss (Lin et al., ICCV 2017) with exponent `gamma`, at least 0.
+    pub fn focal(gamma: f64) -> Self {
+        Linear::new(Loss::Focal { gamma })
+    }
+
+    /// With another of the losses.
+    pub fn new(loss: Loss) -> Self {
+        Linear {
+            loss,
+            weighting: Weighting::none(),
+            l2: None,
+            logit_adjust: 0.0,
+            standardize: false,
+            tolerance: 1e-3,
+            max_iterations: 1000,
+            metric: Metric::MacroRecall,
+            valid_fraction: 0.1,
+            seed: 0,
+        }
+    }
+
+    /// How classes are weighted [alike].
+    pub fn weighting(self, weighting: Weighting) -> Self {
+        Linear { weighting, ..self }
+    }
+
+    /// Strength of the penalty, at least 0 [chosen on held-out rows along a warm-started path, then fitted to all rows].
+    pub fn l2(self, l2: f64) -> Self {
+        Linear { l2: Some(l2), ..self }
+    }
+
+    /// tau of the logit adjustment inside the loss (Menon et al., ICLR 2021) [0: none].
+    pub fn logit_adjust(self, tau: f64) -> Self {
+        Linear { logit_adjust: tau, ..self }
+    }
+
+    /// Whether features are standardised by the rows fitted [no].
+    pub fn standardize(self, standardize: bool) -> Self {
+        Linear { standardize, ..self }
+    }
+
+    /// Relative gap of the objective to come within, certified for convex losses [1e-3].
+    pub fn tolerance(self, tolerance: f64) -> Self {
+        Linear { tolerance, ..self }
+    }
+
+    /// Iterations at most [1000].
+    pub fn max_iterations(self, max_iterations: usize) -> Self {
+        Linear { max_iterations, ..self }
+    }
+
+    /// What chooses l2 [macro recall].
+    pub fn metric(self, metric: Metric) -> Self {
+        Linear { metric, ..self }
+    }
+
+    /// Share of each class that is held out to choose l2 [0.1].
+    pub fn valid_fraction(self, valid_fraction: f64) -> Self {
+        Linear { valid_fraction, ..self }
+    }
+
+    /// Key of the draws: equal keys and data give equal models, on any number of threads [0].
+    pub fn seed(self, seed: u64) -> Self {
+        Linear { seed, ..self }
+    }
+
+    /// Fits rows `x` with labels `y`.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for a setting out of its range, [`Error::LengthMismatch`], [`Error::NotFinite`],
+    /// [`Error::NoRows`], [`Error::OneClass`], [`Error::Diverged`].
+    pub fn fit<L: Ord + Clone>(&self, x: &impl Features, y: &[L]) -> Result<Fitted<L>> {
+        self.fit_with(x, y, Request::default())
+    }
+
+    /// The same with more to it.
+    ///
+    /// # Errors
+    /// Those of [`Linear::fit`]; [`Error::BadValue`] for weights that are not positive, [`Error::FeatureMismatch`] for a start
+    /// of other classes or features.
+    pub fn fit_with<L: Ord + Clone>(
+        &self,
+        x: &impl Features,
+        y: &[L],
+        mut request: Request<'_, L>,
+    ) -> Result<Fitted<L>> {
+        self.check()?;
+        let given = x.matrix()?;
+        check_lengths(given.rows(), y.len(), request.sample_weight)?;
+        check_values(&given, false)?;
+        let (classes, codes) = coded(y)?;
+        let (features, scaler) = self.scaled(given, request.sample_weight);
+        let sample = Sample {
+            rows: Rows::all(&features),
+            labels: &codes,
+            row_weights: request.sample_weight,
+            classes: classes.len(),
+        };
+        let scheme = self.weighting.scheme(&counts(&codes, sample.row_weights, classes.len()))?;
+        let mut start = request.warm_start.map(|model| self.start(model, &classes, &scaler)).transpose()?;
+        let recipe = self.recipe();
+        let mut preconditioner = Preconditioner::default();
+        let l2 = match self.l2 {
+            Some(l2) => l2,
+            None => {
+                let found = self.search(sample, &scheme, &mut preconditioner, &mut request)?;
+                start = start.or(Some(found.fit.theta));
+                found.l2
+            }
+        };
+        let weighted = WeightedSample::new(sample, &scheme, &recipe)?;
+        let mut objective = Objective::new(weighted.problem(&recipe, l2), Kernels::best());
+        let start = start.unwrap_or_else(|| objective.problem().start());
+        let fitted =
+            fit(&mut objective, &mut preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
+                request.tell(&step_of(progress))
+            })?;
+        let classifier = weighted.classifier(&fitted.theta, &recipe);
+        Ok(Fitted {
+            classes,
+            scores: Scores::Linear(classifier.model),
+            conditions: classifier.conditions,
+            scaler,
+            report: FitReport {
+                scheme,
+                l2,
+                steps: fitted.steps,
+                converged: fitted.converged,
+                relative_gap: fitted.certificate.relative_gap,
+            },
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let amount = |value: f64| value >= 0.0 && value.is_finite();
+        if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
+            && !amount(gamma)
+        {
+            return Err(refuse("gamma", gamma, "at least 0"));
+        }
+        match self {
+            _ if self.l2.is_some_and(|l2| !amount(l2)) => {
+                Err(refuse("l2", self.l2.unwrap_or(f64::NAN), "at least 0"))
+            }
+            Linear { tolerance, .. } if !(*tolerance > 0.0) => Err(refuse("tolerance", tolerance, "above 0")),
+            Linear { max_iterations: 0, .. } => Err(refuse("max_iterations", 0, "at least 1")),
+            Linear { logit_adjust, .. } if !logit_adjust.is_finite() => {
+                Err(refuse("logit_adjust", logit_adjust, "finite"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            loss: self.loss,
+            logit_adjust: self.logit_adjust,
+            vs_gamma: 0.0,
+            ldam: 0.0,
+            resampling: None,
+            decay: Decay::Weights,
+            max_weight: None,
+            optimizer: Optimizer::Lbfgs {
+                tolerance: self.tolerance,
+                max_iterations: self.max_iterations,
+                certified: true,
+            },
+        }
+    }
+
+    fn scaled<'m>(
+        &self,
+        given: Cow<'m, Matrix>,
+        weights: Option<&[f64]>,
+    ) -> (Cow<'m, Matrix>, Option<Scaler>) {
+        if !self.standardize {
+            return (given, None);
+        }
+        let rows: Vec<usize> = (0..given.rows()).collect();
+        let (scaler, _) = Scaler::fit(Scale::Standard, &given, &rows, weights);
+        let mut scaled = given.into_owned();
+        scaler.apply(&mut scaled);
+        (Cow::Owned(scaled), Some(scaler))
+    }
+
+    /// The l2 of the highest metric on rows held out.
+    fn search<L>(
+        &self,
+        sample: Sample<'_>,
+        scheme: &Scheme,
+        preconditioner: &mut Preconditioner,
+        request: &mut Request<'_, L>,
+    ) -> Result<Trial> {
+        let split = StratifiedSplit::new(sample.labels, sample.classes, self.valid_fraction, self.seed)?;
+        let of = |rows: &[usize]| -> Vec<u32> { rows.iter().map(|&row| sample.labels[row]).collect() };
+        let (labels, held) = (of(&split.train), of(&split.valid));
+        if held.is_empty() {
+            let why = " can be held out to choose l2: give it".into();
+            return Err(Error::NoRows { file: "y".into(), why });
+        }
+        let weights: Option<Vec<f64>> =
+            sample.row_weights.map(|weights| split.train.iter().map(|&row| weights[row]).collect());
+        let part = Sample {
+            rows: Rows::chosen(sample.rows.matrix(), &split.train),
+            labels: &labels,
+            row_weights: weights.as_deref(),
+            classes: sample.classes,
+        };
+        let rows = Rows::chosen(sample.rows.matrix(), &split.valid);
+        let validation = Validation { rows, labels: &held, metric: self.metric };
+        let recipe = Recipe { optimizer: self.recipe().optimizer.loosened(), ..self.recipe() };
+        let grid = Grid { schemes: vec![scheme.clone()], l2: None };
+        let mut watch = Told { request };
+        let kernels = Kernels::best();
+        let best = search(part, &recipe, &grid, &validation, kernels, preconditioner, &mut watch)?;
+        best.ok_or_else(|| refuse("weighting", "", "one scheme"))
+    }
+
+    /// Parameters of an earlier model, over features as this fit scales them.
+    fn start<L: Ord>(&self, model: &Fitted<L>, classes: &[L], scaler: &Option<Scaler>) -> Result<Vec<f32>> {
+        let same = model.classes == classes && model.scaler == *scaler;
+        match &model.scores {
+            Scores::Linear(linear) if same && linear.loss == self.loss => {
+                Ok([&linear.weight[..], &linear.bias[..]].concat())
+            }
+            _ => Err(Error::FeatureMismatch {
+                file: "warm_start".into(),
+                detail: "a model of other classes, loss or scaling".into(),
+            }),
+        }
+    }
+}
+
+fn step_of(progress: &Progress) -> Step {
+    Step { done: progress.step, at_most: progress.steps, objective: progress.objective }
+}
+
+/// Passes steps of a search on.
+struct Told<'t, 'r, L> {
+    request: &'t mut Request<'r, L>,
+}
+
+impl<L> SearchWatch for Told<'_, '_, L> {
+    fn begin(&mut self, _: &Scheme, _: f64) {}
+
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.request.tell(&step_of(progress))
+    }
+
+    fn trial(&mut self, _: &Trial, _: bool) {}
+}

@@ -1,0 +1,76 @@
+//! The library by its front door: say what is fitted, fit it to features and labels, predict.
+//!
+//! [`Linear`] and [`Boost`] are descriptions of a fit that can be cloned, compared and stored. `fit` takes [`Features`] and labels
+//! of any ordered type, and gives a [`Fitted`] classifier, which knows the names of its classes and the way back from
+//! class-balanced weights to probabilities. Nothing here prints, reads files or keeps global state.
+
+mod boost;
+mod coding;
+mod comparison;
+mod features;
+mod fitted;
+mod linear;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+pub use boost::Boost;
+pub use comparison::{Candidate, Comparison, Contest, compare};
+pub use features::Features;
+pub use fitted::{FitReport, Fitted};
+pub use linear::Linear;
+pub use request::{Cancel, Request, Step};
+
+use crate::weighting::{Beta, Scheme};
+use crate::{Error, Result};
+
+/// How classes are weighted in a fit.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Weighting {
+    /// By this rule.
+    Scheme(Scheme),
+    /// By effective numbers with the beta that makes the largest weight so many times the smallest.
+    Ratio(f64),
+}
+
+impl Weighting {
+    /// All classes alike.
+    pub fn none() -> Self {
+        Weighting::Scheme(Scheme::None)
+    }
+
+    /// By the inverse of the counts.
+    pub fn inverse() -> Self {
+        Weighting::Scheme(Scheme::Inverse)
+    }
+
+    /// By the inverse of the square root of the counts.
+    pub fn sqrt() -> Self {
+        Weighting::Scheme(Scheme::Sqrt)
+    }
+
+    /// By the inverse of the effective number of samples `(1 - beta^n) / (1 - beta)` (Cui et al., CVPR 2019).
+    ///
+    /// # Errors
+    /// [`Error::BadBeta`] outside `[0, 1)`.
+    pub fn effective(beta: f64) -> Result<Self> {
+        // By its shortest text: .9999 is meant to be one less 1e-4 exactly.
+        Ok(Weighting::Scheme(Scheme::Effective(Beta::parse(&beta.to_string())?)))
+    }
+
+    fn scheme(&self, counts: &crate::labels::ClassCounts) -> Result<Scheme> {
+        match self {
+            Weighting::Scheme(scheme) => Ok(scheme.clone()),
+            Weighting::Ratio(ratio) => {
+                let (least, most) = counts.extremes().unwrap_or((1.0, 1.0));
+                Beta::for_ratio(*ratio, most, least).map(Scheme::Effective)
+            }
+        }
+    }
+}
+
+/// Refuses a setting out of its range.
+fn refuse(setting: &str, value: impl ToString, range: &str) -> Error {
+    Error::bad_value(setting, value.to_string(), format!("is not {range}"), format!("give a value {range}"))
+}
