@@ -1,5 +1,7 @@
 //! Models as files of other programs, importances and contributions, from the command line.
 
+#![allow(clippy::unwrap_used)] // Helpers outside test functions.
+
 mod common;
 
 use cbfit::boost::dump::read_json;

@@ -35,7 +35,7 @@ impl Features for (&[f64], usize) {
 }
 
 fn rows_of(values: Vec<f32>, cols: usize) -> Result<Cow<'static, Matrix>> {
-    if cols == 0 || values.len() % cols != 0 {
+    if cols == 0 || !values.len().is_multiple_of(cols) {
         return Err(Error::LengthMismatch {
             left: "values".into(),
             left_rows: values.len() as u64,

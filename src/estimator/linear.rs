@@ -197,7 +197,9 @@ impl Linear {
             _ if self.l2.is_some_and(|l2| !amount(l2)) => {
                 Err(refuse("l2", self.l2.unwrap_or(f64::NAN), "at least 0"))
             }
-            Linear { tolerance, .. } if !(*tolerance > 0.0) => Err(refuse("tolerance", tolerance, "above 0")),
+            Linear { tolerance, .. } if tolerance.is_nan() || *tolerance <= 0.0 => {
+                Err(refuse("tolerance", tolerance, "above 0"))
+            }
             Linear { max_iterations: 0, .. } => Err(refuse("max_iterations", 0, "at least 1")),
             Linear { logit_adjust, .. } if !logit_adjust.is_finite() => {
                 Err(refuse("logit_adjust", logit_adjust, "finite"))

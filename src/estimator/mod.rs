@@ -11,6 +11,7 @@ mod features;
 mod fitted;
 mod linear;
 mod request;
+mod saved;
 
 #[cfg(test)]
 mod tests;

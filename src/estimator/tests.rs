@@ -1,8 +1,10 @@
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::labels::{LabelKind, LabelMap};
 use crate::matrix::Matrix;
 use crate::model::Learner;
+use crate::model_file::{load, save};
 use crate::rng::CounterRng;
 use crate::weighting::{ClassWeights, Prior};
 
@@ -170,6 +172,26 @@ fn what_cannot_be_is_refused() {
     assert_eq!(code(Linear::softmax().fit_with(&good, &y, request())), "E0208");
     let model = Linear::softmax().l2(1e-2).fit(&good, &y).unwrap();
     assert_eq!(model.predict(&(&x[..], 2)).unwrap_err().code(), "E0503");
+}
+
+#[test]
+fn model_files_come_back() {
+    let (x, y) = rows(10);
+    let x = Matrix::from_f32(x, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let labels =
+        LabelMap { kind: LabelKind::Text, names: ["common", "rare", "rarest"].map(String::from).to_vec() };
+    let linear =
+        Linear::focal(1.0).weighting(Weighting::sqrt()).standardize(true).l2(1e-3).fit(&x, &y).unwrap();
+    let trees = Boost::softmax().rounds(4).fit(&x, &y).unwrap();
+    for (model, columns) in [(linear, None), (trees, Some(["a", "b", "c", "d"].map(String::from).to_vec()))] {
+        let path = folder.path().join("m.cbfit");
+        save(&path, &model.to_saved(labels.clone(), columns).unwrap()).unwrap();
+        let back = Fitted::from_saved(load(&path).unwrap()).unwrap();
+        assert_eq!(back.predict_proba(&x).unwrap(), model.predict_proba(&x).unwrap());
+        assert_eq!((back.report(), back.class_weights()), (model.report(), model.class_weights()));
+        assert_eq!(model.to_saved(labels.clone(), Some(Vec::new())).unwrap_err().code(), "E0315");
+    }
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Classifiers as model files, which `cbfit predict`, `eval`, `report` and `export` read, and back.
+
+use serde_json::{Value, json};
+
+use super::fitted::{FitReport, Fitted, Scores};
+use crate::data::encode::{FeatureEncoder, InputColumn};
+use crate::data::options::Missing;
+use crate::data::scale::{Scale, Scaler};
+use crate::labels::LabelMap;
+use crate::model::Model;
+use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
+use crate::weighting::{FitConditions, Normalisation, Scheme};
+use crate::{Error, Result};
+
+/// Name of a vector of features, which is that of a matrix in an `.npy` file.
+const VECTOR: &str = "features";
+
+impl<L> Fitted<L> {
+    /// The model as its file has it. `labels` names the classes in their order; `columns` the features, of which without it
+    /// there is one vector called `features`. [`crate::model_file::save`] writes it.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] for another number of names.
+    pub fn to_saved(&self, labels: LabelMap, columns: Option<Vec<String>>) -> Result<SavedModel> {
+        let mismatch = |names: &str, found: usize, what: &str, wanted: usize| Error::LengthMismatch {
+            left: names.into(),
+            left_rows: found as u64,
+            right: what.into(),
+            right_rows: wanted as u64,
+        };
+        if labels.classes() != self.classes.len() {
+            return Err(mismatch("class names", labels.classes(), "classes", self.classes.len()));
+        }
+        let inputs = match columns {
+            None => vec![InputColumn::Vector { name: VECTOR.into(), len: self.features(), means: None }],
+            Some(names) if names.len() != self.features() => {
+                return Err(mismatch("column names", names.len(), "features", self.features()));
+            }
+            Some(names) => names.into_iter().map(|name| InputColumn::Numeric { name, mean: None }).collect(),
+        };
+        let (model, missing) = match &self.scores {
+            Scores::Linear(model) => (Model::Linear(model.clone()), Missing::Error),
+            Scores::Boost(model) => (Model::Boost(model.clone()), Missing::Keep),
+        };
+        let unscaled = || Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() };
+        let scaler = self.scaler.clone().unwrap_or_else(unscaled);
+        let FitConditions { loss, counts, alpha, logit_adjust, link } = self.conditions.clone();
+        let mut metadata = ModelMetadata {
+            format_version: 1,
+            cbfit_version: env!("CARGO_PKG_VERSION").into(),
+            learner: model.learner(),
+            linear_start: None,
+            loss,
+            label_map: labels,
+            counts,
+            class_weights: alpha,
+            weighting: WeightingRecord {
+                scheme: self.report.scheme.name().into(),
+                beta: match &self.report.scheme {
+                    Scheme::Effective(beta) => Some(beta.to_string()),
+                    _ => None,
+                },
+                normalisation: Normalisation::Samples.name().into(),
+            },
+            logit_adjust,
+            logit_link: link,
+            encoder: FeatureEncoder { inputs, missing },
+            scale: scaler.scale,
+            config: json!({ "report": self.report }),
+            data_fingerprint: String::new(),
+            metrics: Value::Null,
+            certificate: Value::Null,
+            history: Value::Null,
+            calibration: None,
+            offsets: None,
+        };
+        metadata.format_version = metadata.needed_version();
+        Ok(SavedModel { model, scaler, metadata })
+    }
+}
+
+impl Fitted<String> {
+    /// The classifier of a model file.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for what only the command line applies: trees that start from linear functions, text columns,
+    /// calibrations and offsets of decisions.
+    pub fn from_saved(saved: SavedModel) -> Result<Self> {
+        let SavedModel { model, scaler, metadata } = saved;
+        let is_number = |input: &InputColumn| input.levels().is_none();
+        let refused = [
+            (matches!(model, Model::Hybrid(_)), "trees that start from linear functions"),
+            (!metadata.encoder.inputs.iter().all(is_number), "text columns"),
+            (metadata.calibration.is_some(), "a calibration"),
+            (metadata.offsets.is_some(), "offsets of decisions"),
+        ];
+        if let Some((_, what)) = refused.into_iter().find(|(is, _)| *is) {
+            let why = "have to be applied, which only the command line does";
+            return Err(Error::bad_value("model", what, why, "use cbfit predict"));
+        }
+        let report =
+            serde_json::from_value(metadata.config["report"].clone()).unwrap_or_else(|_| FitReport {
+                scheme: Scheme::Custom(metadata.class_weights.clone()),
+                l2: metadata.config["l2"].as_f64().unwrap_or(f64::NAN),
+                steps: 0,
+                converged: true,
+                relative_gap: metadata.certificate["relative_gap"].as_f64(),
+            });
+        let scores = match model {
+            Model::Linear(model) => Scores::Linear(model),
+            Model::Boost(model) => Scores::Boost(model),
+            Model::Hybrid(model) => Scores::Boost(model.trees),
+        };
+        Ok(Fitted {
+            classes: metadata.label_map.names,
+            scores,
+            conditions: FitConditions {
+                loss: metadata.loss,
+                counts: metadata.counts,
+                alpha: metadata.class_weights,
+                logit_adjust: metadata.logit_adjust,
+                link: metadata.logit_link,
+            },
+            scaler: (scaler.scale != Scale::None).then_some(scaler),
+            report,
+        })
+    }
+}
