@@ -16,6 +16,7 @@ pub mod estimator;
 pub mod experiment;
 pub mod export;
 pub mod hybrid;
+pub mod interop;
 pub mod labels;
 pub mod linear;
 pub mod loss;

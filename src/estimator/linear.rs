@@ -186,7 +186,11 @@ impl Linear {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses settings out of their range.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    pub fn check(&self) -> Result<()> {
         let amount = |value: f64| value >= 0.0 && value.is_finite();
         if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
             && !amount(gamma)
