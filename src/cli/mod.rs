@@ -16,6 +16,7 @@ pub mod influence;
 pub mod inspect;
 mod inspect_trees;
 mod interrupt;
+mod manual;
 pub mod plan;
 mod plan_boost;
 mod plan_continue;
@@ -59,6 +60,8 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Export(args)) => export::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Completions(args)) => manual::completions(&args),
+        Some(Command::Man(args)) => manual::man(&args),
     }
 }
 

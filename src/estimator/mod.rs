@@ -17,6 +17,7 @@ mod saved;
 mod tests;
 
 pub use boost::Boost;
+#[cfg(feature = "linfa")]
 pub(crate) use coding::coded;
 pub use comparison::{Candidate, Comparison, Contest, compare};
 pub use features::Features;
