@@ -26,8 +26,15 @@ impl KeptRows {
             let help = "raise --memory-limit: sparse rows stay in memory; or select fewer with --features";
             return limit.check(format!("{file}: its sparse rows"), rows.bytes(), help);
         }
+        let held = rows.rows() as u64;
+        if held == 0 {
+            return Ok(());
+        }
+        // A source that says how many rows it has need not fill the memory first.
+        let row_bytes = rows.bytes() / held;
+        let expected = self.expected.unwrap_or(0).saturating_mul(row_bytes).max(rows.bytes());
         let is_first = self.file.is_none();
-        if (is_first && rows.bytes() <= limit.for_rows()) || rows.rows() == 0 {
+        if is_first && expected <= limit.for_rows() {
             return Ok(());
         }
         let writer = match self.file.take() {
@@ -40,9 +47,7 @@ impl KeptRows {
             }
             Some(writer) => writer,
             None => {
-                let row_bytes = rows.bytes() / rows.rows() as u64;
-                let expected = self.expected.unwrap_or(0).saturating_mul(row_bytes);
-                limit.check_disk(expected.max(rows.bytes()))?;
+                limit.check_disk(expected)?;
                 FileRowsWriter::create(&limit.folder, rows.dtype(), rows.cols())?
             }
         };
