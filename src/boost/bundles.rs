@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::binned::{BINS, BLOCK_FEATURES, BinnedMatrix, Place};
 use super::binning::{BinnedFeature, Values};
-use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRows, Storage};
 
 /// Rows that are looked at first: features that often differ from their bin of 0 are no candidates.
 const SAMPLE: usize = 512;
@@ -164,7 +164,52 @@ fn differing(matrix: &Matrix, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
         Storage::F16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
         Storage::Bf16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
         Storage::Sparse(rows) => differing_sparse(rows, usual),
+        Storage::File(rows) => differing_in_file(rows, matrix.cols(), usual),
     }
+}
+
+/// As [`differing_dense`], in one pass over the sample and one over all rows.
+fn differing_in_file(file: &FileRows, width: usize, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+    let rows = file.rows();
+    let step = rows.div_ceil(SAMPLE).max(1);
+    let (mut counts, mut values) = (vec![0usize; usual.len()], vec![0.0f32; width]);
+    file.visit((0..rows).step_by(step), |_, row| {
+        row.for_each_entry(|column, x| values[column] = x);
+        let lacking = usual.iter().map(|usual| usual.lacks(values[usual.feature.column as usize]));
+        counts.iter_mut().zip(lacking).for_each(|(count, lacks)| *count += usize::from(lacks));
+    });
+    let candidates: Vec<usize> =
+        (0..usual.len()).filter(|&at| 2 * counts[at] <= rows.div_ceil(step)).collect();
+    let mut found: Vec<Option<Rows>> = (0..usual.len()).map(|_| None).collect();
+    if candidates.len() < 2 {
+        return found;
+    }
+    let starts: Vec<usize> = (0..rows).step_by(64).collect();
+    let words: Vec<Vec<u64>> = starts
+        .into_par_iter()
+        .map_init(RowBuffer::default, |buffer, start| {
+            let end = rows.min(start + 64);
+            let block = file.read(start, end, buffer);
+            let word = |&at: &usize| {
+                let (usual, column) = (&usual[at], usual[at].feature.column as usize);
+                (0..end - start).fold(0, |word, row| {
+                    let place = row * width + column;
+                    let value = match block {
+                        MatRef::F32(values) => values[place],
+                        MatRef::F16(values) => values[place].to_f32(),
+                        MatRef::Bf16(values) => values[place].to_f32(),
+                        MatRef::Sparse(_) => 0.0,
+                    };
+                    word | u64::from(usual.lacks(value)) << row
+                })
+            };
+            candidates.iter().map(word).collect()
+        })
+        .collect();
+    for (place, at) in candidates.into_iter().enumerate() {
+        found[at] = Some(Rows::Bits(words.iter().map(|words| words[place]).collect()));
+    }
+    found
 }
 
 fn differing_dense<T: Sync>(

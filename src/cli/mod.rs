@@ -30,6 +30,7 @@ pub mod train;
 mod train_boost;
 mod train_calibrate;
 mod train_data;
+mod train_memory;
 mod train_save;
 pub mod tune;
 pub mod weights;

@@ -240,7 +240,7 @@ impl FeatureEncoder {
                 (Some(levels), Some(text), _) => {
                     let places = level_places(levels, text);
                     unseen_levels += unseen_cells(&places, text);
-                    Source::of_text(input, text, places)
+                    Source::of_text(input, text.codes(), places)
                 }
                 (_, _, ColumnBuffer::Vector(matrix)) => Source::Vector(matrix),
                 _ => Source::Numbers(numbers(column)),
@@ -313,6 +313,9 @@ impl FeatureEncoder {
         if self.missing == Missing::Keep {
             return;
         }
+        if features.edit_in_file(|block| self.fill_missing(block)) {
+            return;
+        }
         fn fill<T: Copy + Send>(
             values: &mut [T],
             fills: &[f32],
@@ -345,6 +348,7 @@ impl FeatureEncoder {
                     *rows = without_zeros(rows);
                 }
             }
+            Storage::File(_) => {}
         }
     }
 }

@@ -58,7 +58,9 @@ pub(super) fn make_sparse(matrix: &mut Matrix) {
     if let Storage::Sparse(_) = matrix.storage() {
         return;
     }
-    let rows = build_rows(matrix.rows(), |row, builder| builder.add_row(0, matrix.row_range(row, row + 1)));
+    let rows = build_rows(matrix.rows(), |row, builder| {
+        matrix.visit_rows([row], |_, values| builder.add_row(0, values));
+    });
     *matrix = Matrix::from_storage(Storage::Sparse(rows), matrix.cols());
 }
 

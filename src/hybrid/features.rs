@@ -84,6 +84,14 @@ impl LinearFeatures {
 
     /// The features before they are scaled.
     fn spread<'m>(&self, matrix: &'m Matrix) -> Cow<'m, Matrix> {
+        // As the encoder of the linear learner decides it, whose one value a text column and row this is.
+        let is_sparse = keeps_sparse(self.columns.most_values(), self.width());
+        let is_coded = self.columns.categories().iter().any(Option::is_some);
+        if matrix.is_in_file() && is_coded && !is_sparse {
+            let mut made = matrix.clone();
+            made.edit_in_file(|block| *block = self.spread(block).into_owned());
+            return Cow::Owned(made);
+        }
         let mut filled = Cow::Borrowed(matrix);
         if has_missing(matrix) {
             self.columns.fill_missing(filled.to_mut());
@@ -94,27 +102,34 @@ impl LinearFeatures {
         }
         let width = self.width();
         let places = Places::of(&categories);
-        // As the encoder of the linear learner decides it, whose one value a text column and row this is.
-        let is_sparse = keeps_sparse(self.columns.most_values(), width);
         if is_sparse || matches!(filled.storage(), Storage::Sparse(_)) {
             let mut rows = SparseRows::default();
             let (mut entries, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
-            for row in 0..filled.rows() {
-                places.entries(filled.row_range(row, row + 1), &mut entries);
-                (columns, values) = (cleared(columns), cleared(values));
+            filled.visit_rows(0..filled.rows(), |_, row| {
+                places.entries(row, &mut entries);
+                columns.clear();
+                values.clear();
                 for &(column, value) in entries.iter().filter(|&&(_, value)| value != 0.0) {
                     columns.push(column);
                     values.push(value);
                 }
                 rows.push(&columns, &values);
-            }
+            });
             return Cow::Owned(Matrix::from_storage(Storage::Sparse(rows), width));
         }
         let mut dense = vec![0.0; filled.rows() * width];
-        dense.par_chunks_mut(width.max(1)).enumerate().for_each_init(Vec::new, |entries, (row, out)| {
-            places.entries(filled.row_range(row, row + 1), entries);
-            entries.iter().for_each(|&(column, value)| out[column as usize] = value);
-        });
+        dense.par_chunks_mut((SPREAD * width).max(1)).enumerate().for_each_init(
+            Vec::new,
+            |entries, (chunk, out)| {
+                let mut rows = out.chunks_exact_mut(width.max(1));
+                filled.visit_rows(chunk * SPREAD..chunk * SPREAD + rows.len(), |_, row| {
+                    places.entries(row, entries);
+                    if let Some(out) = rows.next() {
+                        entries.iter().for_each(|&(column, value)| out[column as usize] = value);
+                    }
+                });
+            },
+        );
         Cow::Owned(Matrix::from_f32(dense, width))
     }
 }
@@ -173,10 +188,8 @@ impl Places {
     }
 }
 
-fn cleared<T>(mut values: Vec<T>) -> Vec<T> {
-    values.clear();
-    values
-}
+/// Rows that one task spreads.
+const SPREAD: usize = 256;
 
 fn has_missing(matrix: &Matrix) -> bool {
     match matrix.storage() {
@@ -184,6 +197,11 @@ fn has_missing(matrix: &Matrix) -> bool {
         Storage::F16(values) => values.par_iter().any(|x| x.is_nan()),
         Storage::Bf16(values) => values.par_iter().any(|x| x.is_nan()),
         Storage::Sparse(rows) => rows.range(0, rows.rows()).entries().1.par_iter().any(|x| x.is_nan()),
+        Storage::File(_) => {
+            let mut found = false;
+            matrix.visit_rows(0..matrix.rows(), |_, row| row.for_each_entry(|_, x| found |= x.is_nan()));
+            found
+        }
     }
 }
 

@@ -1,9 +1,12 @@
-//! The only matrix type of the core: row-major values with a shape, stored as f32, f16 or bf16, or sparse.
+//! The only matrix type of the core: row-major values with a shape, stored as f32, f16 or bf16, or sparse, in memory or in
+//! a file.
 
 use half::{bf16, f16};
 
+mod file;
 mod sparse;
 
+pub use file::{FileRows, FileRowsWriter, RowBuffer};
 pub use sparse::{SparseRef, SparseRows};
 
 /// Values of a [`Matrix`] in the width they are kept in memory.
@@ -17,6 +20,8 @@ pub enum Storage {
     Bf16(Vec<bf16>),
     /// f32 with their columns, 8 bytes a value that is not 0.
     Sparse(SparseRows),
+    /// Dense rows in a file: all but blocks of them stay out of memory.
+    File(FileRows),
 }
 
 /// Width of the stored values.
@@ -42,6 +47,14 @@ impl Dtype {
             Dtype::Sparse => "sparse f32",
         }
     }
+
+    /// Bytes of a stored value.
+    pub fn width(self) -> usize {
+        match self {
+            Dtype::F32 | Dtype::Sparse => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
 }
 
 /// `rows x cols` values, row-major without gaps.
@@ -65,6 +78,20 @@ pub enum MatRef<'a> {
 }
 
 impl MatRef<'_> {
+    /// A copy of the rows.
+    fn to_storage(self) -> Storage {
+        match self {
+            MatRef::F32(values) => Storage::F32(values.to_vec()),
+            MatRef::F16(values) => Storage::F16(values.to_vec()),
+            MatRef::Bf16(values) => Storage::Bf16(values.to_vec()),
+            MatRef::Sparse(rows) => {
+                let mut copy = SparseRows::default();
+                copy.append(rows);
+                Storage::Sparse(copy)
+            }
+        }
+    }
+
     /// Calls `visit` with column and value of everything that is stored of a view of one row.
     #[inline]
     pub fn for_each_entry(self, mut visit: impl FnMut(usize, f32)) {
@@ -119,6 +146,7 @@ impl Matrix {
             Storage::F32(v) => Some(v.len()),
             Storage::F16(v) => Some(v.len()),
             Storage::Bf16(v) => Some(v.len()),
+            Storage::File(rows) => Some(rows.len()),
             Storage::Sparse(_) => None,
         }
     }
@@ -150,11 +178,12 @@ impl Matrix {
 
     /// Width of the stored values.
     pub fn dtype(&self) -> Dtype {
-        match self.storage {
+        match &self.storage {
             Storage::F32(_) => Dtype::F32,
             Storage::F16(_) => Dtype::F16,
             Storage::Bf16(_) => Dtype::Bf16,
             Storage::Sparse(_) => Dtype::Sparse,
+            Storage::File(rows) => rows.dtype(),
         }
     }
 
@@ -168,15 +197,87 @@ impl Matrix {
         &mut self.storage
     }
 
-    /// Rows `start..end` in their stored width.
-    pub fn row_range(&self, start: usize, end: usize) -> MatRef<'_> {
+    /// Leaves no rows, and the memory for others.
+    pub fn clear(&mut self) {
+        match &mut self.storage {
+            Storage::F32(v) => v.clear(),
+            Storage::F16(v) => v.clear(),
+            Storage::Bf16(v) => v.clear(),
+            Storage::Sparse(rows) => rows.clear(),
+            Storage::File(rows) => self.storage = Matrix::empty(rows.dtype(), self.cols).storage,
+        }
+    }
+
+    /// Rows `start..end` in their stored width, where they are in memory.
+    pub fn rows_in_memory(&self, start: usize, end: usize) -> Option<MatRef<'_>> {
         let range = start * self.cols..end * self.cols;
-        match &self.storage {
+        Some(match &self.storage {
             Storage::F32(v) => MatRef::F32(&v[range]),
             Storage::F16(v) => MatRef::F16(&v[range]),
             Storage::Bf16(v) => MatRef::Bf16(&v[range]),
             Storage::Sparse(rows) => MatRef::Sparse(rows.range(start, end)),
+            Storage::File(_) => return None,
+        })
+    }
+
+    /// Rows `start..end` in their stored width: borrowed where they are in memory, else read into `buffer`.
+    pub fn row_range<'b>(&'b self, start: usize, end: usize, buffer: &'b mut RowBuffer) -> MatRef<'b> {
+        match &self.storage {
+            Storage::File(rows) => rows.read(start, end, buffer),
+            // A file is the only storage that is not in memory.
+            _ => self.rows_in_memory(start, end).unwrap_or(MatRef::F32(&[])),
         }
+    }
+
+    /// Calls `visit` with the place in `rows` and the values of each of these rows, in their order.
+    #[inline]
+    pub fn visit_rows(
+        &self,
+        rows: impl IntoIterator<Item = usize>,
+        mut visit: impl FnMut(usize, MatRef<'_>),
+    ) {
+        let rows = rows.into_iter();
+        match &self.storage {
+            Storage::File(file) => file.visit(rows, visit),
+            _ => rows.enumerate().for_each(|(place, row)| {
+                if let Some(values) = self.rows_in_memory(row, row + 1) {
+                    visit(place, values);
+                }
+            }),
+        }
+    }
+
+    /// All rows as ranges, each to be held in memory at once: one range where they are there already.
+    pub fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let rows = self.rows();
+        let step = if let Storage::File(file) = &self.storage { file.block_rows() } else { rows.max(1) };
+        (0..rows).step_by(step).map(move |start| (start, (start + step).min(rows)))
+    }
+
+    /// Changes rows that lie in a file, block by block, all alike, into a new file; `false`, and nothing done, where they are in memory.
+    /// What cannot be written [`Matrix::check`] reports.
+    pub fn edit_in_file(&mut self, edit: impl Fn(&mut Matrix)) -> bool {
+        let Storage::File(file) = &self.storage else { return false };
+        *self = file.edited(edit);
+        true
+    }
+
+    /// Whether the rows lie in a file.
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.storage, Storage::File(_))
+    }
+
+    /// Whether rows in a file could not be read: what was computed of them since is worth nothing.
+    pub fn has_failed(&self) -> bool {
+        if let Storage::File(file) = &self.storage { file.has_failed() } else { false }
+    }
+
+    /// Fails where rows in a file could not be read. To be asked after every pass, which itself takes such rows as 0.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub fn check(&self) -> crate::Result<()> {
+        if let Storage::File(file) = &self.storage { file.check() } else { Ok(()) }
     }
 
     /// One value as f32.
@@ -187,38 +288,47 @@ impl Matrix {
             Storage::F16(v) => v[at].to_f32(),
             Storage::Bf16(v) => v[at].to_f32(),
             Storage::Sparse(rows) => rows.range(row, row + 1).get(0, col),
+            Storage::File(file) => {
+                let mut found = 0.0;
+                file.visit(std::iter::once(row), |_, values| {
+                    values.for_each_entry(|at, x| {
+                        if at == col {
+                            found = x
+                        }
+                    });
+                });
+                found
+            }
         }
     }
 
-    /// The rows `indices`, in that order, in the same width.
+    /// The rows `indices`, in that order, in the same width, in memory.
     pub fn select_rows(&self, indices: &[usize]) -> Matrix {
-        fn gather<T: Copy>(values: &[T], cols: usize, indices: &[usize]) -> Vec<T> {
-            let mut out = Vec::with_capacity(indices.len() * cols);
-            for &row in indices {
-                out.extend_from_slice(&values[row * cols..(row + 1) * cols]);
-            }
-            out
-        }
-        let storage = match &self.storage {
-            Storage::F32(v) => Storage::F32(gather(v, self.cols, indices)),
-            Storage::F16(v) => Storage::F16(gather(v, self.cols, indices)),
-            Storage::Bf16(v) => Storage::Bf16(gather(v, self.cols, indices)),
-            Storage::Sparse(rows) => {
-                let mut picked = SparseRows::default();
-                indices.iter().for_each(|&row| picked.append(rows.range(row, row + 1)));
-                Storage::Sparse(picked)
-            }
+        let room = indices.len() * self.cols;
+        let mut storage = match self.dtype() {
+            Dtype::F32 => Storage::F32(Vec::with_capacity(room)),
+            Dtype::F16 => Storage::F16(Vec::with_capacity(room)),
+            Dtype::Bf16 => Storage::Bf16(Vec::with_capacity(room)),
+            Dtype::Sparse => Storage::Sparse(SparseRows::default()),
         };
+        self.visit_rows(indices.iter().copied(), |_, row| match (&mut storage, row) {
+            (Storage::F32(into), MatRef::F32(row)) => into.extend_from_slice(row),
+            (Storage::F16(into), MatRef::F16(row)) => into.extend_from_slice(row),
+            (Storage::Bf16(into), MatRef::Bf16(row)) => into.extend_from_slice(row),
+            (Storage::Sparse(into), MatRef::Sparse(row)) => into.append(row),
+            _ => {}
+        });
         Matrix { storage, cols: self.cols }
     }
 
-    /// Bytes of the stored values, and of the places of sparse ones.
+    /// Bytes of the stored values, in memory or not, and of the places of sparse ones.
     pub fn bytes(&self) -> u64 {
         match &self.storage {
             Storage::F32(v) => size_of_val(v.as_slice()) as u64,
             Storage::F16(v) => size_of_val(v.as_slice()) as u64,
             Storage::Bf16(v) => size_of_val(v.as_slice()) as u64,
             Storage::Sparse(rows) => rows.bytes(),
+            Storage::File(rows) => rows.len() as u64 * rows.dtype().width() as u64,
         }
     }
 }

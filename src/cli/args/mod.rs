@@ -19,8 +19,8 @@ pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use manual::{CompletionsArgs, ManArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
 pub use shared::{
-    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
-    UnlabeledArg,
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MemoryArgs, MissingArg, PriorArgs, ProgressArg, RunArgs,
+    ScaleArg, UnlabeledArg,
 };
 pub use train::{
     CalibrateArg, DecayArg, OffsetsArg, OptimizerArg, ResampleArg, ScheduleArg, TrainArgs, WeightingArg,
