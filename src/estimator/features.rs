@@ -50,14 +50,14 @@ fn rows_of(values: Vec<f32>, cols: usize) -> Result<Cow<'static, Matrix>> {
 pub(super) fn check_values(features: &Matrix, missing_taken: bool) -> Result<()> {
     let is_bad = |x: f32| x.is_infinite() || x.is_nan() && !missing_taken;
     let (mut count, mut first) = (0, None);
-    for row in 0..features.rows() {
-        features.row_range(row, row + 1).for_each_entry(|column, value| {
+    features.visit_rows(0..features.rows(), |row, values| {
+        values.for_each_entry(|column, value| {
             if is_bad(value) {
                 count += 1;
                 first.get_or_insert((row, column, value));
             }
         });
-    }
+    });
     match first {
         None => Ok(()),
         Some((row, column, value)) => Err(Error::NotFinite {
