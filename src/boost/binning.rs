@@ -283,10 +283,11 @@ impl Sampled {
     /// The values of `width` columns from `first` on in `rows`.
     fn take(matrix: &Matrix, rows: &[u32], first: usize, width: usize) -> Vec<Self> {
         let mut columns: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
-        match matrix.storage() {
-            Storage::File(file) => return Sampled::read(file, rows, first, width),
-            Storage::Sparse(sparse) => {
-                let all = sparse.range(0, sparse.rows());
+        if let Storage::File(file) = matrix.storage() {
+            return Sampled::read(file, rows, first, width);
+        }
+        match matrix.sparse() {
+            Some(all) => {
                 for &row in rows {
                     let (places, values) = all.row_within(row as usize, first as u32..(first + width) as u32);
                     places.iter().zip(values).for_each(|(&at, &x)| columns[at as usize - first].push(x));
@@ -296,7 +297,7 @@ impl Sampled {
                     column.zeros = rows.len().saturating_sub(stored);
                 }
             }
-            _ => {
+            None => {
                 for &row in rows {
                     for (slot, column) in columns.iter_mut().enumerate() {
                         column.push(matrix.get(row as usize, first + slot));

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::binned::{BINS, BLOCK_FEATURES, BinnedMatrix, Place};
 use super::binning::{BinnedFeature, Values};
-use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRows, Storage};
+use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
 
 /// Rows that are looked at first: features that often differ from their bin of 0 are no candidates.
 const SAMPLE: usize = 512;
@@ -159,12 +159,15 @@ impl<'a> Usual<'a> {
 
 /// The rows in which each feature differs from its usual bin; `None` where these are too many for a bundle.
 fn differing(matrix: &Matrix, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
-    match matrix.storage() {
-        Storage::F32(values) => differing_dense(values, matrix.cols(), usual, |&x| x),
-        Storage::F16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Storage::Bf16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Storage::Sparse(rows) => differing_sparse(rows, usual),
-        Storage::File(rows) => differing_in_file(rows, matrix.cols(), usual),
+    if let Storage::File(rows) = matrix.storage() {
+        return differing_in_file(rows, matrix.cols(), usual);
+    }
+    match matrix.in_memory() {
+        Some(MatRef::F32(values)) => differing_dense(values, matrix.cols(), usual, |&x| x),
+        Some(MatRef::F16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
+        Some(MatRef::Bf16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
+        Some(MatRef::Sparse(rows)) => differing_sparse(rows, usual),
+        None => usual.iter().map(|_| None).collect(),
     }
 }
 
@@ -251,12 +254,12 @@ fn differing_dense<T: Sync>(
     found
 }
 
-fn differing_sparse(rows: &SparseRows, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+fn differing_sparse(rows: SparseRef<'_>, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
     let width = usual.last().map_or(0, |usual| usual.feature.column as usize + 1);
     let mut feature_of = vec![None; width];
     usual.iter().enumerate().for_each(|(at, usual)| feature_of[usual.feature.column as usize] = Some(at));
     let mut lists = vec![Vec::new(); usual.len()];
-    for (row, (columns, values)) in rows.range(0, rows.rows()).iter().enumerate() {
+    for (row, (columns, values)) in rows.iter().enumerate() {
         for (&column, &value) in columns.iter().zip(values) {
             if let Some(&Some(at)) = feature_of.get(column as usize)
                 && usual[at].lacks(value)

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::binned::{BLOCK_FEATURES, MISSING, Place};
 use super::binning::{BinnedFeature, Values};
-use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRows, Storage};
+use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
 use crate::simd::{CutTable, Kernels};
 
 /// The bins of a feature for many look-ups.
@@ -73,12 +73,12 @@ pub(super) type Unfilled<'a> = (Vec<Column<'a>>, &'a mut [[u8; BLOCK_FEATURES]])
 pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
     match matrix.storage() {
         Storage::File(rows) => fill_from_file(rows, matrix.cols(), blocks),
-        storage => blocks.into_iter().for_each(|(columns, bins)| match storage {
-            Storage::F32(values) => fill_dense(values, matrix.cols(), &columns, bins, |&x| x),
-            Storage::F16(values) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
-            Storage::Bf16(values) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
-            Storage::Sparse(rows) => fill_sparse(rows, &columns, bins),
-            Storage::File(_) => {}
+        _ => blocks.into_iter().for_each(|(columns, bins)| match matrix.in_memory() {
+            Some(MatRef::F32(values)) => fill_dense(values, matrix.cols(), &columns, bins, |&x| x),
+            Some(MatRef::F16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Bf16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Sparse(rows)) => fill_sparse(rows, &columns, bins),
+            None => {}
         }),
     }
 }
@@ -140,13 +140,12 @@ fn fill_rows<T>(
     }
 }
 
-fn fill_sparse(rows: &SparseRows, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+fn fill_sparse(all: SparseRef<'_>, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
     let (Some(first), Some(last)) = (columns.first(), columns.last()) else { return };
     let (first, last) = (first.lookup.feature.column, last.lookup.feature.column);
     // What a row without entries has: 0 in shared slots, whose default is the bin of 0.
     let mut absent = [0; BLOCK_FEATURES];
     columns.iter().for_each(|column| absent[column.slot()] |= column.code(0.0));
-    let all = rows.range(0, rows.rows());
     bins.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, bins)| {
         for (offset, bins) in bins.iter_mut().enumerate() {
             *bins = absent;

@@ -1,6 +1,5 @@
 //! What the commands that fit over folds have in common: flags checked, rows read, features prepared, progress shown.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -303,12 +302,12 @@ impl FoldRows {
     }
 
     /// Features of all rows for `learner` as the rows `train` would have prepared them.
-    pub fn features(&self, learner: Learner, train: &[usize]) -> Cow<'_, Matrix> {
+    pub fn features(&self, learner: Learner, train: &[usize]) -> Matrix<'_> {
         let View { data, scale, .. } = self.view(learner);
         if *scale == Scale::None && data.encoder.missing != Missing::Mean {
-            return Cow::Borrowed(&data.features);
+            return data.features.reborrow();
         }
-        Cow::Owned(self.prepared(learner, train).0.features)
+        self.prepared(learner, train).0.features
     }
 
     /// The data for `learner`, filled and scaled by what the rows `train` know, and the scaling.

@@ -63,7 +63,7 @@ impl HeldPart<'_> {
 
 /// Rows to fit on, with labels and weights gathered in their order.
 pub struct OwnedSample<'a> {
-    features: &'a Matrix,
+    features: &'a Matrix<'a>,
     rows: Vec<usize>,
     /// One a row.
     pub labels: Vec<u32>,

@@ -182,8 +182,8 @@ fn append_sparse(into: &mut Matrix, from: &Matrix, keep: Option<&[bool]>) -> boo
         return false;
     }
     let mut builder = RowBuilder::default();
-    match (from.storage(), keep) {
-        (Storage::Sparse(from), None) => rows.append(from.range(0, from.rows())),
+    match (from.sparse(), keep) {
+        (Some(from), None) => rows.append(from),
         (_, keep) => {
             for row in (0..from.rows()).filter(|&row| keep.is_none_or(|keep| keep[row])) {
                 from.visit_rows([row], |_, values| builder.add_row(0, values));
@@ -238,8 +238,8 @@ pub(super) fn retain_vectors(matrix: &mut Matrix, start: usize, keep: &[bool]) {
             rows.truncate(start);
             rows.append(kept.range(0, kept.rows()));
         }
-        // Rows are dropped before they go to a file.
-        Storage::File(_) => {}
+        // Rows are dropped before they go to a file; what was lent is a copy by now.
+        Storage::File(_) | Storage::Lent(_) => {}
     }
 }
 

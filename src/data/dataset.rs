@@ -39,7 +39,7 @@ pub struct Source {
 pub struct Dataset {
     /// One row of features a row. After [`read_training`] with [`Missing::Mean`] missing values are NaN until
     /// [`Dataset::fill_missing`], with [`Missing::Keep`] they stay NaN, and so they do in columns of codes.
-    pub features: Matrix,
+    pub features: Matrix<'static>,
     /// Class code of every row, [`crate::labels::UNSEEN`] where the map lacks the class; `None` without labels.
     pub labels: Option<Vec<u32>>,
     /// Classes by code.

@@ -25,10 +25,10 @@ pub(super) enum Source<'a> {
         codes: &'a [u32],
         places: Vec<Option<usize>>,
     },
-    Vector(&'a Matrix),
+    Vector(&'a Matrix<'a>),
     /// Columns `start..start + width` of an f32 matrix in memory.
     Columns {
-        matrix: &'a Matrix,
+        matrix: &'a Matrix<'a>,
         start: usize,
         width: usize,
     },

@@ -28,7 +28,7 @@ pub(super) struct EncoderFit {
     missing: Missing,
     categories: Categories,
     check: ValueCheck,
-    dense: Matrix,
+    dense: Matrix<'static>,
     /// Columns of `dense` that each input column takes.
     lengths: Vec<usize>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Fitted {
     /// Without means: which rows they are taken over is known after a split.
     pub(super) encoder: FeatureEncoder,
     /// With NaN where a value is missing.
-    pub(super) features: Matrix,
+    pub(super) features: Matrix<'static>,
     /// Number of missing values, text included.
     pub(super) missing: u64,
     pub(super) notes: Vec<String>,
@@ -127,12 +127,12 @@ impl EncoderFit {
     }
 
     /// The numbers and vectors of the rows pushed, which may be taken.
-    pub(super) fn dense_rows(&mut self) -> &mut Matrix {
+    pub(super) fn dense_rows(&mut self) -> &mut Matrix<'static> {
         &mut self.dense
     }
 
     /// Takes the numbers and vectors of the rows pushed.
-    pub(super) fn take_dense(&mut self) -> Matrix {
+    pub(super) fn take_dense(&mut self) -> Matrix<'static> {
         std::mem::replace(&mut self.dense, Matrix::empty(Dtype::F32, 0))
     }
 
@@ -144,7 +144,7 @@ impl EncoderFit {
     }
 
     /// The encoder, and the features of the rows pushed, whose numbers and vectors are `dense`.
-    pub(super) fn finish_with(self, dense: Matrix) -> Result<Fitted> {
+    pub(super) fn finish_with(self, dense: Matrix<'static>) -> Result<Fitted> {
         self.check.result(self.missing == Missing::Error)?;
         let mut notes = Vec::new();
         let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
@@ -285,7 +285,11 @@ pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
 }
 
 /// The dense columns and the features of the text columns in the order of the encoder's features.
-fn insert_texts(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -> Result<Matrix> {
+fn insert_texts(
+    encoder: &FeatureEncoder,
+    dense: Matrix<'static>,
+    texts: &[TextColumn],
+) -> Result<Matrix<'static>> {
     let rows = texts.first().map_or(0, |text| text.codes().len());
     let Storage::File(file) = dense.storage() else {
         return encoder.features(rows, &sources_of(encoder, &dense, texts, 0..rows));
@@ -308,7 +312,7 @@ fn insert_texts(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -
 /// Where the features of the rows `range` come from; `dense` are those of numbers and vectors, in memory.
 fn sources_of<'a>(
     encoder: &FeatureEncoder,
-    dense: &'a Matrix,
+    dense: &'a Matrix<'a>,
     texts: &'a [TextColumn],
     range: Range<usize>,
 ) -> Vec<Source<'a>> {

@@ -63,7 +63,7 @@ impl KeptRows {
     }
 
     /// All rows, of which `rows` are the last.
-    pub(super) fn finish(mut self, file: &str, mut rows: Matrix) -> Result<Matrix> {
+    pub(super) fn finish(mut self, file: &str, mut rows: Matrix<'static>) -> Result<Matrix<'static>> {
         if self.file.is_some() {
             self.settle(file, &mut rows)?;
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::encode::{FeatureEncoder, InputColumn};
 use super::options::Missing;
 use super::sparse::dense_values;
-use crate::matrix::{Dtype, Matrix, Storage};
+use crate::matrix::{Dtype, MatRef, Matrix, Storage};
 use crate::{Error, Result};
 
 mod sparse;
@@ -104,7 +104,7 @@ impl Scaler {
         if scale != Scale::Standard {
             return (scaler, 0);
         }
-        if let Storage::Sparse(all) = features.storage() {
+        if let Some(all) = features.sparse() {
             let columns = sparse::deviations(all, features.cols(), rows, row_weights);
             scaler.mean = vec![0.0; features.cols()];
             scaler.deviation = columns.deviation;
@@ -218,10 +218,10 @@ pub(super) fn widen(features: &mut Matrix) {
     if features.dtype() == Dtype::F32 || features.edit_in_file(widen) {
         return;
     }
-    let wide = match features.storage() {
-        Storage::F32(_) | Storage::Sparse(_) | Storage::File(_) => return,
-        Storage::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
-        Storage::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
+    let wide = match features.in_memory() {
+        Some(MatRef::F16(values)) => values.iter().map(|x| x.to_f32()).collect(),
+        Some(MatRef::Bf16(values)) => values.iter().map(|x| x.to_f32()).collect(),
+        Some(MatRef::F32(_) | MatRef::Sparse(_)) | None => return,
     };
     *features = Matrix::from_f32(wide, features.cols());
 }

@@ -55,7 +55,7 @@ pub(super) fn build_rows(rows: usize, fill: impl Fn(usize, &mut RowBuilder) + Sy
 
 /// Makes a matrix sparse.
 pub(super) fn make_sparse(matrix: &mut Matrix) {
-    if let Storage::Sparse(_) = matrix.storage() {
+    if matrix.sparse().is_some() {
         return;
     }
     let rows = build_rows(matrix.rows(), |row, builder| {

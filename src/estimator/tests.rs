@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::labels::{LabelKind, LabelMap};
-use crate::matrix::Matrix;
+use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
 use crate::model::Learner;
 use crate::model_file::{load, save};
 use crate::rng::CounterRng;
@@ -193,6 +193,32 @@ fn model_files_come_back() {
         assert_eq!((back.report(), back.class_weights()), (model.report(), model.class_weights()));
         assert_eq!(model.to_saved(labels.clone(), Some(Vec::new())).unwrap_err().code(), "E0315");
     }
+}
+
+#[test]
+fn features_stay_where_they_are() {
+    let (x, y) = rows(11);
+    let lent = (&x[..], 4);
+    let Storage::Lent(MatRef::F32(seen)) = lent.matrix().unwrap().storage().clone() else { panic!("a copy") };
+    assert_eq!(seen.as_ptr(), x.as_ptr());
+    let half: Vec<half::f16> = x.iter().map(|&x| half::f16::from_f32(x)).collect();
+    let wide: Vec<f32> = half.iter().map(|x| x.to_f32()).collect();
+    for linear in [Linear::softmax().l2(1e-2), Linear::softmax().l2(1e-2).standardize(true)] {
+        let own = linear.fit(&Matrix::from_f32(x.clone(), 4), &y).unwrap();
+        assert_eq!(linear.fit(&lent, &y).unwrap(), own);
+        let of_half = linear.fit(&(&half[..], 4), &y).unwrap();
+        assert_eq!(of_half.predict(&(&half[..], 4)).unwrap(), of_half.predict(&(&wide[..], 4)).unwrap());
+    }
+    let boost = Boost::softmax().rounds(3);
+    assert_eq!(boost.fit(&lent, &y).unwrap(), boost.fit(&Matrix::from_f32(x.clone(), 4), &y).unwrap());
+    assert_eq!(boost.fit(&(&half[..], 4), &y).unwrap(), boost.fit(&(&wide[..], 4), &y).unwrap());
+    let mut sparse = SparseRows::default();
+    x.chunks(4).for_each(|row| sparse.push(&[0, 1, 2, 3], row));
+    let lent = Matrix::lent(MatRef::Sparse(sparse.range(0, y.len())), 4);
+    assert_eq!(boost.fit(&lent, &y).unwrap(), boost.fit(&Matrix::from_f32(x.clone(), 4), &y).unwrap());
+    let linear = Linear::softmax().l2(1e-2);
+    let owned = Matrix::from_storage(Storage::Sparse(sparse.clone()), 4);
+    assert_eq!(linear.fit(&lent, &y).unwrap(), linear.fit(&owned, &y).unwrap());
 }
 
 #[test]

@@ -79,10 +79,10 @@ pub fn find_twins(
 
 /// Columns brought to mean 0 and deviation 1, missing values to 0: the features of trees come in units of their own, and
 /// [`find_twins`] measures distances.
-pub fn standardised(features: &Matrix) -> Matrix {
+pub fn standardised(features: &Matrix) -> Matrix<'static> {
     if features.is_in_file() {
         let scales = column_scales(features);
-        let mut scaled = features.clone();
+        let mut scaled = features.reborrow().into_owned();
         scaled.edit_in_file(|block| *block = rescaled(block, &scales));
         return scaled;
     }
@@ -115,7 +115,7 @@ fn column_scales(features: &Matrix) -> Vec<(f64, f64)> {
     means.iter().zip(squares).map(scale).collect()
 }
 
-fn rescaled(features: &Matrix, scales: &[(f64, f64)]) -> Matrix {
+fn rescaled(features: &Matrix, scales: &[(f64, f64)]) -> Matrix<'static> {
     let columns = features.cols();
     let mut values = vec![0.0; features.rows() * columns];
     values.par_chunks_mut((PROJECTED * columns).max(1)).enumerate().for_each(|(chunk, out)| {

@@ -75,7 +75,7 @@ impl<L> Model<L> {
 }
 
 /// Row-major f32.
-fn matrix<F: Float, D: Data<Elem = F>>(records: &ArrayBase<D, Ix2>) -> Matrix {
+fn matrix<F: Float, D: Data<Elem = F>>(records: &ArrayBase<D, Ix2>) -> Matrix<'static> {
     let values = records.iter().map(|value| value.to_f32().unwrap_or(f32::NAN)).collect();
     Matrix::from_f32(values, records.ncols())
 }

@@ -29,7 +29,7 @@ impl<E, T, L> Classifier<E, T, L> {
 }
 
 /// Row-major f32.
-fn matrix<T: Number, X: Array2<T>>(x: &X) -> Matrix {
+fn matrix<T: Number, X: Array2<T>>(x: &X) -> Matrix<'static> {
     let (_, cols) = x.shape();
     Matrix::from_f32(x.iterator(0).map(|value| value.to_f32().unwrap_or(f32::NAN)).collect(), cols)
 }

@@ -199,7 +199,7 @@ mod tests {
     use crate::rng::CounterRng;
 
     /// `rows` rows of 9 features that repeat `distinct` patterns in a random order, labels by the pattern.
-    fn repeated(rows: usize, distinct: usize) -> (Matrix, Vec<u32>, Vec<f32>) {
+    fn repeated(rows: usize, distinct: usize) -> (Matrix<'static>, Vec<u32>, Vec<f32>) {
         let mut rng = CounterRng::new(7, 1);
         let patterns: Vec<usize> = (0..rows).map(|_| (rng.next_f64() * distinct as f64) as usize).collect();
         let value = |pattern: usize, col: usize| ((pattern * 31 + col * 17) % 1009 + pattern) as f32;

@@ -6,18 +6,18 @@ use crate::simd::Kernels;
 /// All rows of a matrix, or a chosen list of them, without a copy of the matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    matrix: &'a Matrix,
+    matrix: &'a Matrix<'a>,
     index: Option<&'a [usize]>,
 }
 
 impl<'a> Rows<'a> {
     /// Every row of `matrix`.
-    pub fn all(matrix: &'a Matrix) -> Self {
+    pub fn all(matrix: &'a Matrix<'a>) -> Self {
         Rows { matrix, index: None }
     }
 
     /// The rows `index` (each below `matrix.rows()`), in that order.
-    pub fn chosen(matrix: &'a Matrix, index: &'a [usize]) -> Self {
+    pub fn chosen(matrix: &'a Matrix<'a>, index: &'a [usize]) -> Self {
         Rows { matrix, index: Some(index) }
     }
 
@@ -52,7 +52,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The matrix that this is a view of.
-    pub fn matrix(&self) -> &'a Matrix {
+    pub fn matrix(&self) -> &'a Matrix<'a> {
         self.matrix
     }
 

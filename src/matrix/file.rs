@@ -155,7 +155,7 @@ impl FileRows {
 
     /// All rows after `edit` has changed them, block by block, in a file of their own. Where rows cannot be read or written
     /// the result has the shape that it should have, and fails [`FileRows::check`].
-    pub(super) fn edited(&self, edit: impl Fn(&mut Matrix)) -> Matrix {
+    pub(super) fn edited(&self, edit: impl Fn(&mut Matrix)) -> Matrix<'static> {
         let mut shape = (self.dtype, self.cols);
         let edited = self.try_edited(edit, &mut shape);
         match edited {
@@ -167,7 +167,7 @@ impl FileRows {
         Matrix { storage: Storage::File(FileRows { dtype, cols, ..self.clone() }), cols }
     }
 
-    fn try_edited(&self, edit: impl Fn(&mut Matrix), shape: &mut (Dtype, usize)) -> Result<Matrix> {
+    fn try_edited(&self, edit: impl Fn(&mut Matrix), shape: &mut (Dtype, usize)) -> Result<Matrix<'static>> {
         let mut buffer = RowBuffer::default();
         let mut writer: Option<FileRowsWriter> = None;
         for start in (0..self.rows).step_by(self.block_rows()) {
@@ -268,7 +268,7 @@ impl FileRowsWriter {
     }
 
     /// The rows written.
-    pub fn finish(self) -> Matrix {
+    pub fn finish(self) -> Matrix<'static> {
         let shared = Shared { file: self.file, folder: self.folder, failure: OnceLock::new() };
         let (dtype, rows, cols) = (self.dtype, self.rows, self.cols);
         Matrix { storage: Storage::File(FileRows { shared: Arc::new(shared), dtype, rows, cols }), cols }
@@ -283,13 +283,13 @@ mod tests {
         (0..rows * cols).map(|at| (at as f32 * 0.37).sin()).collect()
     }
 
-    fn in_file(block: &Matrix) -> Matrix {
+    fn in_file(block: &Matrix) -> Matrix<'static> {
         let mut writer = FileRowsWriter::create(&std::env::temp_dir(), block.dtype(), block.cols()).unwrap();
         writer.append(block).unwrap();
         writer.finish()
     }
 
-    fn file_of(matrix: &Matrix) -> &FileRows {
+    fn file_of<'m>(matrix: &'m Matrix<'m>) -> &'m FileRows {
         let Storage::File(file) = &matrix.storage else { panic!() };
         file
     }
@@ -319,7 +319,7 @@ mod tests {
                 assert_eq!(held.select_rows(&list), matrix.select_rows(&list));
             }
             assert_eq!(held.get(2999, 49), matrix.get(2999, 49));
-            let all: Vec<Matrix> = held
+            let all: Vec<Matrix<'static>> = held
                 .blocks()
                 .map(|(start, end)| held.select_rows(&(start..end).collect::<Vec<_>>()))
                 .collect();

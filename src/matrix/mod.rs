@@ -11,7 +11,7 @@ pub use sparse::{SparseRef, SparseRows};
 
 /// Values of a [`Matrix`] in the width they are kept in memory.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Storage {
+pub enum Storage<'a> {
     /// 4 bytes a value.
     F32(Vec<f32>),
     /// IEEE half precision, 2 bytes a value.
@@ -22,6 +22,8 @@ pub enum Storage {
     Sparse(SparseRows),
     /// Dense rows in a file: all but blocks of them stay out of memory.
     File(FileRows),
+    /// Rows that belong to somebody else.
+    Lent(MatRef<'a>),
 }
 
 /// Width of the stored values.
@@ -59,13 +61,13 @@ impl Dtype {
 
 /// `rows x cols` values, row-major without gaps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Matrix {
-    storage: Storage,
+pub struct Matrix<'a> {
+    storage: Storage<'a>,
     cols: usize,
 }
 
 /// A borrowed run of rows of a [`Matrix`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MatRef<'a> {
     /// `rows * cols` values.
     F32(&'a [f32]),
@@ -78,8 +80,28 @@ pub enum MatRef<'a> {
 }
 
 impl MatRef<'_> {
+    /// Number of values, where all are stored.
+    fn dense_len(self) -> Option<usize> {
+        match self {
+            MatRef::F32(values) => Some(values.len()),
+            MatRef::F16(values) => Some(values.len()),
+            MatRef::Bf16(values) => Some(values.len()),
+            MatRef::Sparse(_) => None,
+        }
+    }
+
+    /// Width of the stored values.
+    fn dtype(self) -> Dtype {
+        match self {
+            MatRef::F32(_) => Dtype::F32,
+            MatRef::F16(_) => Dtype::F16,
+            MatRef::Bf16(_) => Dtype::Bf16,
+            MatRef::Sparse(_) => Dtype::Sparse,
+        }
+    }
+
     /// A copy of the rows.
-    fn to_storage(self) -> Storage {
+    fn to_storage(self) -> Storage<'static> {
         match self {
             MatRef::F32(values) => Storage::F32(values.to_vec()),
             MatRef::F16(values) => Storage::F16(values.to_vec()),
@@ -107,17 +129,48 @@ impl MatRef<'_> {
     }
 }
 
-impl Matrix {
+impl<'a> Matrix<'a> {
     /// A matrix over `values` (length a multiple of `cols`; the caller guarantees it).
     pub fn from_f32(values: Vec<f32>, cols: usize) -> Self {
         Self::from_storage(Storage::F32(values), cols)
+    }
+
+    /// A matrix over rows that stay where they are.
+    ///
+    /// # Panics
+    /// Those of [`Matrix::from_storage`].
+    pub fn lent(rows: MatRef<'a>, cols: usize) -> Self {
+        Self::from_storage(Storage::Lent(rows), cols)
+    }
+
+    /// The same rows, copied where they were lent.
+    pub fn into_owned(self) -> Matrix<'static> {
+        let storage = match self.storage {
+            Storage::F32(values) => Storage::F32(values),
+            Storage::F16(values) => Storage::F16(values),
+            Storage::Bf16(values) => Storage::Bf16(values),
+            Storage::Sparse(rows) => Storage::Sparse(rows),
+            Storage::File(rows) => Storage::File(rows),
+            Storage::Lent(rows) => rows.to_storage(),
+        };
+        Matrix { storage, cols: self.cols }
+    }
+
+    /// The same rows, borrowed where they are in memory.
+    pub fn reborrow(&self) -> Matrix<'_> {
+        let storage = match &self.storage {
+            Storage::File(file) => Storage::File(file.clone()),
+            // A file is the only storage that is not in memory.
+            _ => Storage::Lent(self.in_memory().unwrap_or(MatRef::F32(&[]))),
+        };
+        Matrix { storage, cols: self.cols }
     }
 
     /// A matrix over `storage`.
     ///
     /// # Panics
     /// Where the length of the storage is no multiple of `cols`, or an entry lies beyond them.
-    pub fn from_storage(storage: Storage, cols: usize) -> Self {
+    pub fn from_storage(storage: Storage<'a>, cols: usize) -> Self {
         let matrix = Matrix { storage, cols };
         match matrix.dense_len() {
             Some(len) => assert!(
@@ -147,26 +200,36 @@ impl Matrix {
             Storage::F16(v) => Some(v.len()),
             Storage::Bf16(v) => Some(v.len()),
             Storage::File(rows) => Some(rows.len()),
+            Storage::Lent(rows) => rows.dense_len(),
             Storage::Sparse(_) => None,
         }
     }
 
     fn widest(&self) -> usize {
-        if let Storage::Sparse(rows) = &self.storage { rows.width() } else { self.cols }
+        self.sparse().map_or(self.cols, SparseRef::width)
+    }
+
+    /// The rows where they are stored sparse.
+    pub fn sparse(&self) -> Option<SparseRef<'_>> {
+        match &self.storage {
+            Storage::Sparse(rows) => Some(rows.range(0, rows.rows())),
+            Storage::Lent(MatRef::Sparse(rows)) => Some(*rows),
+            _ => None,
+        }
     }
 
     /// Number of rows (0 where all values are stored and there are no columns).
     pub fn rows(&self) -> usize {
-        match (&self.storage, self.dense_len()) {
-            (Storage::Sparse(rows), _) => rows.rows(),
-            (_, len) => len.and_then(|len| len.checked_div(self.cols)).unwrap_or(0),
+        match self.sparse() {
+            Some(rows) => rows.rows(),
+            None => self.dense_len().and_then(|len| len.checked_div(self.cols)).unwrap_or(0),
         }
     }
 
     /// Number of stored values.
     pub fn stored(&self) -> usize {
-        match (&self.storage, self.dense_len()) {
-            (Storage::Sparse(rows), _) => rows.entries(),
+        match (self.sparse(), self.dense_len()) {
+            (Some(rows), _) => rows.len(),
             (_, len) => len.unwrap_or(0),
         }
     }
@@ -184,16 +247,20 @@ impl Matrix {
             Storage::Bf16(_) => Dtype::Bf16,
             Storage::Sparse(_) => Dtype::Sparse,
             Storage::File(rows) => rows.dtype(),
+            Storage::Lent(rows) => rows.dtype(),
         }
     }
 
     /// The stored values.
-    pub fn storage(&self) -> &Storage {
+    pub fn storage(&self) -> &Storage<'a> {
         &self.storage
     }
 
-    /// The stored values, for filling; the length must stay a multiple of the columns.
-    pub fn storage_mut(&mut self) -> &mut Storage {
+    /// The stored values, for filling; the length must stay a multiple of the columns. Rows that were lent are copied.
+    pub fn storage_mut(&mut self) -> &mut Storage<'a> {
+        if let Storage::Lent(rows) = &self.storage {
+            self.storage = rows.to_storage();
+        }
         &mut self.storage
     }
 
@@ -205,7 +272,13 @@ impl Matrix {
             Storage::Bf16(v) => v.clear(),
             Storage::Sparse(rows) => rows.clear(),
             Storage::File(rows) => self.storage = Matrix::empty(rows.dtype(), self.cols).storage,
+            Storage::Lent(rows) => self.storage = Matrix::empty(rows.dtype(), self.cols).storage,
         }
+    }
+
+    /// All rows in their stored width, where they are in memory.
+    pub fn in_memory(&self) -> Option<MatRef<'_>> {
+        self.rows_in_memory(0, self.rows())
     }
 
     /// Rows `start..end` in their stored width, where they are in memory.
@@ -216,6 +289,10 @@ impl Matrix {
             Storage::F16(v) => MatRef::F16(&v[range]),
             Storage::Bf16(v) => MatRef::Bf16(&v[range]),
             Storage::Sparse(rows) => MatRef::Sparse(rows.range(start, end)),
+            Storage::Lent(MatRef::F32(v)) => MatRef::F32(&v[range]),
+            Storage::Lent(MatRef::F16(v)) => MatRef::F16(&v[range]),
+            Storage::Lent(MatRef::Bf16(v)) => MatRef::Bf16(&v[range]),
+            Storage::Lent(MatRef::Sparse(rows)) => MatRef::Sparse(rows.range(start, end)),
             Storage::File(_) => return None,
         })
     }
@@ -288,6 +365,10 @@ impl Matrix {
             Storage::F16(v) => v[at].to_f32(),
             Storage::Bf16(v) => v[at].to_f32(),
             Storage::Sparse(rows) => rows.range(row, row + 1).get(0, col),
+            Storage::Lent(MatRef::F32(v)) => v[at],
+            Storage::Lent(MatRef::F16(v)) => v[at].to_f32(),
+            Storage::Lent(MatRef::Bf16(v)) => v[at].to_f32(),
+            Storage::Lent(MatRef::Sparse(rows)) => rows.get(row, col),
             Storage::File(file) => {
                 let mut found = 0.0;
                 file.visit(std::iter::once(row), |_, values| {
@@ -303,7 +384,7 @@ impl Matrix {
     }
 
     /// The rows `indices`, in that order, in the same width, in memory.
-    pub fn select_rows(&self, indices: &[usize]) -> Matrix {
+    pub fn select_rows(&self, indices: &[usize]) -> Matrix<'static> {
         let room = indices.len() * self.cols;
         let mut storage = match self.dtype() {
             Dtype::F32 => Storage::F32(Vec::with_capacity(room)),
@@ -327,7 +408,9 @@ impl Matrix {
             Storage::F32(v) => size_of_val(v.as_slice()) as u64,
             Storage::F16(v) => size_of_val(v.as_slice()) as u64,
             Storage::Bf16(v) => size_of_val(v.as_slice()) as u64,
-            Storage::Sparse(rows) => rows.bytes(),
+            Storage::Sparse(rows) => rows.range(0, rows.rows()).bytes(),
+            Storage::Lent(MatRef::Sparse(rows)) => rows.bytes(),
+            Storage::Lent(rows) => (rows.dense_len().unwrap_or(0) * rows.dtype().width()) as u64,
             Storage::File(rows) => rows.len() as u64 * rows.dtype().width() as u64,
         }
     }
