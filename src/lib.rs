@@ -9,11 +9,14 @@
 pub mod boost;
 pub mod calibrate;
 pub mod catalogue;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg_attr(not(feature = "files"), allow(dead_code))] // What only readers use.
 pub mod data;
 pub mod error;
 pub mod estimator;
 pub mod experiment;
+#[cfg(feature = "files")]
 pub mod export;
 pub mod hybrid;
 pub mod interop;
@@ -24,9 +27,12 @@ pub mod matrix;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "files")]
 pub mod model_file;
 pub mod output;
+#[cfg_attr(not(feature = "files"), allow(dead_code))]
 mod positioned;
+#[cfg(feature = "files")]
 pub mod report;
 pub mod rng;
 pub mod simd;
