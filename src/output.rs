@@ -51,7 +51,13 @@ impl AtomicFile {
             Some(metadata) if !metadata.is_file() => {
                 let file = OpenOptions::new().write(true).open(asked).map_err(create_failed)?;
                 let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-                return Ok(AtomicFile { writer, path, target: asked.to_owned(), temporary: None, written: 0 });
+                return Ok(AtomicFile {
+                    writer,
+                    path,
+                    target: asked.to_owned(),
+                    temporary: None,
+                    written: 0,
+                });
             }
             Some(_) => fs::canonicalize(asked).map_err(create_failed)?,
             None if asked.file_name().is_none() => {
@@ -80,9 +86,11 @@ impl AtomicFile {
     /// Refuses to begin `bytes` bytes that the disk has no room for.
     pub fn reserve(&self, bytes: u64) -> Result<()> {
         match self.temporary.as_ref().and_then(|temporary| free_bytes(folder_of(&temporary.0))) {
-            Some(free) if free < bytes => {
-                Err(Error::io(self.path.clone(), "write", full_disk(io::ErrorKind::StorageFull, bytes, Some(free))))
-            }
+            Some(free) if free < bytes => Err(Error::io(
+                self.path.clone(),
+                "write",
+                full_disk(io::ErrorKind::StorageFull, bytes, Some(free)),
+            )),
             _ => Ok(()),
         }
     }
@@ -195,15 +203,26 @@ pub fn remove_remains(target: &Path, process: u32) {
     }
 }
 
+/// Has writes beyond the limit of a file's size fail like writes to a full disk, instead of ending the process.
+pub fn outlive_size_limits() {
+    #[cfg(unix)]
+    {
+        let ignored = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        // Where that is refused, the process ends as it did.
+        let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, ignored);
+    }
+}
+
 /// Start of the names of temporary files.
 const TEMPORARY: &str = ".cbfit-";
 
 /// Bytes that the file system of `folder` has left for this user, where it can be asked.
 fn free_bytes(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
-    return rustix::fs::statvfs(folder).ok().and_then(|room| room.f_bavail.checked_mul(room.f_frsize));
+    let free = rustix::fs::statvfs(folder).ok().and_then(|room| room.f_bavail.checked_mul(room.f_frsize));
     #[cfg(not(unix))]
-    return None.filter(|_: &u64| folder.exists());
+    let free = folder.exists().then_some(u64::MAX);
+    free
 }
 
 fn full_disk(kind: io::ErrorKind, bytes: u64, free: Option<u64>) -> io::Error {

@@ -21,7 +21,8 @@ const PREFIX: u64 = 12;
 pub fn write(path: &str, sections: [&[u8]; SECTIONS]) -> Result<u64> {
     let failed = |source| Error::io(path, "write", source);
     let mut file = AtomicFile::create(path)?;
-    let bytes = MAGIC.len() as u64 + sections.iter().map(|section| PREFIX + section.len() as u64).sum::<u64>();
+    let bytes =
+        MAGIC.len() as u64 + sections.iter().map(|section| PREFIX + section.len() as u64).sum::<u64>();
     file.reserve(bytes)?;
     file.write_all(&MAGIC).map_err(failed)?;
     for section in sections {

@@ -240,8 +240,12 @@ impl Inner {
         match file::write(path, [&sections[0], &sections[1], &sections[2]]) {
             Err(error) if !self.has_said || self.is_sealed => say("Note", &format!("no checkpoint: {error}")),
             Err(_) => {}
-            Ok(_) if self.is_sealed => say("Kept", &format!("{path}: the same command with --resume goes on from it")),
-            Ok(_) if !self.has_said => say("Kept", &format!("{path}, for --resume; removed once the model is saved")),
+            Ok(_) if self.is_sealed => {
+                say("Kept", &format!("{path}: the same command with --resume goes on from it"))
+            }
+            Ok(_) if !self.has_said => {
+                say("Kept", &format!("{path}, for --resume; removed once the model is saved"))
+            }
             Ok(_) => {}
         }
         self.has_said = true;
@@ -255,7 +259,8 @@ fn differences(there: &Settings, here: &Settings) -> Vec<String> {
     let find = |settings: &Settings, name: &str| {
         settings.iter().find(|(known, _)| known == name).map_or("not set".into(), |(_, value)| value.clone())
     };
-    let names = here.iter().chain(there.iter().filter(|(name, _)| here.iter().all(|(known, _)| known != name)));
+    let names =
+        here.iter().chain(there.iter().filter(|(name, _)| here.iter().all(|(known, _)| known != name)));
     let pairs = names.map(|(name, _)| (name, find(there, name), find(here, name)));
     pairs
         .filter(|(_, there, here)| there != here)

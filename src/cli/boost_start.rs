@@ -10,6 +10,7 @@ use super::plan::{OptimizerPlan, TrainPlan};
 use super::talk::Talk;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use crate::boost::start::Init;
+use crate::checkpoint::journal::Journal;
 use crate::hybrid::features::LinearFeatures;
 use crate::hybrid::fit::{StartFit, StartProblem};
 use crate::hybrid::model::LinearStart;
@@ -65,6 +66,7 @@ pub(super) struct LinearStarts<'d> {
     valid: Option<Cow<'d, Matrix>>,
     recipe: Recipe,
     seed: u64,
+    journal: Option<&'d Journal>,
     kernels: &'static Kernels,
 }
 
@@ -76,6 +78,7 @@ impl<'d> LinearStarts<'d> {
         data: &'d TrainData,
         continuing: Option<&Continuing<'_>>,
         recipe: &Recipe,
+        journal: Option<&'d Journal>,
         kernels: &'static Kernels,
     ) -> Self {
         let matrix = &data.main.features;
@@ -98,7 +101,7 @@ impl<'d> LinearStarts<'d> {
             }
         };
         let recipe = Recipe { optimizer, ..*recipe };
-        LinearStarts { features, main, valid, recipe, seed: plan.seed, kernels }
+        LinearStarts { features, main, valid, recipe, seed: plan.seed, journal, kernels }
     }
 
     /// Fits the functions to `sample` under `scheme`, with the l2 that is best on `valid` where none is given.
@@ -122,6 +125,7 @@ impl<'d> LinearStarts<'d> {
             scheme,
             recipe: &self.recipe,
             seed: self.seed,
+            journal: self.journal,
             kernels: self.kernels,
         };
         let mut watch = Watch { talk, interrupt, begun, trials: 0 };
