@@ -129,9 +129,10 @@ fn an_interrupted_fit_goes_on_from_where_it_was() {
         let line = format!("{given} {fit}");
         let model = whole(&folder, &line).0;
         let line = format!("{line} --checkpoint-every 1ms --resume -o m.cbfit");
-        for _ in 0..2 {
+        // The second time, the checkpoint is there already; who has the lock listens to signals.
+        for sign in ["m.cbfit.checkpoint", "m.cbfit.lock"] {
             let mut child = start(&folder, &line);
-            wait_for(&folder, "m.cbfit.checkpoint", &mut child);
+            wait_for(&folder, sign, &mut child);
             signal(sig, &child);
             assert_eq!(child.wait().unwrap().code(), Some(status), "{line}");
             // What is reached so far is saved as well.
@@ -241,9 +242,9 @@ fn damaged_and_hostile_checkpoints_end_in_an_error() {
                 2 => part[at] ^= 1 << below(8),
                 _ => part.insert(at, 7),
             }
-            file::write(shown, [&forged[0], &forged[1], &forged[2]]).unwrap();
+            file::write(shown, [&[&forged[0]], &[&forged[1]], &[&forged[2]]]).unwrap();
             let run = folder.run(&line);
-            let ends_well = matches!(run.status, Some(0)) || run.stderr.contains("error[E0504]");
+            let ends_well = run.status == Some(0) || run.stderr.contains("error[E");
             assert!(ends_well, "{setting}, {number}: {:?}\n{}", run.status, run.stderr);
         }
     }

@@ -82,13 +82,14 @@ macro_rules! store_fields {
 }
 pub(crate) use store_fields;
 
+/// Counts, places and numbers of steps. Those of a file are below 2^48, so that sums of them are numbers as well.
 impl Stored for usize {
     fn store(&self, out: &mut Vec<u8>) {
         (*self as u64).store(out);
     }
 
     fn load(from: &mut &[u8]) -> Option<Self> {
-        u64::load(from)?.try_into().ok()
+        u64::load(from)?.try_into().ok().filter(|&number: &usize| number < 1 << 48)
     }
 }
 

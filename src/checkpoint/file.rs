@@ -13,22 +13,24 @@ pub const SECTIONS: usize = 3;
 /// Bytes in front of a section: its length and its CRC-32.
 const PREFIX: u64 = 12;
 
-/// Writes `sections` to `path`, whole or not at all, and returns the number of bytes. Only their owner may read them:
+/// Writes `sections`, each in parts, to `path`, whole or not at all, and returns the number of bytes. Only their owner may read them:
 /// states hold what training rows say.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write(path: &str, sections: [&[u8]; SECTIONS]) -> Result<u64> {
+pub fn write(path: &str, sections: [&[&[u8]]; SECTIONS]) -> Result<u64> {
     let failed = |source| Error::io(path, "write", source);
     let mut file = AtomicFile::create(path)?;
-    let bytes =
-        MAGIC.len() as u64 + sections.iter().map(|section| PREFIX + section.len() as u64).sum::<u64>();
+    let length = |parts: &[&[u8]]| parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    let bytes = MAGIC.len() as u64 + sections.iter().map(|parts| PREFIX + length(parts)).sum::<u64>();
     file.reserve(bytes)?;
     file.write_all(&MAGIC).map_err(failed)?;
-    for section in sections {
-        file.write_all(&(section.len() as u64).to_le_bytes()).map_err(failed)?;
-        file.write_all(&checksum(section).to_le_bytes()).map_err(failed)?;
-        file.write_all(section).map_err(failed)?;
+    for parts in sections {
+        file.write_all(&length(parts).to_le_bytes()).map_err(failed)?;
+        file.write_all(&checksum(parts).to_le_bytes()).map_err(failed)?;
+        for part in parts {
+            file.write_all(part).map_err(failed)?;
+        }
     }
     file.commit()?;
     Ok(bytes)
@@ -80,7 +82,7 @@ pub fn read(path: &str) -> Result<Option<[Vec<u8>; SECTIONS]>> {
         if read != bytes {
             return Err(bad(path, "it ends early"));
         }
-        if checksum(section) != u32::from_le_bytes(crc) {
+        if checksum(&[section.as_slice()]) != u32::from_le_bytes(crc) {
             return Err(bad(path, "a checksum does not hold"));
         }
     }
@@ -95,9 +97,9 @@ pub fn bad(path: &str, why: impl Into<String>) -> Error {
     Error::BadCheckpoint { path: path.into(), why: why.into() }
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+fn checksum(parts: &[&[u8]]) -> u32 {
     let mut crc = flate2::Crc::new();
-    crc.update(bytes);
+    parts.iter().for_each(|part| crc.update(part));
     crc.sum()
 }
 
@@ -112,7 +114,7 @@ mod tests {
         let shown = path.to_str().unwrap();
         assert!(read(shown).unwrap().is_none());
         let sections: [&[u8]; 3] = [b"settings", b"", &[7; 300]];
-        let bytes = write(shown, sections).unwrap();
+        let bytes = write(shown, [&[b"set", b"tings"], &[], &[sections[2]]]).unwrap();
         let whole = std::fs::read(&path).unwrap();
         assert_eq!(whole.len() as u64, bytes);
         assert_eq!(read(shown).unwrap().unwrap(), sections.map(<[u8]>::to_vec));

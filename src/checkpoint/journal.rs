@@ -235,9 +235,14 @@ impl Inner {
         let begun = Instant::now();
         let Keeping { path, settings, say, .. } = &self.keeping;
         let rest = Rest { carried: self.carried.take(), state };
-        let sections = [bytes_of(settings), bytes_of(&self.finished), bytes_of(&rest)];
+        let (settings, count, rest_bytes) =
+            (bytes_of(settings), bytes_of(&self.finished.len()), bytes_of(&rest));
         self.carried = rest.carried;
-        match file::write(path, [&sections[0], &sections[1], &sections[2]]) {
+        let lengths: Vec<Vec<u8>> = self.finished.iter().map(|unit| bytes_of(&unit.len())).collect();
+        // As a list of lists of bytes is stored, without another copy of them.
+        let units = lengths.iter().zip(&self.finished).flat_map(|(length, unit)| [&length[..], unit]);
+        let finished: Vec<&[u8]> = [&count[..]].into_iter().chain(units).collect();
+        match file::write(path, [&[&settings], &finished, &[&rest_bytes]]) {
             Err(error) if !self.has_said || self.is_sealed => say("Note", &format!("no checkpoint: {error}")),
             Err(_) => {}
             Ok(_) if self.is_sealed => {

@@ -15,7 +15,6 @@ use super::train_data::TrainData;
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use super::{kernels, print_json, train_boost, with_threads};
 use crate::Result;
-use crate::checkpoint::journal::Journal;
 use crate::data::counts::read_class_weights;
 use crate::experiment::crossfit::{Estimator, LinearEstimator};
 use crate::labels::ClassCounts;
@@ -165,7 +164,9 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
-    journal.map_or((), Journal::close);
+    if let Some(journal) = journal {
+        journal.close();
+    }
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);
     let chosen = Chosen {

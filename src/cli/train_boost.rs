@@ -131,7 +131,9 @@ pub(super) fn train(
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
     let size = model_file::save(&plan.out, &saved)?;
     drop(learner);
-    kept.map_or((), Journal::close);
+    if let Some(journal) = kept {
+        journal.close();
+    }
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);
     Ok(TrainReport {
