@@ -10,8 +10,9 @@ use crate::{Error, Result};
 
 /// A checkpoint is due no sooner than so many times the time that writing the last one took.
 const SHARE_OF_TIME: u32 = 20;
-/// Longest value of a setting that is shown.
+/// Longest value of a setting that is shown, and differences that are named.
 const MOST_SHOWN: usize = 60;
+const MOST_LINES: usize = 40;
 
 /// What decides the bytes of a model: names and values, in a fixed order.
 pub type Settings = Vec<(String, String)>;
@@ -267,10 +268,15 @@ fn differences(there: &Settings, here: &Settings) -> Vec<String> {
     let names =
         here.iter().chain(there.iter().filter(|(name, _)| here.iter().all(|(known, _)| known != name)));
     let pairs = names.map(|(name, _)| (name, find(there, name), find(here, name)));
-    pairs
-        .filter(|(_, there, here)| there != here)
-        .map(|(name, there, here)| format!("{name} {}, not {}", shown(&there), shown(&here)))
-        .collect()
+    let differing = pairs.filter(|(_, there, here)| there != here);
+    let mut lines: Vec<String> = differing
+        .map(|(name, there, here)| format!("{} {}, not {}", shown(name), shown(&there), shown(&here)))
+        .collect();
+    if lines.len() > MOST_LINES {
+        let more = lines.split_off(MOST_LINES).len();
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 fn shown(value: &str) -> String {
