@@ -30,12 +30,12 @@ pub const EXIT_STATUS: [(u8, &str); 11] = [
     (2, "usage: the command line cannot be carried out as it was written"),
     (3, "data: the files were read, and their content cannot be used"),
     (4, "input or output: a path, a permission, a full disk"),
-    (5, "model file: damaged, too new, or of other columns than the data"),
+    (5, "model file or checkpoint: damaged, too new, or of other data"),
     (6, "training failed"),
     (7, "a gate of eval --min is not met"),
     (8, "a limit of memory or size"),
-    (130, "interrupted (SIGINT), after what was finished was saved"),
-    (143, "terminated (SIGTERM), after what was finished was saved"),
+    (130, "interrupted (SIGINT), after what was finished was saved; train --resume goes on"),
+    (143, "terminated (SIGTERM), after what was finished was saved; train --resume goes on"),
 ];
 
 /// All errors, by code.
@@ -250,6 +250,13 @@ pub const CATALOGUE: &[Entry] = &[
         remedy: "Check the permission and the room on the disk, or give another path with -o.",
     },
     Entry {
+        code: "E0403",
+        title: "output in use",
+        cause: "Another training run writes the same model file: it holds OUT.lock, which the system gives free when that \
+                process ends, however it ends.",
+        remedy: "Wait for the process that the message names, stop it, or give another file with -o.",
+    },
+    Entry {
         code: "E0501",
         title: "unusable model file",
         cause: "The file is no cbfit model, is damaged, or says of itself what cannot be: sizes, shapes or names that do not fit.",
@@ -266,6 +273,19 @@ pub const CATALOGUE: &[Entry] = &[
         title: "data of another model",
         cause: "The data lack columns that the model was trained on, or have other dimensions or types.",
         remedy: "`cbfit inspect MODEL` lists the columns it takes; their order does not matter.",
+    },
+    Entry {
+        code: "E0504",
+        title: "unusable checkpoint",
+        cause: "OUT.checkpoint is damaged, of another version of cbfit, or holds states that do not belong to this run.",
+        remedy: "Train from the start, without --resume; or copy the file again.",
+    },
+    Entry {
+        code: "E0505",
+        title: "checkpoint of another run",
+        cause: "OUT.checkpoint was made with other data or other settings: going on from it would give a model of neither. \
+                The message lists what differs, the instruction set included.",
+        remedy: "Give the data and settings that it lists, or leave --resume out to train from the start.",
     },
     Entry {
         code: "E0601",

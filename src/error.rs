@@ -98,6 +98,9 @@ pub enum Error {
     #[error("{path}: cannot {action}: {source}")]
     Io { path: String, action: &'static str, source: std::io::Error },
 
+    #[error("{path}: another cbfit writes it, {holder}")]
+    Locked { path: String, holder: String },
+
     // Model file
     #[error("{path} is not a usable cbfit model: {why}")]
     BadModel { path: String, why: String },
@@ -105,6 +108,11 @@ pub enum Error {
     NewerModel { path: String, found: u64, supported: u64 },
     #[error("{file} does not fit the model: {detail}")]
     FeatureMismatch { file: String, detail: String },
+
+    #[error("{path} is not a usable checkpoint: {why}")]
+    BadCheckpoint { path: String, why: String },
+    #[error("{path} is the checkpoint of another run: {}", differences.join("; "))]
+    OtherCheckpoint { path: String, differences: Vec<String> },
 
     // Training, gate, limits
     #[error("training diverged: the objective became {value} in {place} (learning rate {lr})")]
@@ -171,9 +179,12 @@ impl Error {
             BadCosts { .. } => "E0324",
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
+            Locked { .. } => "E0403",
             BadModel { .. } => "E0501",
             NewerModel { .. } => "E0502",
             FeatureMismatch { .. } => "E0503",
+            BadCheckpoint { .. } => "E0504",
+            OtherCheckpoint { .. } => "E0505",
             Diverged { .. } => "E0601",
             Gate { .. } => "E0701",
             TooLarge { .. } => "E0801",
@@ -247,6 +258,12 @@ impl Error {
                     .into()
             }
             Io { .. } => "check that the path exists, is writable and the disk has room".into(),
+            Locked { .. } => "wait for it, stop it, or give another file with -o".into(),
+            BadCheckpoint { .. } => "leave --resume out, which trains from the start, or copy the file again".into(),
+            OtherCheckpoint { .. } => {
+                "give the data and settings that it was made with, or leave --resume out to train from the start"
+                    .into()
+            }
             BadModel { .. } => "train the model again, or copy the file again".into(),
             NewerModel { .. } => "update cbfit".into(),
             FeatureMismatch { .. } => {

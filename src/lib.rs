@@ -4,11 +4,12 @@
 //! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`], or
 //! [`boost`] grows trees on the same weights and losses, [`hybrid`] has them start from a linear model,
 //! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
-//! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
+//! fits it fold by fold, [`model_file`] saves it, [`checkpoint`] keeps what is finished until then, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
 pub mod boost;
 pub mod calibrate;
 pub mod catalogue;
+pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg_attr(not(feature = "files"), allow(dead_code))] // What only readers use.

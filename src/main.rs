@@ -6,6 +6,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     cbfit::data::guard::silence_decoder_panics();
+    cbfit::output::outlive_size_limits();
     let cli = cbfit::cli::args::Cli::parse();
     match cbfit::cli::run(cli) {
         Ok(status) => ExitCode::from(status),

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::output::free_bytes;
 use crate::{Error, Result};
 
 /// Share of the memory of the machine that a run may take unasked.
@@ -167,17 +168,6 @@ fn group_limit(line: &str) -> Option<u64> {
         fs::read_to_string(place).ok()?.trim().parse().ok()
     };
     Path::new(path).ancestors().filter_map(limit).min()
-}
-
-#[cfg(unix)]
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(folder).ok()?;
-    found.f_bavail.checked_mul(found.f_frsize)
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_: &Path) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 pub mod args;
 mod boost_continue;
 mod boost_record;
-mod boost_snapshot;
 mod boost_start;
 pub mod compare;
 mod compare_plan;
@@ -16,6 +15,8 @@ pub mod influence;
 pub mod inspect;
 mod inspect_trees;
 mod interrupt;
+mod keeping;
+mod lock;
 mod manual;
 pub mod plan;
 mod plan_boost;

@@ -23,6 +23,7 @@ pub enum Progress {
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The voice of a run.
+#[derive(Clone)]
 pub struct Talk {
     quiet: bool,
     progress: Progress,

@@ -85,6 +85,8 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(&shown, error.to_string()))?;
     check_fit(&saved.metadata, &saved.scaler, model.features()).map_err(|why| bad(&shown, why))?;
     let mut file = AtomicFile::create(path)?;
+    let values: u64 = tensors.iter().map(|tensor| tensor.values.len() as u64).sum();
+    file.reserve(json.len() as u64 + container::VALUE_BYTES * values)?;
     let bytes = container::write(&mut file, &shown, &json, &tensors)?;
     file.commit()?;
     Ok(bytes)
