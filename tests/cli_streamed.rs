@@ -112,7 +112,7 @@ fn boosted_models_of_vectors_are_the_same_bytes() {
         "x.npy --label-file y.npy",
         &[
             short,
-            &format!("{short} --start linear"),
+            &format!("{short} --init linear"),
             &format!("{short} --valid-fraction 0 --calibrate prior --folds 2"),
         ],
     );
@@ -129,7 +129,7 @@ fn models_of_tables_with_gaps_and_words_are_the_same_bytes() {
             "--missing mean --weighting sqrt",
             "--missing zero --scale none --valid-fraction 0 --l2 0.1 --beta 0.99",
             "--learner boost --rounds 4 --weighting sqrt",
-            "--learner boost --rounds 4 --weighting sqrt --start linear",
+            "--learner boost --rounds 4 --weighting sqrt --init linear",
         ],
     );
 }
