@@ -65,7 +65,7 @@ impl MemoryLimit {
         let (bytes, more) = (bytes.max(1) as f64, more as f64);
         // A quarter is for the block at work.
         let rows = self.bytes as f64 / 4.0 / (bytes + more);
-        self.block = self.block.min(((rows * bytes) as u64).max(bytes as u64));
+        self.block = self.block.min(((rows.floor() * bytes) as u64).max(bytes as u64));
         self
     }
 
