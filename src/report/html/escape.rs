@@ -24,7 +24,8 @@ pub fn markup(text: &str) -> String {
     safe
 }
 
-fn turns_direction(c: char) -> bool {
+/// Marks that turn the direction of the text around them.
+pub fn turns_direction(c: char) -> bool {
     matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
 }
 
