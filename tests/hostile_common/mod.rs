@@ -76,8 +76,9 @@ impl Bench {
             }
         }));
         silence_decoder_panics();
-        std::os::unix::fs::symlink("/dev/null", folder.join("sink.csv")).unwrap();
-        std::os::unix::fs::symlink("/dev/null", folder.join("sink.jsonl")).unwrap();
+        for sink in ["sink.csv", "sink.jsonl", "sink.html"] {
+            std::os::unix::fs::symlink("/dev/null", folder.join(sink)).unwrap();
+        }
         let seeds = seeds(folder);
         for seed in seeds.iter().filter(|seed| seed.read_as == Use::LabelFile) {
             std::fs::write(folder.join(format!("whole-{}", seed.name)), &seed.bytes).unwrap();
@@ -200,6 +201,7 @@ impl Bench {
             Use::Weights => read_class_weights(&path, &self.classes).map(drop),
             Use::Prior => read_prior(&path, &self.classes).map(drop),
             Use::Costs => read_costs(&path, &self.classes).map(drop),
+            Use::Comparison => self.cbfit(&format!("report --compare {path} --quiet -o sink.html")),
             Use::Scored => {
                 let model = if path.contains("digits") { "digits.cbfit" } else { "linear.cbfit" };
                 self.cbfit(&format!("predict {model} {path} --quiet -o sink.csv"))
@@ -210,6 +212,8 @@ impl Bench {
                         .cbfit(&format!("export {path} --to {export} --quiet -o /dev/null"))
                         .map_err(told);
                 }
+                let page = format!("report {path} train.csv --quiet -o sink.html");
+                let _ = self.cbfit(&page).map_err(told);
                 let more = format!("predict {path} train.csv --quiet -o sink.jsonl --top-k 2");
                 let _ = self.cbfit(&format!("{more} --prior em")).map_err(told);
                 let _ = self.cbfit(&format!("{more} --contrib")).map_err(told);
@@ -234,7 +238,7 @@ fn golden(name: &str) -> String {
 
 /// Runs a command line in this process; names of files without a folder are in `folder`.
 fn cbfit(folder: &Path, line: &str) -> cbfit::Result<()> {
-    const ENDINGS: [&str; 4] = [".cbfit", ".csv", ".jsonl", ".parquet"];
+    const ENDINGS: [&str; 5] = [".cbfit", ".csv", ".html", ".json", ".jsonl"];
     let is_file = |word: &str| !word.contains('/') && ENDINGS.iter().any(|ending| word.ends_with(ending));
     let place = |word: &str| match is_file(word) {
         true => folder.join(word).to_string_lossy().into_owned(),

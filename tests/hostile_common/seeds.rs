@@ -26,6 +26,8 @@ pub enum Use {
     Prior,
     /// Costs of decisions.
     Costs,
+    /// A comparison that becomes a page.
+    Comparison,
     /// A model, which is described, written out and put to work.
     Model,
 }
@@ -117,6 +119,9 @@ pub fn seeds(folder: &Path) -> Vec<Seed> {
         cbfit_ok(folder, &format!("{line} -o {name}"));
         add(name, &std::fs::read(out).unwrap(), &[Use::Model]);
     }
+    let compare = "compare train.csv --schemes none,inverse --folds 2 --quiet";
+    cbfit_ok(folder, &format!("{compare} -o comparison.json"));
+    add("comparison.json", &std::fs::read(folder.join("comparison.json")).unwrap(), &[Use::Comparison]);
     seeds
 }
 
