@@ -197,6 +197,61 @@ impl Error {
         self.code().as_bytes()[2] - b'0'
     }
 
+    /// Where it is, as far as that is known: a file, with row, line or column.
+    pub fn place(&self) -> Option<String> {
+        use Error::*;
+        Some(match self {
+            NotFinite { file, row, column, .. } => format!("{file}, row {row}, column {column}"),
+            NullLabels { file, first_row, .. } => format!("{file}, row {first_row}"),
+            FractionalLabels { file, column, row, .. }
+            | RaggedVector { file, column, row, .. }
+            | BadSplit { file, column, row, .. } => format!("{file}, row {row}, column {column}"),
+            CsvSyntax { file, line, .. } => format!("{file}, line {line}"),
+            TooManyLevels { file, column, .. } | UnsupportedType { file, column, .. } => {
+                format!("{file}, column {column}")
+            }
+            DuplicateColumns { file, name, .. } => format!("{file}, column {name}"),
+            LengthMismatch { left, right, .. } => format!("{left}, {right}"),
+            BadWeight { place, .. }
+            | BadCounts { place, .. }
+            | BadPrior { place, .. }
+            | BadCosts { place, .. } => place.clone(),
+            ColumnMissing { file, .. }
+            | NoLabelColumn { file, .. }
+            | LabelAmbiguous { file, .. }
+            | FeaturesAmbiguous { file, .. }
+            | NoFeatures { file }
+            | NoRows { file, .. }
+            | Damaged { file, .. }
+            | WrongFormat { file, .. }
+            | RefusedFormat { file, .. }
+            | UnsupportedFormat { file, .. }
+            | OneClass { file, .. }
+            | UnseenLabels { file, .. }
+            | ClassNamesShort { file, .. }
+            | FilesDiffer { file, .. }
+            | FeatureMismatch { file, .. } => file.clone(),
+            NotFound { path, .. } | Io { path, .. } | BadModel { path, .. } | NewerModel { path, .. } => {
+                path.clone()
+            }
+            _ => return None,
+        })
+    }
+
+    /// How often it occurs, where that was counted.
+    pub fn count(&self) -> Option<u64> {
+        use Error::*;
+        match self {
+            NotFinite { count, .. } | NullLabels { count, .. } | BadProbabilities { count, .. } => {
+                Some(*count)
+            }
+            UnseenLabels { rows, .. } => Some(*rows),
+            DuplicateColumns { positions, .. } => Some(positions.len() as u64),
+            TooManyLevels { levels, .. } => Some(*levels as u64),
+            _ => None,
+        }
+    }
+
     /// How to mend it: a sentence with the flag or command that helps.
     pub fn help(&self) -> String {
         use Error::*;
@@ -344,6 +399,15 @@ mod tests {
         assert_eq!((error.code(), error.exit_status()), ("E0207", 2));
         let error = Error::Gate { failed: vec!["macro_recall 0.5 < 0.6".into()] };
         assert_eq!(error.exit_status(), 7);
+    }
+
+    #[test]
+    fn places_and_counts_are_those_of_the_message() {
+        let (file, column) = ("a.csv".to_string(), "x".to_string());
+        let error = Error::NotFinite { file, kind: "missing", count: 3, cells: 9, row: 2, column };
+        assert_eq!((error.place().as_deref(), error.count()), (Some("a.csv, row 2, column x"), Some(3)));
+        let error = Error::Gate { failed: Vec::new() };
+        assert_eq!((error.place(), error.count()), (None, None));
     }
 
     #[test]

@@ -25,7 +25,9 @@ use boosted::Packed;
 use container::{Container, NamedTensor, TensorReader, Values, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{FORMAT_VERSION, LinearStartRecord, MAX_CLASSES, ModelMetadata, WeightingRecord};
+pub use metadata::{
+    FORMAT_VERSION, LinearStartRecord, MAX_CLASSES, MAX_NAME_BYTES, ModelMetadata, WeightingRecord,
+};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
