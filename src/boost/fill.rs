@@ -86,7 +86,9 @@ pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
 /// Goes through the file once for all blocks.
 fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
     let step = rows.block_rows();
-    let mut parts: Vec<Vec<(usize, &mut [[u8; BLOCK_FEATURES]])>> = Vec::new();
+    // For each part of the rows the blocks with their bytes.
+    type Part<'p> = Vec<(usize, &'p mut [[u8; BLOCK_FEATURES]])>;
+    let mut parts: Vec<Part<'_>> = Vec::new();
     parts.resize_with(rows.rows().div_ceil(step), Vec::new);
     let mut columns = Vec::with_capacity(blocks.len());
     for (block, (of_block, bins)) in blocks.into_iter().enumerate() {
