@@ -93,7 +93,7 @@ fn damage(file: &mut Vec<u8>, other: &[u8], rng: &mut CounterRng) {
 /// A place in a file: half of the time near its start or end, where headers and footers are, and often aligned.
 fn place(length: usize, rng: &mut CounterRng) -> usize {
     const EDGE: usize = 96;
-    let edge = length.min(EDGE).max(1);
+    let edge = length.clamp(1, EDGE);
     let at = match rng.below(4) {
         0 => rng.below(edge),
         1 => length.saturating_sub(1 + rng.below(edge)),
