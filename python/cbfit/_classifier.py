@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import _core, _rules
 from ._base import BaseEstimator, ClassifierMixin, ConvergenceWarning, NotFittedError
-from ._features import Rows, column_names, rows_of
+from ._features import Rows, rows_of
 from ._labels import class_names, classes_of, codes_among, encoded, labels_of, row_weights
 
 # Tables of so many values are put into one order before they are fitted.
@@ -185,8 +185,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _rows(self, X: Any) -> Rows:
         self._fitted()
-        self._check_names(column_names(X))
         rows = rows_of(X, type(self).__name__)
+        self._check_names(rows.names)
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
@@ -290,10 +290,22 @@ def _in_order(
         copies = np.repeat(np.arange(count), weights.astype(np.intp))
         rows, codes, weights = rows.take(copies), codes[copies], None
         count = len(codes)
-    dense = rows.values if isinstance(rows.values, np.ndarray) else rows.values.toarray().astype(np.float32)
-    keys = [codes.astype(np.float64)[:, None], dense.astype(np.float64)]
-    if weights is not None:
-        keys.append(weights[:, None])
-    key = np.ascontiguousarray(np.hstack(keys))
-    order = np.argsort(key.view(np.dtype((np.void, key.dtype.itemsize * key.shape[1]))).ravel(), kind="stable")
+    order = np.argsort(_keys(rows, codes, weights), kind="stable")
     return rows.take(order), codes[order], None if weights is None else weights[order]
+
+
+def _keys(
+    rows: Rows, codes: NDArray[np.uint32], weights: Optional[NDArray[np.float64]]
+) -> NDArray[np.uint64]:
+    """A number for each row that depends on its values, label and weight alone."""
+    dense = rows.values if isinstance(rows.values, np.ndarray) else rows.values.toarray()
+    # Adding 0 makes one zero of two.
+    bits = (dense.astype(np.float32) + 0).view(np.uint32).astype(np.uint64)
+    more = [codes] if weights is None else [codes, weights.view(np.uint64)]
+    words: NDArray[np.uint64] = np.column_stack([bits, *more])
+    # The finaliser of splitmix64 over words that are told apart by their columns; sums wrap around.
+    words = words * np.uint64(0x9E3779B97F4A7C15) + np.arange(words.shape[1], dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    keys: NDArray[np.uint64] = (words ^ (words >> np.uint64(31))).sum(axis=1, dtype=np.uint64)
+    return keys

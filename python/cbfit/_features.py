@@ -47,6 +47,8 @@ def rows_of(X: Any, owner: str) -> Rows:
     """
     if hasattr(X, "tocsr"):
         return _checked(Rows(_compressed(X), None), owner)
+    if hasattr(X, "__arrow_c_stream__") and not (hasattr(X, "__array__") or hasattr(X, "columns")):
+        X = _arrow(X)
     names = column_names(X)
     values = _dense(X)
     if values.dtype.kind == "c":
@@ -120,8 +122,6 @@ def _dense(X: Any) -> NDArray[Any]:
                     return found
             return _filled([_series(X.iloc[:, place]) for place in range(len(names))], len(X))
         return _filled([_column(X, name) for name in names], X.shape[0])
-    if hasattr(X, "__arrow_c_stream__") and not hasattr(X, "__array__"):
-        return _dense(_arrow(X))
     return _numbers(np.asarray(X))
 
 
