@@ -53,6 +53,31 @@ impl<L> Fitted<L> {
         &self.classes
     }
 
+    /// The same classifier with other names of its classes, ascending, so many as it has.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for names that do not ascend, [`Error::LengthMismatch`] for another number of them.
+    pub fn with_classes<M: Ord>(self, classes: Vec<M>) -> Result<Fitted<M>> {
+        if classes.len() != self.classes.len() {
+            return Err(Error::LengthMismatch {
+                left: "class names".into(),
+                left_rows: classes.len() as u64,
+                right: "classes".into(),
+                right_rows: self.classes.len() as u64,
+            });
+        }
+        if !classes.is_sorted_by(|a, b| a < b) {
+            return Err(super::refuse("classes", "", "names in ascending order, each of them once"));
+        }
+        let Fitted { scores, conditions, scaler, report, .. } = self;
+        Ok(Fitted { classes, scores, conditions, scaler, report })
+    }
+
+    /// What its probabilities depend on besides its logits.
+    pub fn conditions(&self) -> &FitConditions {
+        &self.conditions
+    }
+
     /// Number of features D.
     pub fn features(&self) -> usize {
         match &self.scores {

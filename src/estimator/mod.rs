@@ -63,7 +63,11 @@ impl Weighting {
         Ok(Weighting::Scheme(Scheme::Effective(Beta::parse(&beta.to_string())?)))
     }
 
-    pub(crate) fn scheme(&self, counts: &crate::labels::ClassCounts) -> Result<Scheme> {
+    /// The rule for classes of these counts.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for a ratio that no weights of these counts have.
+    pub fn scheme(&self, counts: &crate::labels::ClassCounts) -> Result<Scheme> {
         match self {
             Weighting::Scheme(scheme) => Ok(scheme.clone()),
             Weighting::Ratio(ratio) => {

@@ -222,6 +222,18 @@ fn features_stay_where_they_are() {
 }
 
 #[test]
+fn classes_are_renamed_in_their_order() {
+    let (x, y) = rows(11);
+    let model = Linear::softmax().l2(1e-2).fit(&(&x[..], 4), &y).unwrap();
+    let numbers = model.clone().with_classes(vec![3, 5, 8]).unwrap();
+    let found = numbers.predict(&(&x[..], 4)).unwrap();
+    let named = model.predict(&(&x[..], 4)).unwrap();
+    assert!(found.iter().zip(named).all(|(&n, name)| (n == 3) == (name == "common")));
+    assert_eq!(model.clone().with_classes(vec![3, 5]).unwrap_err().code(), "E0315");
+    assert_eq!(model.with_classes(vec![3, 8, 5]).unwrap_err().code(), "E0208");
+}
+
+#[test]
 fn a_comparison_gives_a_verdict() {
     let (x, y) = rows(9);
     let contest = Contest {

@@ -3,7 +3,6 @@
 //! Nothing the file states is believed before it is held against the length of the file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Write};
 
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -68,9 +67,9 @@ pub struct Tensors {
 }
 
 /// A model file whose header has been read and checked against its length.
-pub struct Container {
+pub struct Container<R> {
     path: String,
-    file: File,
+    file: R,
     file_bytes: u64,
     data_start: u64,
     /// JSON of the model's metadata.
@@ -85,10 +84,9 @@ struct SharedHeader {
     metadata: BTreeMap<String, String>,
 }
 
-impl Container {
-    /// Opens `path` and reads its header, not its tensors.
-    pub fn open(path: &str, mut file: File) -> Result<Self> {
-        let file_bytes = file.metadata().map_err(|source| Error::io(path, "read", source))?.len();
+impl<R: Read> Container<R> {
+    /// Reads the header of a file of `file_bytes` bytes called `path`, not its tensors.
+    pub fn open(path: &str, mut file: R, file_bytes: u64) -> Result<Self> {
         let mut length = [0; LENGTH_BYTES as usize];
         read_exact(&mut file, &mut length, path)?;
         let header_bytes = u64::from_le_bytes(length);
@@ -113,7 +111,7 @@ impl Container {
     }
 
     /// Checks that the header lists tensors of f32 or u32 which cover the rest of the file, one after the other.
-    pub fn into_tensors(self) -> Result<TensorReader> {
+    pub fn into_tensors(self) -> Result<TensorReader<R>> {
         let mut infos = tensor_infos(&self.header, &self.path)?;
         infos.sort_by_key(|(_, info)| info.data_offsets);
         let mut end = 0;
@@ -145,13 +143,13 @@ impl Container {
 }
 
 /// The tensors of a [`Container`], read in the order of the file.
-pub struct TensorReader {
+pub struct TensorReader<R> {
     path: String,
-    file: File,
+    file: R,
     infos: Vec<(String, TensorInfo)>,
 }
 
-impl TensorReader {
+impl<R: Read> TensorReader<R> {
     /// Names and shapes in the order of the file.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.infos.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
@@ -308,7 +306,7 @@ pub fn bad(path: &str, why: impl Into<String>) -> Error {
     Error::BadModel { path: path.into(), why: why.into() }
 }
 
-fn read_exact(file: &mut File, into: &mut [u8], path: &str) -> Result<()> {
+fn read_exact(file: &mut impl Read, into: &mut [u8], path: &str) -> Result<()> {
     file.read_exact(into).map_err(|source| match source.kind() {
         std::io::ErrorKind::UnexpectedEof => bad(path, "it ends early"),
         _ => Error::io(path, "read", source),

@@ -11,6 +11,7 @@ mod metadata;
 mod started;
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -32,6 +33,9 @@ pub use metadata::{
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
 
+/// What messages call a model that is in no file.
+const IN_MEMORY: &str = "<memory>";
+
 /// A model with everything its file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedModel {
@@ -48,7 +52,30 @@ pub struct SavedModel {
 /// [`Error::TooLarge`] where the names need a header above [`MAX_HEADER_BYTES`], [`Error::Io`].
 pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
-    saved.metadata.validate().map_err(|why| bad(&shown, why))?;
+    with_tensors(saved, &shown, |json, tensors| {
+        let mut file = AtomicFile::create(path)?;
+        let values: u64 = tensors.iter().map(|tensor| tensor.values.len() as u64).sum();
+        file.reserve(json.len() as u64 + container::VALUE_BYTES * values)?;
+        let bytes = container::write(&mut file, &shown, json, tensors)?;
+        file.commit()?;
+        Ok(bytes)
+    })
+}
+
+/// What [`save`] would write, in memory. Fails as it does.
+pub fn to_bytes(saved: &SavedModel) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    with_tensors(saved, IN_MEMORY, |json, tensors| container::write(&mut bytes, IN_MEMORY, json, tensors))?;
+    Ok(bytes)
+}
+
+/// Hands metadata and tensors to `write` once they are known to be what a reader accepts.
+fn with_tensors(
+    saved: &SavedModel,
+    shown: &str,
+    write: impl FnOnce(&str, &[NamedTensor<'_>]) -> Result<u64>,
+) -> Result<u64> {
+    saved.metadata.validate().map_err(|why| bad(shown, why))?;
     let model = &saved.model;
     let (learner, scale) = match model {
         Model::Linear(_) => (Learner::Linear, None),
@@ -57,7 +84,7 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     };
     let recorded = saved.metadata.linear_start.map(|start| start.scale);
     if model.loss() != saved.metadata.loss || (learner, scale) != (saved.metadata.learner, recorded) {
-        return Err(bad(&shown, "model and metadata name different losses or learners"));
+        return Err(bad(shown, "model and metadata name different losses or learners"));
     }
     let packed;
     let mut tensors = match model {
@@ -80,29 +107,35 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
         tensors.push(NamedTensor { name: "scaler.scale", shape, values });
     }
     let shapes = tensors.iter().map(|tensor| (tensor.name, tensor.shape.as_slice()));
-    let features = check_shapes(shapes, &saved.metadata).map_err(|why| bad(&shown, why))?;
+    let features = check_shapes(shapes, &saved.metadata).map_err(|why| bad(shown, why))?;
     for tensor in &tensors {
-        check_values(tensor, features).map_err(|why| bad(&shown, why))?;
+        check_values(tensor, features).map_err(|why| bad(shown, why))?;
     }
-    let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(&shown, error.to_string()))?;
-    check_fit(&saved.metadata, &saved.scaler, model.features()).map_err(|why| bad(&shown, why))?;
-    let mut file = AtomicFile::create(path)?;
-    let values: u64 = tensors.iter().map(|tensor| tensor.values.len() as u64).sum();
-    file.reserve(json.len() as u64 + container::VALUE_BYTES * values)?;
-    let bytes = container::write(&mut file, &shown, &json, &tensors)?;
-    file.commit()?;
-    Ok(bytes)
+    let json = serde_json::to_string(&saved.metadata).map_err(|error| bad(shown, error.to_string()))?;
+    check_fit(&saved.metadata, &saved.scaler, model.features()).map_err(|why| bad(shown, why))?;
+    write(&json, &tensors)
 }
 
 /// Reads a model. Fails with [`Error::NotFound`], [`Error::Io`], [`Error::NewerModel`], or [`Error::BadModel`] for
 /// anything that [`save`] would not have written: sizes are held against the file before memory is taken.
 pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
     let (shown, metadata, tensors) = open(path.as_ref())?;
-    let features = check_shapes(tensors.shapes(), &metadata).map_err(|why| bad(&shown, why))?;
+    read_model(&shown, metadata, tensors)
+}
+
+/// Reads a model from the bytes of its file. Fails as [`load`] does, but for the file.
+pub fn from_bytes(bytes: &[u8]) -> Result<SavedModel> {
+    let container = Container::open(IN_MEMORY, bytes, bytes.len() as u64)?;
+    let (metadata, tensors) = read_metadata_of(IN_MEMORY, container)?;
+    read_model(IN_MEMORY, metadata, tensors)
+}
+
+fn read_model<R: Read>(shown: &str, metadata: ModelMetadata, tensors: TensorReader<R>) -> Result<SavedModel> {
+    let features = check_shapes(tensors.shapes(), &metadata).map_err(|why| bad(shown, why))?;
     let mut values = tensors.read()?;
     let mut take = |name: &str| values.floats.remove(name).unwrap_or_default();
     let scaler = Scaler { scale: metadata.scale, mean: take("scaler.mean"), deviation: take("scaler.scale") };
-    check_fit(&metadata, &scaler, features).map_err(|why| bad(&shown, why))?;
+    check_fit(&metadata, &scaler, features).map_err(|why| bad(shown, why))?;
     let (loss, classes) = (metadata.loss, metadata.label_map.classes());
     let model = match metadata.learner {
         Learner::Linear => {
@@ -110,9 +143,9 @@ pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
             Model::Linear(LinearModel { weight, bias, features, loss })
         }
         Learner::Boost => {
-            let start = started::unpack(&mut values, &metadata).map_err(|why| bad(&shown, why))?;
+            let start = started::unpack(&mut values, &metadata).map_err(|why| bad(shown, why))?;
             let trees = boosted::unpack(&mut values, loss, classes, features);
-            let trees = trees.map_err(|why| bad(&shown, why))?;
+            let trees = trees.map_err(|why| bad(shown, why))?;
             match start {
                 Some(start) => Model::Hybrid(HybridModel { start, trees }),
                 None => Model::Boost(trees),
@@ -136,26 +169,34 @@ pub fn read_metadata(path: impl AsRef<Path>) -> Result<(ModelMetadata, usize)> {
     Ok((metadata, features))
 }
 
-fn open(path: &Path) -> Result<(String, ModelMetadata, TensorReader)> {
+fn open(path: &Path) -> Result<(String, ModelMetadata, TensorReader<File>)> {
     let shown = path.display().to_string();
     let file = File::open(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::NotFound { path: shown.clone(), near: models_near(path) },
         _ => Error::io(shown.clone(), "read", source),
     })?;
-    let container = Container::open(&shown, file)?;
+    let bytes = file.metadata().map_err(|source| Error::io(shown.clone(), "read", source))?.len();
+    let container = Container::open(&shown, file, bytes)?;
+    let (metadata, tensors) = read_metadata_of(&shown, container)?;
+    Ok((shown, metadata, tensors))
+}
 
+fn read_metadata_of<R: Read>(
+    shown: &str,
+    container: Container<R>,
+) -> Result<(ModelMetadata, TensorReader<R>)> {
     // Before anything else: a newer file may hold keys and tensors that are errors to this version.
     #[derive(Deserialize)]
     struct Version {
         format_version: u64,
     }
-    let found = parse_json::<Version>(&container.metadata, &shown, "metadata")?.format_version;
+    let found = parse_json::<Version>(&container.metadata, shown, "metadata")?.format_version;
     if found > FORMAT_VERSION {
-        return Err(Error::NewerModel { path: shown, found, supported: FORMAT_VERSION });
+        return Err(Error::NewerModel { path: shown.into(), found, supported: FORMAT_VERSION });
     }
-    let metadata: ModelMetadata = parse_json(&container.metadata, &shown, "metadata")?;
-    metadata.validate().map_err(|why| bad(&shown, why))?;
-    Ok((shown, metadata, container.into_tensors()?))
+    let metadata: ModelMetadata = parse_json(&container.metadata, shown, "metadata")?;
+    metadata.validate().map_err(|why| bad(shown, why))?;
+    Ok((metadata, container.into_tensors()?))
 }
 
 /// The number of features D, where all tensors are there and agree on C and D.

@@ -180,6 +180,9 @@ fn a_model_comes_back_bit_for_bit() {
         assert_eq!(loaded, saved);
         assert!(loaded.model.linear().unwrap().weight[4].is_sign_negative());
         assert_eq!(bytes_of(&loaded), bytes);
+        assert_eq!(to_bytes(&saved).unwrap(), bytes);
+        assert_eq!(from_bytes(&bytes).unwrap(), saved);
+        assert_eq!(from_bytes(&bytes[..bytes.len() - 1]).unwrap_err().code(), "E0501");
     }
 }
 

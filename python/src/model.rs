@@ -1,0 +1,245 @@
+//! A fitted classifier over codes; Python keeps the names of its classes.
+
+use std::io::Write;
+
+use cbfit::boost::model::Importance;
+use cbfit::estimator::Fitted;
+use cbfit::export::onnx;
+use cbfit::labels::{LabelKind, LabelMap};
+use cbfit::model_file::{self, SavedModel};
+use cbfit::output::AtomicFile;
+use cbfit::weighting::{Prior, Scheme};
+use cbfit::{Error, Result};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::error::exception;
+use crate::rows::{Given, Rows};
+use crate::weighting::Shares;
+use crate::work::briefly;
+
+/// Names of classes and of features.
+#[derive(FromPyObject)]
+pub struct Names {
+    /// `int`, `bool` or `text`, as which the names of classes are written.
+    kind: String,
+    classes: Vec<String>,
+    columns: Option<Vec<String>>,
+}
+
+/// A fitted classifier of the classes `0..C`.
+#[pyclass(frozen, module = "cbfit._core")]
+pub struct Model {
+    fitted: Fitted<u32>,
+}
+
+/// Weights by class (`C x D`) and biases (C).
+type Coefficients<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>);
+
+impl Model {
+    pub fn of(fitted: Fitted<u32>) -> Self {
+        Model { fitted }
+    }
+
+    pub fn fitted(&self) -> &Fitted<u32> {
+        &self.fitted
+    }
+
+    /// The model as its file has it.
+    pub fn saved(&self, names: Names) -> Result<SavedModel> {
+        let kind = match names.kind.as_str() {
+            "int" => LabelKind::Int,
+            "bool" => LabelKind::Bool,
+            _ => LabelKind::Text,
+        };
+        self.fitted.to_saved(LabelMap { kind, names: names.classes }, names.columns)
+    }
+
+    /// Logits as they were trained; under a prior the logarithms of probabilities.
+    fn scores(&self, rows: &Rows<'_>, prior: &Prior) -> Result<Vec<f32>> {
+        let mut scores = self.fitted.decision_function(rows)?;
+        if *prior == Prior::AsTrained {
+            return Ok(scores);
+        }
+        let correction = self.fitted.conditions().correction(prior)?;
+        let (mut wide, mut logs) = (vec![0.0; correction.classes()], vec![0.0; correction.classes()]);
+        for row in scores.chunks_exact_mut(correction.classes()) {
+            wide.iter_mut().zip(row.iter()).for_each(|(wide, &score)| *wide = f64::from(score));
+            correction.log_posterior(&wide, &mut logs);
+            row.iter_mut().zip(&logs).for_each(|(score, &log)| *score = log as f32);
+        }
+        Ok(scores)
+    }
+}
+
+#[pymethods]
+impl Model {
+    /// Number of classes C.
+    #[getter]
+    fn classes(&self) -> usize {
+        self.fitted.classes().len()
+    }
+
+    /// Number of features D.
+    #[getter]
+    fn features(&self) -> usize {
+        self.fitted.features()
+    }
+
+    /// Whether it is linear; else it has trees.
+    #[getter]
+    fn is_linear(&self) -> bool {
+        self.fitted.linear().is_some()
+    }
+
+    /// `N x C` logits, or under another prior than `trained` logarithms of probabilities.
+    fn decision<'py>(
+        &self,
+        py: Python<'py>,
+        x: Given<'py>,
+        prior: Shares,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
+        let scores = briefly(py, || self.scores(&rows, &prior))?;
+        by_class(py, scores, self.classes())
+    }
+
+    /// `N x C` probabilities under a prior.
+    fn probabilities<'py>(
+        &self,
+        py: Python<'py>,
+        x: Given<'py>,
+        prior: Shares,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
+        let values = briefly(py, || self.fitted.predict_proba_under(&rows, &prior))?;
+        by_class(py, values, self.classes())
+    }
+
+    /// The most probable class of each row under a prior.
+    fn codes<'py>(
+        &self,
+        py: Python<'py>,
+        x: Given<'py>,
+        prior: Shares,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
+        let codes = briefly(py, || self.fitted.predict_under(&rows, &prior))?;
+        Ok(codes.into_pyarray(py))
+    }
+
+    /// Weights and biases over the features as they are given; `None` of trees.
+    fn coefficients<'py>(&self, py: Python<'py>) -> PyResult<Option<Coefficients<'py>>> {
+        let Some((weight, bias)) = self.fitted.coefficients() else { return Ok(None) };
+        Ok(Some((by_class(py, weight, self.features())?, bias.into_pyarray(py))))
+    }
+
+    /// Weight of a row of each class in the fit.
+    fn class_weights<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        self.fitted.class_weights().to_vec().into_pyarray(py)
+    }
+
+    /// Rows of each class fitted on, or sums of their weights.
+    fn class_counts<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        self.fitted.conditions().counts.weighted.clone().into_pyarray(py)
+    }
+
+    /// How the fit went.
+    fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = self.fitted.report();
+        let beta = match &report.scheme {
+            Scheme::Effective(beta) => Some(beta.to_string()),
+            _ => None,
+        };
+        let dict = PyDict::new(py);
+        dict.set_item("loss", self.fitted.conditions().loss.name())?;
+        dict.set_item("gamma", self.fitted.conditions().loss.gamma())?;
+        dict.set_item("weighting", report.scheme.name())?;
+        dict.set_item("beta", beta)?;
+        dict.set_item("l2", report.l2)?;
+        dict.set_item("steps", report.steps)?;
+        dict.set_item("converged", report.converged)?;
+        dict.set_item("relative_gap", report.relative_gap)?;
+        Ok(dict)
+    }
+
+    /// What trees gain by each feature, or how often they test it (`gain`, `splits`, `cover`); `None` of linear models.
+    fn importances<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
+        let kind = match kind {
+            "gain" => Importance::Gain,
+            "splits" => Importance::Splits,
+            "cover" => Importance::Cover,
+            other => return Err(PyValueError::new_err(format!("no importance {other:?}"))),
+        };
+        Ok(self.fitted.trees().map(|trees| trees.importances(kind, None).into_pyarray(py)))
+    }
+
+    /// Writes a model file.
+    fn save(&self, py: Python<'_>, path: String, names: Names) -> PyResult<u64> {
+        briefly(py, || model_file::save(path, &self.saved(names)?))
+    }
+
+    /// The bytes of a model file.
+    fn to_bytes<'py>(&self, py: Python<'py>, names: Names) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = briefly(py, || model_file::to_bytes(&self.saved(names)?))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Writes an ONNX file with probabilities under a prior.
+    fn save_onnx(&self, py: Python<'_>, path: String, names: Names, prior: Shares) -> PyResult<()> {
+        let prior = prior.prior().map_err(exception)?;
+        briefly(py, || write_file(&path, &onnx::render(&self.saved(names)?, &prior)?))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let py = slf.py();
+        let classes = (0..slf.get().classes()).map(|code| code.to_string()).collect();
+        let bytes = slf.get().to_bytes(py, Names { kind: "int".into(), classes, columns: None })?;
+        Ok((py.import("cbfit._core")?.getattr("model_from_bytes")?, (bytes,)))
+    }
+}
+
+/// `values` as a matrix of rows of `cols`.
+fn by_class<'py>(py: Python<'py>, values: Vec<f32>, cols: usize) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let rows = values.len() / cols.max(1);
+    values.into_pyarray(py).reshape([rows, cols])
+}
+
+/// A model with the kind and names of its classes and the names of its features, where it has them.
+type Loaded = (Model, (String, Vec<String>, Option<Vec<String>>));
+
+fn loaded(saved: SavedModel) -> Result<Loaded> {
+    let labels = &saved.metadata.label_map;
+    let kind = match labels.kind {
+        LabelKind::Int => "int",
+        LabelKind::Bool => "bool",
+        LabelKind::Text => "text",
+    };
+    let classes = labels.names.clone();
+    let is_vector = saved.metadata.encoder.inputs.len() != saved.metadata.encoder.width();
+    let columns = (!is_vector).then(|| saved.metadata.encoder.feature_names().collect());
+    let codes = 0..u32::try_from(classes.len()).unwrap_or(u32::MAX);
+    let fitted = Fitted::from_saved(saved)?.with_classes(codes.collect())?;
+    Ok((Model { fitted }, (kind.into(), classes, columns)))
+}
+
+/// Reads a model file.
+#[pyfunction]
+pub fn load_model(py: Python<'_>, path: String) -> PyResult<Loaded> {
+    briefly(py, || loaded(model_file::load(path)?))
+}
+
+/// Reads the bytes of a model file, whose names are not those of users.
+#[pyfunction]
+pub fn model_from_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Model> {
+    Ok(briefly(py, || loaded(model_file::from_bytes(bytes)?))?.0)
+}
+
+/// Writes a file, whole or not at all.
+pub fn write_file(path: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|error| Error::io(path, "write", error))?;
+    file.commit()
+}
