@@ -65,7 +65,7 @@ impl MemoryLimit {
         let (bytes, more) = (bytes.max(1) as f64, more as f64);
         // A quarter is for the block at work.
         let rows = self.bytes as f64 / 4.0 / (bytes + more);
-        self.block = self.block.min(((rows.floor() * bytes) as u64).max(bytes as u64));
+        self.block = self.block.min(((rows * bytes) as u64).max(bytes as u64));
         self
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let limit = MemoryLimit::new(64 << 20, default_folder());
         assert_eq!((limit.for_rows(), limit.block), (32 << 20, 4 << 20));
         assert_eq!(limit.clone().with_cost(1000, 3000).block, 4 << 20);
-        assert_eq!(limit.with_cost(1000, 999_000).block, 16_000);
+        assert_eq!(limit.with_cost(1000, 999_000).block, (16 << 20) / 1000);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Features from Python: dense rows where they lie, sparse rows in a copy.
 
-
 use cbfit::estimator::Features;
 use cbfit::matrix::{SparseRows, Storage};
 use cbfit::{Matrix, Result};
