@@ -31,7 +31,7 @@ def labels_of(y: Any, owner: str) -> NDArray[Any]:
     if labels.ndim != 1:
         raise ValueError(f"y should be a 1d array, got an array of shape {labels.shape} instead.")
     if labels.dtype.kind == "c":
-        raise ValueError("Unknown label type: complex numbers")
+        raise ValueError(f"Complex data not supported\n{labels}\n")
     if labels.dtype.kind == "f":
         if np.isnan(labels).any():
             raise ValueError("Input y contains NaN.")
