@@ -62,7 +62,7 @@ fn best<T>(repeat: usize, mut run: impl FnMut() -> Outcome<T>) -> Outcome<f64> {
 /// Sum of all values in f64, for a comparison with the other side.
 fn sum(buffer: &ColumnBuffer) -> f64 {
     let ColumnBuffer::Vector(matrix) = buffer else { return f64::NAN };
-    match matrix.row_range(0, matrix.rows()) {
+    match matrix.rows_in_memory(0, matrix.rows()).unwrap_or(MatRef::F32(&[])) {
         MatRef::F32(values) => values.iter().map(|&x| f64::from(x)).sum(),
         MatRef::F16(values) => values.iter().map(|x| x.to_f64()).sum(),
         _ => f64::NAN,

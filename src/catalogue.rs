@@ -285,6 +285,14 @@ pub const CATALOGUE: &[Entry] = &[
         cause: "What was asked for needs more bytes than the limit.",
         remedy: "Use fewer rows or columns, or features in f16.",
     },
+    Entry {
+        code: "E0802",
+        title: "more than the memory limit",
+        cause: "What cannot stay on disk needs more than --memory-limit. Dense rows of features can: those that take more \
+                than half of the limit are streamed from disk. Sparse rows, what is kept of every row besides (label, \
+                weight, place), bins of boosting, scores of validation rows, and the model with its solver cannot.",
+        remedy: "Raise --memory-limit, or do what the help line says for the part that is too large.",
+    },
 ];
 
 /// The entry of a code, in any case, with or without its `E` and zeros before it.

@@ -113,6 +113,8 @@ pub enum Error {
     Gate { failed: Vec<String> },
     #[error("{what} needs {need} bytes; the limit is {limit}")]
     TooLarge { what: String, need: u64, limit: u64 },
+    #[error("{what} need {} of memory; --memory-limit allows {}", megabytes(*need), megabytes(*have))]
+    OverMemory { what: String, need: u64, have: u64, help: String },
 }
 
 impl Error {
@@ -175,6 +177,7 @@ impl Error {
             Diverged { .. } => "E0601",
             Gate { .. } => "E0701",
             TooLarge { .. } => "E0801",
+            OverMemory { .. } => "E0802",
         }
     }
 
@@ -187,7 +190,7 @@ impl Error {
     pub fn help(&self) -> String {
         use Error::*;
         match self {
-            NoEffect { help, .. } | BadValue { help, .. } => help.clone(),
+            NoEffect { help, .. } | BadValue { help, .. } | OverMemory { help, .. } => help.clone(),
             ColumnMissing { role, wanted, columns, .. } => match nearest(wanted, columns) {
                 Some(name) => format!("did you mean {name:?}?"),
                 None => format!("name one of the listed columns as the {role}"),
@@ -258,6 +261,11 @@ impl Error {
 
 fn plural(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// Bytes as `12.3 MB`.
+fn megabytes(n: u64) -> String {
+    format!("{:.1} MB", n as f64 / 1e6)
 }
 
 fn percent(part: u64, whole: u64) -> String {

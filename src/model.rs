@@ -44,6 +44,9 @@ impl fmt::Display for Learner {
     }
 }
 
+/// Rows on disk that are in memory at once for trees.
+const READ_ROWS: usize = 4096;
+
 /// A fitted model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Model {
@@ -111,7 +114,7 @@ impl Model {
     /// Logits of all rows of `features`: `N x C`, row-major.
     ///
     /// # Errors
-    /// Those of [`BoostModel::logits`]; the caller of a linear model has checked that D is [`Model::features`].
+    /// Those of [`BoostModel::logits`]; [`crate::Error::Io`] where rows on disk cannot be read. The caller of a linear model has checked that D is [`Model::features`].
     pub fn logits(&self, features: &Matrix, kernels: &'static Kernels) -> Result<Vec<f32>> {
         self.logits_of(Rows::all(features), kernels)
     }
@@ -126,14 +129,24 @@ impl Model {
             Model::Boost(model) => model.logits(matrix),
             Model::Hybrid(model) => model.logits(matrix, kernels),
         };
-        match self {
+        let logits = match self {
             // Blocks of rows are gathered as they are needed.
             Model::Linear(model) => Ok(model.logits_of(rows, kernels)),
+            _ if rows.matrix().is_in_file() => {
+                let mut logits = Vec::with_capacity(rows.len() * self.classes());
+                let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
+                for places in places.chunks(READ_ROWS) {
+                    logits.extend(of_matrix(&rows.matrix().select_rows(places))?);
+                }
+                Ok(logits)
+            }
             _ if rows.is_whole() => of_matrix(rows.matrix()),
             _ => {
                 let places: Vec<usize> = (0..rows.len()).map(|at| rows.matrix_row(at)).collect();
                 of_matrix(&rows.matrix().select_rows(&places))
             }
-        }
+        };
+        rows.matrix().check()?;
+        logits
     }
 }

@@ -133,11 +133,31 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
+/// A file to write and read again that has no name, so that whatever ends the process leaves nothing behind. Only the
+/// owner could open it in the moment that it has one.
+/// Fails with the error of the operating system where `folder` does not exist or is not writable.
+pub(crate) fn nameless_file(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // Deleted by the system when it is closed: an open file keeps its name there.
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0400_0000);
+    let (file, path) = open_new(folder, PRIVATE, options)?;
+    #[cfg(not(windows))]
+    fs::remove_file(path)?;
+    #[cfg(windows)]
+    drop(path);
+    Ok(file)
+}
+
+fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+    open_new(folder, mode, OpenOptions::new())
+}
+
 /// A new file of a name nobody uses. A name can be taken where an earlier process of the same id (id 1 in every
 /// container) was killed, hence the retries.
-fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+fn open_new(folder: &Path, mode: u32, mut options: OpenOptions) -> io::Result<(File, PathBuf)> {
     const ATTEMPTS: usize = 10_000;
-    let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);

@@ -340,3 +340,22 @@ fn codes_are_explained_and_the_page_of_errors_is_up_to_date() {
     let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md")).unwrap();
     assert!(page == committed, "docs/errors.md is old: cbfit explain --markdown > docs/errors.md");
 }
+
+#[test]
+fn shells_and_man_get_every_command() {
+    let folder = Folder::new();
+    let commands =
+        ["train", "predict", "eval", "compare", "tune", "weights", "influence", "inspect", "export"];
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = folder.ok(&format!("completions {shell}"));
+        let lacks: Vec<_> = commands.iter().filter(|command| !script.text().contains(**command)).collect();
+        assert!(lacks.is_empty() && script.text().contains("logit-adjust"), "{shell} lacks {lacks:?}");
+    }
+    folder.ok("man pages");
+    for command in commands {
+        let page = String::from_utf8(folder.read(&format!("pages/cbfit-{command}.1"))).unwrap();
+        assert!(page.contains(&format!("cbfit\\-{command}")), "{page}");
+    }
+    assert!(String::from_utf8(folder.read("pages/cbfit.1")).unwrap().contains("logit\\-adjust"));
+    folder.run("completions tcsh").expect_status(2);
+}

@@ -1,6 +1,5 @@
 //! A comparison that is cut short compares what is finished, as if less had been asked for.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use cbfit::Result;
@@ -51,7 +50,7 @@ impl FoldWatch for EndsIn {
 }
 
 struct Problem {
-    matrix: Matrix,
+    matrix: Matrix<'static>,
     labels: Vec<u32>,
     counts: ClassCounts,
     treatments: Vec<Treatment>,
@@ -73,7 +72,7 @@ impl Problem {
     }
 
     fn fits(&self, folds: &[Folds], place: (usize, usize)) -> Result<Option<FoldTable>> {
-        let features = |_: Learner, _: &[usize]| Cow::Borrowed(&self.matrix);
+        let features = |_: Learner, _: &[usize]| self.matrix.reborrow();
         let data = FoldData { labels: &self.labels, row_weights: None, classes: 3, features: &features };
         let settings = FitSettings {
             linear: LinearSettings {

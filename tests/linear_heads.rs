@@ -32,7 +32,7 @@ fn golden() -> Value {
 }
 
 /// Pixels / 16 and labels.
-fn digits(part: &str) -> (Matrix, Vec<u32>) {
+fn digits(part: &str) -> (Matrix<'static>, Vec<u32>) {
     let path = common::repo(&format!("data/digits_lt_{part}.parquet"));
     let set = read_training(&[path], &ReadOptions::default()).unwrap();
     let cols = set.features.cols();
@@ -42,7 +42,7 @@ fn digits(part: &str) -> (Matrix, Vec<u32>) {
     (Matrix::from_f32(values, cols), set.labels.unwrap())
 }
 
-fn sample<'a>(features: &'a Matrix, labels: &'a [u32]) -> Sample<'a> {
+fn sample<'a>(features: &'a Matrix<'a>, labels: &'a [u32]) -> Sample<'a> {
     Sample { rows: Rows::all(features), labels, row_weights: None, classes: 10 }
 }
 

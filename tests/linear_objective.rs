@@ -21,7 +21,7 @@ const LOSSES: [Loss; 4] =
     [Loss::Softmax, Loss::Sigmoid, Loss::Focal { gamma: 1.0 }, Loss::SoftmaxFocal { gamma: 2.0 }];
 
 fn problem<'a>(
-    features: &'a Matrix,
+    features: &'a Matrix<'a>,
     labels: &'a [u32],
     weights: &'a [f32],
     classes: usize,

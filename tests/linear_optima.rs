@@ -21,7 +21,7 @@ use cbfit::simd::Kernels;
 use cbfit::weighting::{Beta, ClassWeights, Normalisation, Scheme};
 
 /// Features (the vector column, or all others side by side) and labels of a Parquet file.
-fn read(path: &str) -> (Matrix, Vec<u32>) {
+fn read(path: &str) -> (Matrix<'static>, Vec<u32>) {
     let mut table = open_table(path, &OpenOptions::default()).unwrap();
     let all: Vec<usize> = (0..table.fields().len()).collect();
     let label_at = table.fields().iter().position(|f| f.name == "label").unwrap();
@@ -60,7 +60,7 @@ fn numbers(column: &ColumnBuffer) -> Vec<f32> {
     }
 }
 
-fn load(dataset: &str) -> Option<(Matrix, Vec<u32>)> {
+fn load(dataset: &str) -> Option<(Matrix<'static>, Vec<u32>)> {
     Some(match dataset {
         "digits_lt_train" => {
             let (mut features, labels) = read(&common::repo("data/digits_lt_train.parquet"));

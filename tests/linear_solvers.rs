@@ -37,7 +37,7 @@ const SGD: Rule = Rule::Sgd { momentum: 0.9, nesterov: false };
 const NESTEROV: Rule = Rule::Sgd { momentum: 0.9, nesterov: true };
 
 struct Data {
-    features: Matrix,
+    features: Matrix<'static>,
     labels: Vec<u32>,
     weights: Vec<f32>,
     classes: usize,

@@ -24,8 +24,8 @@ use cbfit::simd::Kernels;
 /// One set of rows in both storages. Class c has about `most / (c + 1)` rows; two in three entries of a row are drawn from
 /// the features of its class, few features are met much more often than the others.
 struct Data {
-    sparse: Matrix,
-    dense: Matrix,
+    sparse: Matrix<'static>,
+    dense: Matrix<'static>,
     labels: Vec<u32>,
     weights: Vec<f32>,
     classes: usize,
@@ -60,7 +60,7 @@ impl Data {
         Data { sparse, dense: Matrix::from_f32(dense, features), labels, weights, classes }
     }
 
-    fn problem<'a>(&'a self, matrix: &'a Matrix, loss: Loss) -> Problem<'a> {
+    fn problem<'a>(&'a self, matrix: &'a Matrix<'a>, loss: Loss) -> Problem<'a> {
         Problem {
             rows: Rows::all(matrix),
             labels: &self.labels,

@@ -24,7 +24,7 @@ pub struct Source {
 
 /// Scaled features and labels.
 pub struct Data {
-    pub features: Matrix,
+    pub features: Matrix<'static>,
     pub labels: Vec<u32>,
     pub classes: usize,
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// Rows with their classes.
 pub struct Rows {
     /// Values.
-    pub features: Matrix,
+    pub features: Matrix<'static>,
     /// Class of each row, below `classes`.
     pub labels: Vec<u32>,
     /// Number of classes.

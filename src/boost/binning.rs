@@ -8,7 +8,7 @@ use super::bundles::Layout;
 use super::fill::{Column, fill};
 use super::sampling::stratified;
 use super::{categories, cuts};
-use crate::matrix::{Matrix, Storage};
+use crate::matrix::{FileRows, Matrix, Storage};
 use crate::rng::CounterRng;
 use crate::simd::prefer_large_pages;
 use crate::{Error, Result};
@@ -103,7 +103,8 @@ impl Binner {
     /// [`Error::LengthMismatch`] where labels and rows differ in number.
     pub fn fit(matrix: &Matrix, labels: &[u32], options: &BinningOptions) -> Result<Self> {
         check(matrix, matrix.rows(), labels, options)?;
-        Ok(Self::of(matrix, &sample(labels, options.sample, options.seed), options))
+        let binner = Self::of(matrix, &sample(labels, options.sample, options.seed), options);
+        matrix.check().map(|()| binner)
     }
 
     /// As [`Binner::fit`], by the rows `rows` of `matrix` alone, whose classes are `labels` in their order.
@@ -117,11 +118,15 @@ impl Binner {
         check(matrix, rows.len(), labels, options)?;
         let chosen = sample(labels, options.sample, options.seed);
         let chosen: Vec<u32> = chosen.into_iter().map(|place| rows[place as usize] as u32).collect();
-        Ok(Self::of(matrix, &chosen, options))
+        let binner = Self::of(matrix, &chosen, options);
+        matrix.check().map(|()| binner)
     }
 
     /// Bins by the rows `rows`.
     fn of(matrix: &Matrix, rows: &[u32], options: &BinningOptions) -> Self {
+        if let Storage::File(file) = matrix.storage() {
+            return Self::of_file(file, matrix.cols(), rows, options);
+        }
         let columns = matrix.cols();
         let groups: Vec<usize> = (0..columns).step_by(BLOCK_FEATURES).collect();
         let features = groups
@@ -129,15 +134,27 @@ impl Binner {
             .flat_map_iter(|&first| {
                 let width = BLOCK_FEATURES.min(columns - first);
                 let sampled = Sampled::take(matrix, rows, first, width);
-                sampled.into_iter().enumerate().filter_map(move |(slot, sampled)| {
-                    let column = first + slot;
-                    let categorical = options.categorical.contains(&column);
-                    let values = sampled.bins(categorical, options.max_bins)?;
-                    Some(BinnedFeature { column: column as u32, values })
-                })
+                sampled.into_iter().zip(first..).filter_map(|(sampled, at)| sampled.feature(at, options))
             })
             .collect();
         Binner { columns, features }
+    }
+
+    /// As [`Binner::of`]: as many columns at a time as fit into memory, each time through all rows of the sample.
+    fn of_file(file: &FileRows, columns: usize, rows: &[u32], options: &BinningOptions) -> Self {
+        let at_once = (SAMPLED_BYTES / (size_of::<f32>() * rows.len()).max(1)).max(1);
+        let features = (0..columns).step_by(at_once).flat_map(|first| {
+            let width = at_once.min(columns - first);
+            let parts: Vec<Vec<Sampled>> =
+                rows.par_chunks(READ_ROWS).map(|rows| Sampled::read(file, rows, first, width)).collect();
+            let mut sampled: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
+            for part in parts {
+                sampled.iter_mut().zip(part).for_each(|(sampled, part)| sampled.append(part));
+            }
+            let found = sampled.into_par_iter().zip(first..first + width);
+            found.filter_map(|(sampled, at)| sampled.feature(at, options)).collect::<Vec<_>>()
+        });
+        Binner { columns, features: features.collect() }
     }
 
     /// The bins of `features` of a matrix of `columns` columns, as [`Binner::features`] once gave them. `None` where
@@ -190,17 +207,21 @@ impl Binner {
                 categorical: matches!(feature.values, Values::Categorical(_)),
             })
             .collect();
-        let mut blocks = Vec::with_capacity(layout.blocks.len());
-        for (at, (first, codes)) in layout.blocks.into_iter().enumerate() {
-            let columns: Vec<Column> = (self.features.iter().zip(&layout.places))
+        let block = |(first, codes)| {
+            let mut bins = vec![[0; BLOCK_FEATURES]; rows];
+            prefer_large_pages(&mut bins);
+            FeatureBlock { first, codes, bins }
+        };
+        let mut blocks: Vec<FeatureBlock> = layout.blocks.into_iter().map(block).collect();
+        let unfilled = blocks.iter_mut().enumerate().map(|(at, block)| {
+            let columns = (self.features.iter().zip(&layout.places))
                 .filter(|(_, place)| place.block() == at)
                 .map(|(feature, &place)| Column::new(feature, place))
                 .collect();
-            let mut bins = vec![[0; BLOCK_FEATURES]; rows];
-            prefer_large_pages(&mut bins);
-            fill(matrix, &columns, &mut bins);
-            blocks.push(FeatureBlock { first, codes, bins });
-        }
+            (columns, &mut block.bins[..])
+        });
+        fill(matrix, unfilled.collect());
+        matrix.check()?;
         Ok(BinnedMatrix::new(rows, infos, layout.places, blocks))
     }
 
@@ -243,6 +264,11 @@ fn sample(labels: &[u32], size: usize, seed: u64) -> Vec<u32> {
     stratified(labels, |n| share(n).max(SAMPLE_OF_CLASS), CounterRng::new(seed, 0))
 }
 
+/// Bytes that the sampled values of the columns gone through together take, where rows lie in a file.
+const SAMPLED_BYTES: usize = 8 << 20;
+/// Sampled rows that one task reads.
+const READ_ROWS: usize = 4096;
+
 /// Sampled values of one column.
 #[derive(Default)]
 struct Sampled {
@@ -257,9 +283,11 @@ impl Sampled {
     /// The values of `width` columns from `first` on in `rows`.
     fn take(matrix: &Matrix, rows: &[u32], first: usize, width: usize) -> Vec<Self> {
         let mut columns: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
-        match matrix.storage() {
-            Storage::Sparse(sparse) => {
-                let all = sparse.range(0, sparse.rows());
+        if let Storage::File(file) = matrix.storage() {
+            return Sampled::read(file, rows, first, width);
+        }
+        match matrix.sparse() {
+            Some(all) => {
                 for &row in rows {
                     let (places, values) = all.row_within(row as usize, first as u32..(first + width) as u32);
                     places.iter().zip(values).for_each(|(&at, &x)| columns[at as usize - first].push(x));
@@ -269,7 +297,7 @@ impl Sampled {
                     column.zeros = rows.len().saturating_sub(stored);
                 }
             }
-            _ => {
+            None => {
                 for &row in rows {
                     for (slot, column) in columns.iter_mut().enumerate() {
                         column.push(matrix.get(row as usize, first + slot));
@@ -278,6 +306,31 @@ impl Sampled {
             }
         }
         columns
+    }
+
+    /// As [`Sampled::take`], of rows in a file.
+    fn read(file: &FileRows, rows: &[u32], first: usize, width: usize) -> Vec<Self> {
+        let mut columns: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
+        file.visit(rows.iter().map(|&row| row as usize), |_, row| {
+            row.for_each_entry(|at, x| {
+                if let Some(column) = at.checked_sub(first).and_then(|slot| columns.get_mut(slot)) {
+                    column.push(x);
+                }
+            });
+        });
+        columns
+    }
+
+    fn append(&mut self, more: Sampled) {
+        self.values.extend(more.values);
+        self.zeros += more.zeros;
+        self.missing |= more.missing;
+    }
+
+    /// The bins of column `at`, where it varies.
+    fn feature(self, at: usize, options: &BinningOptions) -> Option<BinnedFeature> {
+        let values = self.bins(options.categorical.contains(&at), options.max_bins)?;
+        Some(BinnedFeature { column: at as u32, values })
     }
 
     fn push(&mut self, value: f32) {

@@ -2,7 +2,7 @@ use super::*;
 use crate::matrix::{Dtype, SparseRows};
 use half::f16;
 
-fn matrix(columns: &[&[f32]]) -> Matrix {
+fn matrix(columns: &[&[f32]]) -> Matrix<'static> {
     let rows = columns[0].len();
     let values = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
     Matrix::from_f32(values, columns.len())

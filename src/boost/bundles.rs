@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::binned::{BINS, BLOCK_FEATURES, BinnedMatrix, Place};
 use super::binning::{BinnedFeature, Values};
-use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
 
 /// Rows that are looked at first: features that often differ from their bin of 0 are no candidates.
 const SAMPLE: usize = 512;
@@ -159,12 +159,60 @@ impl<'a> Usual<'a> {
 
 /// The rows in which each feature differs from its usual bin; `None` where these are too many for a bundle.
 fn differing(matrix: &Matrix, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
-    match matrix.storage() {
-        Storage::F32(values) => differing_dense(values, matrix.cols(), usual, |&x| x),
-        Storage::F16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Storage::Bf16(values) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Storage::Sparse(rows) => differing_sparse(rows, usual),
+    if let Storage::File(rows) = matrix.storage() {
+        return differing_in_file(rows, matrix.cols(), usual);
     }
+    match matrix.in_memory() {
+        Some(MatRef::F32(values)) => differing_dense(values, matrix.cols(), usual, |&x| x),
+        Some(MatRef::F16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
+        Some(MatRef::Bf16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
+        Some(MatRef::Sparse(rows)) => differing_sparse(rows, usual),
+        None => usual.iter().map(|_| None).collect(),
+    }
+}
+
+/// As [`differing_dense`], in one pass over the sample and one over all rows.
+fn differing_in_file(file: &FileRows, width: usize, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+    let rows = file.rows();
+    let step = rows.div_ceil(SAMPLE).max(1);
+    let (mut counts, mut values) = (vec![0usize; usual.len()], vec![0.0f32; width]);
+    file.visit((0..rows).step_by(step), |_, row| {
+        row.for_each_entry(|column, x| values[column] = x);
+        let lacking = usual.iter().map(|usual| usual.lacks(values[usual.feature.column as usize]));
+        counts.iter_mut().zip(lacking).for_each(|(count, lacks)| *count += usize::from(lacks));
+    });
+    let candidates: Vec<usize> =
+        (0..usual.len()).filter(|&at| 2 * counts[at] <= rows.div_ceil(step)).collect();
+    let mut found: Vec<Option<Rows>> = (0..usual.len()).map(|_| None).collect();
+    if candidates.len() < 2 {
+        return found;
+    }
+    let starts: Vec<usize> = (0..rows).step_by(64).collect();
+    let words: Vec<Vec<u64>> = starts
+        .into_par_iter()
+        .map_init(RowBuffer::default, |buffer, start| {
+            let end = rows.min(start + 64);
+            let block = file.read(start, end, buffer);
+            let word = |&at: &usize| {
+                let (usual, column) = (&usual[at], usual[at].feature.column as usize);
+                (0..end - start).fold(0, |word, row| {
+                    let place = row * width + column;
+                    let value = match block {
+                        MatRef::F32(values) => values[place],
+                        MatRef::F16(values) => values[place].to_f32(),
+                        MatRef::Bf16(values) => values[place].to_f32(),
+                        MatRef::Sparse(_) => 0.0,
+                    };
+                    word | u64::from(usual.lacks(value)) << row
+                })
+            };
+            candidates.iter().map(word).collect()
+        })
+        .collect();
+    for (place, at) in candidates.into_iter().enumerate() {
+        found[at] = Some(Rows::Bits(words.iter().map(|words| words[place]).collect()));
+    }
+    found
 }
 
 fn differing_dense<T: Sync>(
@@ -206,12 +254,12 @@ fn differing_dense<T: Sync>(
     found
 }
 
-fn differing_sparse(rows: &SparseRows, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+fn differing_sparse(rows: SparseRef<'_>, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
     let width = usual.last().map_or(0, |usual| usual.feature.column as usize + 1);
     let mut feature_of = vec![None; width];
     usual.iter().enumerate().for_each(|(at, usual)| feature_of[usual.feature.column as usize] = Some(at));
     let mut lists = vec![Vec::new(); usual.len()];
-    for (row, (columns, values)) in rows.range(0, rows.rows()).iter().enumerate() {
+    for (row, (columns, values)) in rows.iter().enumerate() {
         for (&column, &value) in columns.iter().zip(values) {
             if let Some(&Some(at)) = feature_of.get(column as usize)
                 && usual[at].lacks(value)

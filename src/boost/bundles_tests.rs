@@ -1,6 +1,7 @@
 use super::*;
 use crate::boost::binning::{Binner, BinningOptions};
 use crate::matrix::Matrix;
+use crate::matrix::SparseRows;
 use crate::rng::CounterRng;
 
 const COLS: usize = 30;
@@ -33,7 +34,7 @@ pub(in crate::boost) fn rows_with_codes(rows: usize, seed: u64) -> (Vec<f32>, Ve
     (values, labels)
 }
 
-fn sparse(values: &[f32]) -> Matrix {
+fn sparse(values: &[f32]) -> Matrix<'static> {
     let mut rows = SparseRows::default();
     for row in values.chunks(COLS) {
         let stored = row.iter().enumerate().filter(|(_, x)| **x != 0.0);

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::binned::{BLOCK_FEATURES, MISSING, Place};
 use super::binning::{BinnedFeature, Values};
-use crate::matrix::{Matrix, SparseRows, Storage};
+use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
 use crate::simd::{CutTable, Kernels};
 
 /// The bins of a feature for many look-ups.
@@ -66,14 +66,45 @@ const CHUNK: usize = 4096;
 /// Rows that a feature is looked up in before the next one is.
 const GROUP: usize = 64;
 
-/// Bins all rows of one block, whose bytes are 0 so far.
-pub(super) fn fill(matrix: &Matrix, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+/// The columns of a block, and its bytes by row, which are 0 so far.
+pub(super) type Unfilled<'a> = (Vec<Column<'a>>, &'a mut [[u8; BLOCK_FEATURES]]);
+
+/// Bins all rows of all blocks.
+pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
     match matrix.storage() {
-        Storage::F32(values) => fill_dense(values, matrix.cols(), columns, bins, |&x| x),
-        Storage::F16(values) => fill_dense(values, matrix.cols(), columns, bins, |x| x.to_f32()),
-        Storage::Bf16(values) => fill_dense(values, matrix.cols(), columns, bins, |x| x.to_f32()),
-        Storage::Sparse(rows) => fill_sparse(rows, columns, bins),
+        Storage::File(rows) => fill_from_file(rows, matrix.cols(), blocks),
+        _ => blocks.into_iter().for_each(|(columns, bins)| match matrix.in_memory() {
+            Some(MatRef::F32(values)) => fill_dense(values, matrix.cols(), &columns, bins, |&x| x),
+            Some(MatRef::F16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Bf16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Sparse(rows)) => fill_sparse(rows, &columns, bins),
+            None => {}
+        }),
     }
+}
+
+/// Goes through the file once for all blocks.
+fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
+    let step = rows.block_rows();
+    let mut parts: Vec<Vec<(usize, &mut [[u8; BLOCK_FEATURES]])>> = Vec::new();
+    parts.resize_with(rows.rows().div_ceil(step), Vec::new);
+    let mut columns = Vec::with_capacity(blocks.len());
+    for (block, (of_block, bins)) in blocks.into_iter().enumerate() {
+        columns.push(of_block);
+        bins.chunks_mut(step).zip(&mut parts).for_each(|(bins, part)| part.push((block, bins)));
+    }
+    parts.into_par_iter().enumerate().for_each_init(RowBuffer::default, |buffer, (at, part)| {
+        let start = at * step;
+        let values = rows.read(start, (start + step).min(rows.rows()), buffer);
+        for (block, bins) in part {
+            match values {
+                MatRef::F32(values) => fill_rows(values, width, &columns[block], bins, |&x| x),
+                MatRef::F16(values) => fill_rows(values, width, &columns[block], bins, |x| x.to_f32()),
+                MatRef::Bf16(values) => fill_rows(values, width, &columns[block], bins, |x| x.to_f32()),
+                MatRef::Sparse(_) => {}
+            }
+        }
+    });
 }
 
 fn fill_dense<T: Sync>(
@@ -84,30 +115,37 @@ fn fill_dense<T: Sync>(
     widen: impl Fn(&T) -> f32 + Sync,
 ) {
     let tasks = bins.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * width));
-    tasks.for_each(|(bins, values)| {
-        let (mut of_column, mut found) = ([0.0; GROUP], [MISSING; GROUP]);
-        for (bins, values) in bins.chunks_mut(GROUP).zip(values.chunks(GROUP * width)) {
-            for column in columns {
-                let (at, rows) = (column.lookup.column(), bins.len());
-                let values = values.chunks_exact(width).map(|row| widen(&row[at]));
-                of_column.iter_mut().zip(values).for_each(|(to, value)| *to = value);
-                column.lookup.bins(&of_column[..rows], &mut found[..rows]);
-                for (bins, &bin) in bins.iter_mut().zip(&found) {
-                    // Of columns that share a slot at most one has a code other than 0.
-                    bins[column.slot()] |= column.place.code(bin);
-                }
-            }
-        }
-    });
+    tasks.for_each(|(bins, values)| fill_rows(values, width, columns, bins, &widen));
 }
 
-fn fill_sparse(rows: &SparseRows, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+fn fill_rows<T>(
+    values: &[T],
+    width: usize,
+    columns: &[Column<'_>],
+    bins: &mut [[u8; BLOCK_FEATURES]],
+    widen: impl Fn(&T) -> f32,
+) {
+    let (mut of_column, mut found) = ([0.0; GROUP], [MISSING; GROUP]);
+    for (bins, values) in bins.chunks_mut(GROUP).zip(values.chunks(GROUP * width)) {
+        for column in columns {
+            let (at, rows) = (column.lookup.column(), bins.len());
+            let values = values.chunks_exact(width).map(|row| widen(&row[at]));
+            of_column.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+            column.lookup.bins(&of_column[..rows], &mut found[..rows]);
+            for (bins, &bin) in bins.iter_mut().zip(&found) {
+                // Of columns that share a slot at most one has a code other than 0.
+                bins[column.slot()] |= column.place.code(bin);
+            }
+        }
+    }
+}
+
+fn fill_sparse(all: SparseRef<'_>, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
     let (Some(first), Some(last)) = (columns.first(), columns.last()) else { return };
     let (first, last) = (first.lookup.feature.column, last.lookup.feature.column);
     // What a row without entries has: 0 in shared slots, whose default is the bin of 0.
     let mut absent = [0; BLOCK_FEATURES];
     columns.iter().for_each(|column| absent[column.slot()] |= column.code(0.0));
-    let all = rows.range(0, rows.rows());
     bins.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, bins)| {
         for (offset, bins) in bins.iter_mut().enumerate() {
             *bins = absent;

@@ -251,13 +251,13 @@ pub(super) fn add_raw(
     forest.score(trees, scores, outputs, |first, rows, columns| {
         // Entries that are not stored are 0.
         let mut values = vec![[0.0f32; TREE_ROWS]; lookups.len()];
-        for (row, at) in (first..first + rows).enumerate() {
-            matrix.row_range(at, at + 1).for_each_entry(|place, value| {
+        matrix.visit_rows(first..first + rows, |row, entries| {
+            entries.for_each_entry(|place, value| {
                 if let Some(column) = column_at[place] {
                     values[column][row] = value;
                 }
             });
-        }
+        });
         for ((lookup, values), column) in lookups.iter().zip(&values).zip(columns) {
             lookup.bins(&values[..rows], &mut column[..rows]);
         }

@@ -10,7 +10,7 @@ use crate::simd::Kernels;
 const COLS: usize = 6;
 
 /// Rows with gaps whose class hangs on three of six columns; column 2 is categorical, column 4 is constant.
-fn table(rows: usize, classes: usize) -> (Matrix, Vec<u32>) {
+fn table(rows: usize, classes: usize) -> (Matrix<'static>, Vec<u32>) {
     let mut rng = CounterRng::new(5, 0);
     let (mut values, mut labels) = (Vec::new(), Vec::new());
     for _ in 0..rows {
@@ -32,7 +32,7 @@ fn table(rows: usize, classes: usize) -> (Matrix, Vec<u32>) {
     (Matrix::from_f32(values, COLS), labels)
 }
 
-fn model(classes: usize, loss: Loss, options: BoostOptions, rounds: usize) -> (BoostModel, Matrix) {
+fn model(classes: usize, loss: Loss, options: BoostOptions, rounds: usize) -> (BoostModel, Matrix<'static>) {
     let (matrix, labels) = table(900, classes);
     let binning = BinningOptions { categorical: vec![2], ..Default::default() };
     let binner = Binner::fit(&matrix, &labels, &binning).unwrap();
@@ -52,7 +52,7 @@ fn model(classes: usize, loss: Loss, options: BoostOptions, rounds: usize) -> (B
     (trainer.into_model(), matrix)
 }
 
-fn models() -> Vec<(BoostModel, Matrix)> {
+fn models() -> Vec<(BoostModel, Matrix<'static>)> {
     let plain = BoostOptions { min_rows: 3, ..BoostOptions::default() };
     let vector = BoostOptions { trees: Trees::Vector(Lanes::Four), max_leaves: 12, ..plain.clone() };
     let deep = BoostOptions { max_leaves: 200, min_rows: 1, row_sample: 0.6, ..plain.clone() };

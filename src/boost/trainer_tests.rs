@@ -9,7 +9,7 @@ use crate::matrix::Matrix;
 
 /// A data set with its bins.
 pub(super) struct Made {
-    pub(super) matrix: Matrix,
+    pub(super) matrix: Matrix<'static>,
     pub(super) binner: Binner,
     pub(super) binned: BinnedMatrix,
     pub(super) labels: Vec<u32>,
@@ -18,7 +18,12 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub(super) fn of(matrix: Matrix, labels: Vec<u32>, classes: usize, options: &BinningOptions) -> Self {
+    pub(super) fn of(
+        matrix: Matrix<'static>,
+        labels: Vec<u32>,
+        classes: usize,
+        options: &BinningOptions,
+    ) -> Self {
         let binner = Binner::fit(&matrix, &labels, options).unwrap();
         let binned = binner.bin(&matrix).unwrap();
         let weights = vec![1.0; labels.len()];

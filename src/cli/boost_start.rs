@@ -1,6 +1,5 @@
 //! The linear functions that boosting starts from: read off the flags, fitted to the rows of a run.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -60,9 +59,9 @@ pub(super) fn start_of(text: Option<&str>, is_validated: bool) -> Result<StartPl
 pub(super) struct LinearStarts<'d> {
     features: LinearFeatures,
     /// Of the training files.
-    main: Cow<'d, Matrix>,
+    main: Matrix<'d>,
     /// Of a validation file.
-    valid: Option<Cow<'d, Matrix>>,
+    valid: Option<Matrix<'d>>,
     recipe: Recipe,
     seed: u64,
     kernels: &'static Kernels,

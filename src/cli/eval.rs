@@ -3,13 +3,16 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::scoring::{Decisions, Scorer, most_probable, say_left_out, unseen_text};
-use super::shared::{PriorPlan, prior_of, prior_text, read_options};
+use super::scoring::{
+    Decisions, Scorer, check_scores, most_probable, say_left_out, say_spilled, unseen_text,
+};
+use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
 use crate::calibrate::costs::{CostMatrix, Threshold};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
+use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
 use crate::labels::{LabelMap, UNSEEN};
 use crate::metrics::{Evaluation, Gate, evaluate_decisions};
@@ -99,7 +102,8 @@ struct UnseenClass<'a> {
 /// Those of the model and the data; [`Error::Gate`] where a `--min` is not met.
 pub fn run(args: EvalArgs) -> Result<u8> {
     let gates = args.min.iter().map(|text| Gate::parse(text)).collect::<Result<Vec<_>>>()?;
-    let options = read_options(&args.file, &args.labels)?;
+    let memory = memory_of(&args.memory)?;
+    let options = ReadOptions { memory, ..read_options(&args.file, &args.labels)? };
     let asked = prior_of(&args.prior)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
     with_threads(&args.run, || {
@@ -111,7 +115,9 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let reader =
             DatasetReader::open(&args.data, &options, &metadata.encoder, labels, LabelNeed::Required)?;
         let mut data = reader.read_all()?;
+        say_spilled(&talk, &data, &options);
         say_left_out(&talk, &data);
+        check_scores(&options, data.rows(), labels.classes())?;
         let mut probabilities = scorer.logits(&mut data)?;
         let posterior = scorer.posterior(&prior, &probabilities)?;
         let decided = decisions.of(&posterior, &mut probabilities);

@@ -1,6 +1,5 @@
 //! What the commands that fit over folds have in common: flags checked, rows read, features prepared, progress shown.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -9,8 +8,8 @@ use super::boost_start::{StartPlan, start_of};
 use super::interrupt::Interrupt;
 use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
 use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
-use super::scoring::fixed_prior;
-use super::shared::{PriorPlan, no_effect, prior_of, read_options};
+use super::scoring::{fixed_prior, say_spilled};
+use super::shared::{PriorPlan, memory_of, no_effect, prior_of, read_options};
 use super::talk::{Progress, Talk, progress_of};
 use crate::data::dataset::{Dataset, read_training};
 use crate::data::options::{Categories, Missing, ReadOptions};
@@ -103,6 +102,7 @@ impl FoldPlan {
                 features: args.columns.features.clone(),
                 id_col: args.columns.id_col.clone(),
                 missing: missing_of(args.missing),
+                memory: memory_of(&args.memory)?,
                 ..read_options(&args.file, &args.labels)?
             },
             scale: scale_of(args.scale),
@@ -126,6 +126,7 @@ impl FoldPlan {
         let main = &views[0].data;
         let (name, rows) = (&main.source.name, thousands(main.source.rows));
         talk.phase("Read", &format!("{name}   {rows} rows x {}", text::columns_text(&main.features)));
+        say_spilled(talk, main, &self.read);
         main.notes.iter().for_each(|note| talk.phase("", note));
         let counts = main.counts(None);
         talk.phase("Labels", &text::labels_line(&counts));
@@ -301,12 +302,12 @@ impl FoldRows {
     }
 
     /// Features of all rows for `learner` as the rows `train` would have prepared them.
-    pub fn features(&self, learner: Learner, train: &[usize]) -> Cow<'_, Matrix> {
+    pub fn features(&self, learner: Learner, train: &[usize]) -> Matrix<'_> {
         let View { data, scale, .. } = self.view(learner);
         if *scale == Scale::None && data.encoder.missing != Missing::Mean {
-            return Cow::Borrowed(&data.features);
+            return data.features.reborrow();
         }
-        Cow::Owned(self.prepared(learner, train).0.features)
+        self.prepared(learner, train).0.features
     }
 
     /// The data for `learner`, filled and scaled by what the rows `train` know, and the scaling.

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::args::InfluenceArgs;
-use super::scoring::say_left_out;
-use super::shared::{class_codes, read_options, refuse_overwriting};
+use super::scoring::{say_left_out, say_spilled};
+use super::shared::{class_codes, memory_of, read_options, refuse_overwriting};
 use super::talk::{Progress, Talk};
 use super::{kernels, print, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -36,7 +36,11 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
     if let Some((path, _)) = out {
         refuse_overwriting(path, args.train.iter().chain(&args.valid).chain([&args.model]))?;
     }
-    let options = ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &args.labels)? };
+    let options = ReadOptions {
+        id_col: args.id_col.clone(),
+        memory: memory_of(&args.memory)?,
+        ..read_options(&args.file, &args.labels)?
+    };
     let valid_options = ReadOptions {
         weight_col: None,
         id_col: None,
@@ -154,6 +158,7 @@ fn read(paths: &[String], options: &ReadOptions, saved: &SavedModel, talk: &Talk
     let reader =
         DatasetReader::open(paths, options, &metadata.encoder, &metadata.label_map, LabelNeed::Required)?;
     let mut data = reader.read_all()?;
+    say_spilled(talk, &data, options);
     say_left_out(talk, &data);
     saved.scaler.apply(&mut data.features);
     Ok(data)

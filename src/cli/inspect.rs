@@ -255,9 +255,9 @@ fn gini(rows: &[u64]) -> f64 {
 }
 
 /// The values of a row that are not 0, with their columns.
-fn row_entries(matrix: &Matrix, row: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
-    let (dense, (columns, values)) = match matrix.row_range(row, row + 1) {
-        MatRef::Sparse(row) => (0, row.entries()),
+fn row_entries<'m>(matrix: &'m Matrix<'m>, row: usize) -> impl Iterator<Item = (usize, f32)> + 'm {
+    let (dense, (columns, values)) = match matrix.rows_in_memory(row, row + 1) {
+        Some(MatRef::Sparse(row)) => (0, row.entries()),
         _ => (matrix.cols(), Default::default()),
     };
     let dense = (0..dense).map(move |col| (col, matrix.get(row, col)));

@@ -16,6 +16,7 @@ pub mod influence;
 pub mod inspect;
 mod inspect_trees;
 mod interrupt;
+mod manual;
 pub mod plan;
 mod plan_boost;
 mod plan_continue;
@@ -29,6 +30,7 @@ pub mod train;
 mod train_boost;
 mod train_calibrate;
 mod train_data;
+mod train_memory;
 mod train_save;
 pub mod tune;
 pub mod weights;
@@ -59,6 +61,8 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Export(args)) => export::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Completions(args)) => manual::completions(&args),
+        Some(Command::Man(args)) => manual::man(&args),
     }
 }
 

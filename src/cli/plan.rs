@@ -6,7 +6,7 @@ use super::args::{
 };
 use super::plan_boost::{BoostPlan, boost_of};
 use super::plan_head::{HeadPlan, check_closed_form, head_of, ldam_of, vs_gamma_of};
-use super::shared::{no_effect, read_options, refuse_overwriting};
+use super::shared::{memory_of, no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
 use crate::calibrate::Method;
 use crate::calibrate::offsets::OffsetMetric;
@@ -184,6 +184,7 @@ impl TrainPlan {
                 split_col: args.split_col.clone(),
                 missing: if is_boosted { Missing::Keep } else { missing_of(args.missing) },
                 categories: if is_boosted { Categories::Codes } else { Categories::OneHot },
+                memory: memory_of(&args.memory)?,
                 ..read_options(&args.file, &args.labels)?
             },
             scale: scale_of(args.scale),

@@ -2,8 +2,8 @@
 
 use super::args::{LabelArgs, PredictArgs};
 use super::contrib::Contributions;
-use super::scoring::{Scorer, say_unseen_levels};
-use super::shared::{PriorPlan, prior_of, read_options, refuse_overwriting};
+use super::scoring::{SCORE_BYTES, Scorer, check_scores, say_spilled, say_unseen_levels};
+use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -34,17 +34,26 @@ pub fn run(args: PredictArgs) -> Result<u8> {
     let asked = prior_of(&args.prior)?;
     let options =
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
+    let memory = memory_of(&args.memory)?;
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let contributions = Contributions::of(&args, &scorer.saved)?;
+        // While a block is at work its logits are, too, with what is written of them.
+        let (features, classes) = (scorer.saved.model.features() as u64, scorer.classes() as u64);
+        let memory = memory.clone().map(|memory| memory.with_cost(4 * features, SCORE_BYTES * classes));
+        let options = ReadOptions { memory, ..options.clone() };
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut posterior = None;
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
+            if blocks.at_once {
+                say_spilled(&talk, &block, &options);
+                check_scores(&options, block.rows(), scorer.classes())?;
+            }
             let mut values = scorer.logits(&mut block)?;
             let posterior = match &posterior {
                 Some(posterior) => posterior,

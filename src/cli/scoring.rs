@@ -8,9 +8,10 @@ use crate::calibrate::offsets::decide;
 use crate::data::cost_matrix::read_costs;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
+use crate::data::options::ReadOptions;
 use crate::labels::{ClassCounts, LabelMap};
 use crate::model_file::{self, ModelMetadata, SavedModel};
-use crate::report::format::thousands;
+use crate::report::format::{bytes, thousands};
 use crate::report::text;
 use crate::simd::Kernels;
 use crate::weighting::prior::{Prior, training_shares};
@@ -160,6 +161,37 @@ impl Decisions {
             (None, _) => most_probable(logits, posterior.classes()),
         }
     }
+}
+
+/// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
+pub const SCORE_BYTES: u64 = 8;
+
+/// Refuses scores of so many rows that memory does not hold them, where all are needed at once.
+///
+/// # Errors
+/// [`Error::OverMemory`].
+pub fn check_scores(options: &ReadOptions, rows: usize, classes: usize) -> Result<()> {
+    let Some(memory) = &options.memory else { return Ok(()) };
+    let need = (rows as u64).saturating_mul(classes as u64).saturating_mul(SCORE_BYTES);
+    let (rows, classes) = (thousands(rows as u64), thousands(classes as u64));
+    memory.check(
+        format!("the scores of {rows} rows and {classes} classes"),
+        need,
+        "raise --memory-limit, or take fewer rows at a time",
+    )
+}
+
+/// Says where the rows of `data` are that exceed the memory of `options`.
+pub fn say_spilled(talk: &Talk, data: &Dataset, options: &ReadOptions) {
+    let Some(memory) = options.memory.as_ref().filter(|_| data.features.is_in_file()) else { return };
+    let (rows, size) = (thousands(data.rows() as u64), bytes(data.features.bytes()));
+    let text = format!(
+        "{rows} rows x {}, {size}, over half of the memory limit of {}: rows stay on disk in {}",
+        text::columns_text(&data.features),
+        bytes(memory.bytes),
+        text::printable(&memory.folder.display().to_string())
+    );
+    talk.phase("Spill", &text);
 }
 
 /// Says which cells and rows of `data` could not be used as they are.

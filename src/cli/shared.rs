@@ -1,10 +1,11 @@
 //! Flags that several commands share, checked: how files are read, the prior, outputs that must not be inputs.
 
-use super::args::{ColumnArgs, FileArgs, LabelArgs, PriorArgs, UnlabeledArg};
+use super::args::{ColumnArgs, FileArgs, LabelArgs, MemoryArgs, PriorArgs, UnlabeledArg};
 use crate::data::format::Format;
 use crate::data::options::{ReadOptions, Unlabeled};
 use crate::error::nearest;
 use crate::labels::LabelMap;
+use crate::memory::MemoryLimit;
 use crate::report::text;
 use crate::{Error, Result};
 
@@ -74,6 +75,14 @@ pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> 
         has_header: !file.no_header,
         ..ReadOptions::default()
     })
+}
+
+/// The memory that rows may take.
+///
+/// # Errors
+/// Those of [`MemoryLimit::parse`].
+pub fn memory_of(args: &MemoryArgs) -> Result<Option<MemoryLimit>> {
+    MemoryLimit::parse(args.memory_limit.as_deref(), args.spill_dir.as_deref())
 }
 
 /// Refuses the flags of reading data where none are read; `with` names what is.

@@ -10,6 +10,7 @@ use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
 use super::train_data::TrainData;
+use super::train_memory::check_memory;
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use super::{kernels, print_json, train_boost, with_threads};
 use crate::Result;
@@ -63,6 +64,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let schemes = schemes(plan, &data, &counts)?;
     let several_schemes = schemes.len() > 1;
     let recipe = recipe(plan, &data);
+    check_memory(plan, &data, &recipe.optimizer)?;
     let is_fitted = plan.head.head.is_fitted();
     if is_fitted {
         talk.phase("Solver", &solver_text(&recipe.optimizer));
@@ -156,6 +158,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
+    data.check()?;
     let size = model_file::save(&plan.out, &saved)?;
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);

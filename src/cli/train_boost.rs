@@ -18,6 +18,7 @@ use super::train::{
 };
 use super::train_calibrate::CrossFitting;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
+use super::train_memory::check_memory;
 use super::train_save::{scores_record, test_scores};
 use crate::Result;
 use crate::boost::binning::BinningOptions;
@@ -56,6 +57,7 @@ pub(super) fn train(
     let data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
     let recipe = recipe(plan, &data);
+    check_memory(plan, &data, &recipe.optimizer)?;
     let earlier = boost.earlier.as_deref();
     let continuing = earlier.map(|earlier| Continuing::new(earlier, plan, &data)).transpose()?;
     let starts = match boost.start {
@@ -123,6 +125,7 @@ pub(super) fn train(
     }
     say_tilt(talk, &saved.metadata);
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
+    data.check()?;
     let size = model_file::save(&plan.out, &saved)?;
     learner.snapshots.remove();
     let took = started.elapsed().as_secs_f64();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::plan::{TrainPlan, ValidationPlan};
 use super::plan_continue::Earlier;
-use super::scoring::{say_left_out, unseen_text};
+use super::scoring::{say_left_out, say_spilled, unseen_text};
 use super::talk::Talk;
 use crate::data::dataset::{Dataset, read_training};
 use crate::data::dataset_reader::DatasetReader;
@@ -63,7 +63,7 @@ impl HeldPart<'_> {
 
 /// Rows to fit on, with labels and weights gathered in their order.
 pub struct OwnedSample<'a> {
-    features: &'a Matrix,
+    features: &'a Matrix<'a>,
     rows: Vec<usize>,
     /// One a row.
     pub labels: Vec<u32>,
@@ -108,6 +108,7 @@ impl TrainData {
             None => read_training(&plan.train, &plan.read)?,
         };
         say_read(talk, "Read", &main, begun);
+        say_spilled(talk, &main, &plan.read);
         for note in &main.notes {
             talk.phase("", note);
         }
@@ -145,8 +146,23 @@ impl TrainData {
         let kept_classes = split.kept_classes.iter().map(|&class| names[class as usize].clone()).collect();
         let data =
             TrainData { train: split.train, valid, test, scaler, constant_columns, kept_classes, main };
+        data.check()?;
         data.say_split(plan, talk);
         Ok(data)
+    }
+
+    /// Fails where rows on disk could not be read, so that nothing made of them is of use.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn check(&self) -> Result<()> {
+        self.main.features.check()?;
+        for held in [&self.valid, &self.test] {
+            if let Held::File(dataset) = held {
+                dataset.features.check()?;
+            }
+        }
+        Ok(())
     }
 
     /// Validation rows, where there are any.
@@ -398,6 +414,7 @@ fn read_more(
     let reader = DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
     let dataset = reader.read_all()?;
     say_read(talk, name, &dataset, begun);
+    say_spilled(talk, &dataset, &plan.read);
     if !dataset.unseen.is_empty() {
         talk.phase("", &unseen_text(&dataset.unseen, dataset.rows() as u64));
         if dataset.unseen.iter().map(|(_, rows)| rows).sum::<u64>() == dataset.rows() as u64 {

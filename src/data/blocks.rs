@@ -123,6 +123,11 @@ impl BlockReader {
         self.vectors.as_ref()
     }
 
+    /// The vector column gathered so far, whose rows may be taken.
+    pub(super) fn vectors_mut(&mut self) -> Option<&mut ColumnBuffer> {
+        self.vectors.as_mut()
+    }
+
     /// Takes the vector column gathered so far.
     pub(super) fn take_vectors(&mut self) -> Option<ColumnBuffer> {
         self.vectors.take()

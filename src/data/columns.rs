@@ -2,7 +2,7 @@
 
 use super::sparse::RowBuilder;
 use super::table::{ColumnBuffer, FieldKind, NULL_TEXT};
-use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
+use crate::matrix::{Dtype, MatRef, Matrix, RowBuffer, SparseRows, Storage};
 
 /// The kind that holds the values of both, `None` where there is none (vectors against scalars).
 pub(super) fn common_kind(a: &FieldKind, b: &FieldKind) -> Option<FieldKind> {
@@ -161,7 +161,7 @@ pub(super) fn append_vectors(into: &mut Matrix, from: &Matrix, keep: Option<&[bo
         return false;
     }
     let cols = from.cols();
-    match (into.storage_mut(), from.row_range(0, from.rows())) {
+    match (into.storage_mut(), from.row_range(0, from.rows(), &mut RowBuffer::default())) {
         (Storage::F32(into), MatRef::F32(from)) => extend_rows(into, from, cols, keep, |x| x),
         (Storage::F32(into), MatRef::F16(from)) => extend_rows(into, from, cols, keep, half::f16::to_f32),
         (Storage::F32(into), MatRef::Bf16(from)) => extend_rows(into, from, cols, keep, half::bf16::to_f32),
@@ -182,11 +182,11 @@ fn append_sparse(into: &mut Matrix, from: &Matrix, keep: Option<&[bool]>) -> boo
         return false;
     }
     let mut builder = RowBuilder::default();
-    match (from.storage(), keep) {
-        (Storage::Sparse(from), None) => rows.append(from.range(0, from.rows())),
+    match (from.sparse(), keep) {
+        (Some(from), None) => rows.append(from),
         (_, keep) => {
             for row in (0..from.rows()).filter(|&row| keep.is_none_or(|keep| keep[row])) {
-                builder.add_row(0, from.row_range(row, row + 1));
+                from.visit_rows([row], |_, values| builder.add_row(0, values));
                 builder.finish(rows);
             }
         }
@@ -238,6 +238,8 @@ pub(super) fn retain_vectors(matrix: &mut Matrix, start: usize, keep: &[bool]) {
             rows.truncate(start);
             rows.append(kept.range(0, kept.rows()));
         }
+        // Rows are dropped before they go to a file; what was lent is a copy by now.
+        Storage::File(_) | Storage::Lent(_) => {}
     }
 }
 

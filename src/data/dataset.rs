@@ -7,6 +7,7 @@ use super::encode_fit::{EncoderFit, column_means};
 use super::files::FileSet;
 use super::fingerprint::Fingerprint;
 use super::finite::Origin;
+use super::kept::KeptRows;
 use super::labels_read::Labels;
 use super::options::{Missing, ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles, find_features};
@@ -38,7 +39,7 @@ pub struct Source {
 pub struct Dataset {
     /// One row of features a row. After [`read_training`] with [`Missing::Mean`] missing values are NaN until
     /// [`Dataset::fill_missing`], with [`Missing::Keep`] they stay NaN, and so they do in columns of codes.
-    pub features: Matrix,
+    pub features: Matrix<'static>,
     /// Class code of every row, [`crate::labels::UNSEEN`] where the map lacks the class; `None` without labels.
     pub labels: Option<Vec<u32>>,
     /// Classes by code.
@@ -154,6 +155,7 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     let mut fit = EncoderFit::new(&name, &fields, options.missing, options.categories)?;
     let wanted = columns.iter().zip(&fields).map(|(&column, field)| (column, field.kind.clone())).collect();
     let gather = fit.is_one_vector();
+    let mut kept = KeptRows::new(options.memory.as_ref(), set.row_count());
     let mut reader = BlockReader::new(set, &roles, wanted, options, LabelNeed::Required, gather)?;
 
     let mut labels = Labels::default();
@@ -165,14 +167,24 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
         let origin = Origin { file, first_row: block.first_row, kept: block.kept.as_deref() };
         match reader.vectors() {
             Some(ColumnBuffer::Vector(features)) => fit.push_vectors(&origin, features, start),
-            _ => fit.push(&origin, &block.features)?,
+            _ => {
+                fit.push(&origin, &block.features)?;
+                kept.settle(origin.file, fit.dense_rows())?;
+            }
+        }
+        let file = reader.set().source(block.file).to_owned();
+        if let Some(ColumnBuffer::Vector(features)) = reader.vectors_mut() {
+            kept.settle(&file, features)?;
         }
         extras.append(block.weights.take(), block.ids.take(), block.parts.take());
     }
     labels.check(options.unlabeled == Unlabeled::Drop)?;
     let mut fitted = match reader.take_vectors() {
-        Some(ColumnBuffer::Vector(features)) => fit.finish_with(features)?,
-        _ => fit.finish()?,
+        Some(ColumnBuffer::Vector(features)) => fit.finish_with(kept.finish(&name, features)?)?,
+        _ => {
+            let dense = fit.take_dense();
+            fit.finish_with(kept.finish(&name, dense)?)?
+        }
     };
     notes.extend(fitted.notes);
     if fitted.encoder.width() == 0 {
@@ -193,6 +205,7 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     if fitted.missing > 0 && options.missing == Missing::Zero {
         fitted.encoder.fill_missing(&mut fitted.features);
     }
+    fitted.features.check()?;
     let rows = labels.len() as u64;
     Ok(Dataset {
         features: fitted.features,

@@ -7,12 +7,14 @@ use super::encode::FeatureEncoder;
 use super::files::FileSet;
 use super::fingerprint::Fingerprint;
 use super::finite::Origin;
+use super::kept::KeptRows;
 use super::options::{ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles};
 use super::scale::widen;
 use super::sparse::make_sparse;
 use crate::labels::LabelMap;
 use crate::matrix::Dtype;
+use crate::memory::MemoryLimit;
 use crate::{Error, Result};
 
 /// Hands out the rows of files block by block, encoded as in training.
@@ -26,6 +28,9 @@ pub struct DatasetReader {
     name: String,
     files: usize,
     bytes: u64,
+    memory: Option<MemoryLimit>,
+    /// Rows that the files say they have.
+    expected: Option<u64>,
 }
 
 impl DatasetReader {
@@ -44,7 +49,7 @@ impl DatasetReader {
     ) -> Result<Self> {
         let set = FileSet::open(paths, options)?;
         let name = set.name();
-        let (files, bytes) = (set.files(), set.bytes());
+        let (files, bytes, expected) = (set.files(), set.bytes(), set.row_count());
         let mut roles = Roles::find(&name, set.fields(), options, labels)?;
         // Where a feature has a usual name of ids, it stays a feature.
         if options.id_col.is_none()
@@ -67,6 +72,8 @@ impl DatasetReader {
             name,
             files,
             bytes,
+            memory: options.memory.clone(),
+            expected,
         })
     }
 
@@ -121,7 +128,7 @@ impl DatasetReader {
         }
     }
 
-    /// All rows at once.
+    /// All rows; dense ones that exceed the memory limit of the options stay on disk.
     ///
     /// # Errors
     /// As [`DatasetReader::next_block`], and [`Error::NoRows`].
@@ -134,6 +141,8 @@ impl DatasetReader {
             ids: all.ids.take().map(|(_, ids)| ids),
             parts: all.parts.take(),
         };
+        let mut kept = KeptRows::new(self.memory.as_ref(), self.expected);
+        kept.settle(&all.source.name, &mut all.features)?;
         while let Some(block) = self.next_block()? {
             // Files of one set may hold their vectors in different widths.
             match common_dtype(all.features.dtype(), block.features.dtype()) {
@@ -142,6 +151,7 @@ impl DatasetReader {
                 _ => {}
             }
             append_vectors(&mut all.features, &block.features, None);
+            kept.settle(&all.source.name, &mut all.features)?;
             if let (Some(labels), Some(more)) = (&mut all.labels, block.labels) {
                 labels.extend(more);
             }
@@ -152,6 +162,7 @@ impl DatasetReader {
             all.dropped_unlabeled += block.dropped_unlabeled;
             all.unseen_levels += block.unseen_levels;
         }
+        all.features = kept.finish(&all.source.name, all.features)?;
         all.unseen.sort_unstable();
         all.unseen.dedup_by(|next, kept| {
             let same = next.0 == kept.0;

@@ -131,7 +131,7 @@ pub struct FeatureEncoder {
 pub(super) struct Encoded {
     /// One row a row; f16, bf16 and sparse vectors keep their width where they are the only input. Missing values are
     /// NaN.
-    pub(super) features: Matrix,
+    pub(super) features: Matrix<'static>,
     /// Number of missing values, text included.
     pub(super) missing: u64,
     /// Cells of text columns with a value that training never met, and values of sparse vectors beyond their length in
@@ -240,7 +240,7 @@ impl FeatureEncoder {
                 (Some(levels), Some(text), _) => {
                     let places = level_places(levels, text);
                     unseen_levels += unseen_cells(&places, text);
-                    Source::of_text(input, text, places)
+                    Source::of_text(input, text.codes(), places)
                 }
                 (_, _, ColumnBuffer::Vector(matrix)) => Source::Vector(matrix),
                 _ => Source::Numbers(numbers(column)),
@@ -253,7 +253,7 @@ impl FeatureEncoder {
     }
 
     /// The features of `rows` rows, sparse or not as [`FeatureEncoder::is_sparse`] says.
-    pub(super) fn features(&self, rows: usize, sources: &[Source<'_>]) -> Result<Matrix> {
+    pub(super) fn features(&self, rows: usize, sources: &[Source<'_>]) -> Result<Matrix<'static>> {
         let width = self.width();
         if self.is_sparse() {
             return Ok(Matrix::from_storage(Storage::Sparse(sparse_rows(rows, sources)), width));
@@ -313,6 +313,9 @@ impl FeatureEncoder {
         if self.missing == Missing::Keep {
             return;
         }
+        if features.edit_in_file(|block| self.fill_missing(block)) {
+            return;
+        }
         fn fill<T: Copy + Send>(
             values: &mut [T],
             fills: &[f32],
@@ -345,6 +348,8 @@ impl FeatureEncoder {
                     *rows = without_zeros(rows);
                 }
             }
+            // What was lent is a copy by now.
+            Storage::File(_) | Storage::Lent(_) => {}
         }
     }
 }
@@ -395,7 +400,7 @@ mod tests {
 
     const ORIGIN: Origin<'_> = Origin { file: "t", first_row: 0, kept: None };
 
-    fn filled(encoder: &FeatureEncoder, columns: Vec<ColumnBuffer>) -> Matrix {
+    fn filled(encoder: &FeatureEncoder, columns: Vec<ColumnBuffer>) -> Matrix<'static> {
         let mut features = encoder.encode(&ORIGIN, columns).unwrap().features;
         encoder.fill_missing(&mut features);
         features

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::columns::{Numbers, append_vectors};
 use super::encode::InputColumn;
 use super::sparse::build_rows;
-use super::table::TextColumn;
 use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
 use crate::{Error, Result};
 
@@ -26,19 +25,19 @@ pub(super) enum Source<'a> {
         codes: &'a [u32],
         places: Vec<Option<usize>>,
     },
-    Vector(&'a Matrix),
-    /// Columns `start..start + width` of an f32 matrix.
+    Vector(&'a Matrix<'a>),
+    /// Columns `start..start + width` of an f32 matrix in memory.
     Columns {
-        matrix: &'a Matrix,
+        matrix: &'a Matrix<'a>,
         start: usize,
         width: usize,
     },
 }
 
 impl<'a> Source<'a> {
-    /// The features that `input` makes of a text column, whose levels lie at `places` among those of the input.
-    pub(super) fn of_text(input: &InputColumn, text: &'a TextColumn, places: Vec<Option<usize>>) -> Self {
-        let codes = text.codes();
+    /// The features that `input` makes of the codes of a text column, whose levels lie at `places` among those of the
+    /// input.
+    pub(super) fn of_text(input: &InputColumn, codes: &'a [u32], places: Vec<Option<usize>>) -> Self {
         match input {
             InputColumn::Codes { .. } => Source::Places { codes, places },
             _ => Source::Levels { codes, places, width: input.width() },
@@ -67,9 +66,11 @@ pub(super) fn sparse_rows(rows: usize, sources: &[Source<'_>]) -> SparseRows {
                     }
                 }
                 Source::Places { codes, places } => builder.add(offset, place_of(codes[row], places)),
-                Source::Vector(matrix) => builder.add_row(offset, matrix.row_range(row, row + 1)),
+                Source::Vector(matrix) => {
+                    matrix.visit_rows([row], |_, values| builder.add_row(offset, values));
+                }
                 Source::Columns { matrix, start, width } => {
-                    if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
+                    if let Some(MatRef::F32(values)) = matrix.rows_in_memory(row, row + 1) {
                         builder.add_row(offset, MatRef::F32(&values[*start..start + width]));
                     }
                 }
@@ -126,10 +127,11 @@ fn fill_rows(out: &mut [f32], width: usize, offset: usize, first_row: usize, sou
             rows.for_each(|(row, out)| out[offset] = place_of(codes[row], places));
         }
         Source::Vector(matrix) => rows.for_each(|(row, out)| {
-            copy_widened(&mut out[offset..offset + matrix.cols()], matrix.row_range(row, row + 1));
+            let out = &mut out[offset..offset + matrix.cols()];
+            matrix.visit_rows([row], |_, values| copy_widened(out, values));
         }),
         Source::Columns { matrix, start, width } => rows.for_each(|(row, out)| {
-            if let MatRef::F32(values) = matrix.row_range(row, row + 1) {
+            if let Some(MatRef::F32(values)) = matrix.rows_in_memory(row, row + 1) {
                 out[offset..offset + width].copy_from_slice(&values[*start..start + width]);
             }
         }),

@@ -1,5 +1,7 @@
 //! Fitting a [`FeatureEncoder`] while the training rows are read.
 
+use std::ops::Range;
+
 use super::columns::{append_rows, numbers};
 use super::encode::{FeatureEncoder, InputColumn, MOST_CODES, level_places};
 use super::encode_fill::{Source, append_filled};
@@ -7,7 +9,7 @@ use super::files::kind_name;
 use super::finite::{Origin, ValueCheck};
 use super::options::{Categories, Missing};
 use super::table::{ColumnBuffer, Field, FieldKind, NULL_TEXT, TextColumn};
-use crate::matrix::{Dtype, MatRef, Matrix};
+use crate::matrix::{Dtype, FileRowsWriter, MatRef, Matrix, Storage};
 use crate::{Error, Result};
 
 /// Most values a text column may have.
@@ -26,7 +28,7 @@ pub(super) struct EncoderFit {
     missing: Missing,
     categories: Categories,
     check: ValueCheck,
-    dense: Matrix,
+    dense: Matrix<'static>,
     /// Columns of `dense` that each input column takes.
     lengths: Vec<usize>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Fitted {
     /// Without means: which rows they are taken over is known after a split.
     pub(super) encoder: FeatureEncoder,
     /// With NaN where a value is missing.
-    pub(super) features: Matrix,
+    pub(super) features: Matrix<'static>,
     /// Number of missing values, text included.
     pub(super) missing: u64,
     pub(super) notes: Vec<String>,
@@ -124,14 +126,25 @@ impl EncoderFit {
         Ok(())
     }
 
-    /// The encoder, and the features of the rows pushed.
-    pub(super) fn finish(mut self) -> Result<Fitted> {
-        let dense = std::mem::replace(&mut self.dense, Matrix::empty(Dtype::F32, 0));
+    /// The numbers and vectors of the rows pushed, which may be taken.
+    pub(super) fn dense_rows(&mut self) -> &mut Matrix<'static> {
+        &mut self.dense
+    }
+
+    /// Takes the numbers and vectors of the rows pushed.
+    pub(super) fn take_dense(&mut self) -> Matrix<'static> {
+        std::mem::replace(&mut self.dense, Matrix::empty(Dtype::F32, 0))
+    }
+
+    /// The encoder, and the features of the rows pushed with [`EncoderFit::push`].
+    #[cfg(test)]
+    fn finish(mut self) -> Result<Fitted> {
+        let dense = self.take_dense();
         self.finish_with(dense)
     }
 
-    /// As [`EncoderFit::finish`], where `dense` holds all numbers and vectors.
-    pub(super) fn finish_with(self, dense: Matrix) -> Result<Fitted> {
+    /// The encoder, and the features of the rows pushed, whose numbers and vectors are `dense`.
+    pub(super) fn finish_with(self, dense: Matrix<'static>) -> Result<Fitted> {
         self.check.result(self.missing == Missing::Error)?;
         let mut notes = Vec::new();
         let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
@@ -247,10 +260,10 @@ pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
     // Of sparse rows the weight of missing values is added up, of others that of present ones.
     let mut sums = vec![(0.0f64, 0.0f64); features.cols()];
     let mut total = 0.0;
-    for &row in rows {
-        let weight = row_weights.map_or(1.0, |w| w[row] / largest);
+    features.visit_rows(rows.iter().copied(), |at, values| {
+        let weight = row_weights.map_or(1.0, |w| w[rows[at]] / largest);
         total += weight;
-        match features.row_range(row, row + 1) {
+        match values {
             row @ MatRef::Sparse(_) => row.for_each_entry(|col, x| {
                 let (sum, missing) = &mut sums[col];
                 if x.is_nan() { *missing += weight } else { *sum += weight * f64::from(x) }
@@ -262,7 +275,7 @@ pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
                 }
             }),
         }
-    }
+    });
     if features.dtype() == Dtype::Sparse {
         // Where all values are missing the two were added up alike, and nothing is left.
         sums.iter_mut().for_each(|(_, missing)| *missing = total - *missing);
@@ -272,8 +285,37 @@ pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Optio
 }
 
 /// The dense columns and the features of the text columns in the order of the encoder's features.
-fn insert_texts(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -> Result<Matrix> {
+fn insert_texts(
+    encoder: &FeatureEncoder,
+    dense: Matrix<'static>,
+    texts: &[TextColumn],
+) -> Result<Matrix<'static>> {
     let rows = texts.first().map_or(0, |text| text.codes().len());
+    let Storage::File(file) = dense.storage() else {
+        return encoder.features(rows, &sources_of(encoder, &dense, texts, 0..rows));
+    };
+    if encoder.is_sparse() {
+        // What is not text then is little.
+        let places: Vec<usize> = (0..rows).collect();
+        let dense = dense.select_rows(&places);
+        return encoder.features(rows, &sources_of(encoder, &dense, texts, 0..rows));
+    }
+    let mut writer = FileRowsWriter::create(file.folder(), Dtype::F32, encoder.width())?;
+    for (start, end) in dense.blocks() {
+        let block = dense.select_rows(&(start..end).collect::<Vec<_>>());
+        writer.append(&encoder.features(end - start, &sources_of(encoder, &block, texts, start..end))?)?;
+    }
+    dense.check()?;
+    Ok(writer.finish())
+}
+
+/// Where the features of the rows `range` come from; `dense` are those of numbers and vectors, in memory.
+fn sources_of<'a>(
+    encoder: &FeatureEncoder,
+    dense: &'a Matrix<'a>,
+    texts: &'a [TextColumn],
+    range: Range<usize>,
+) -> Vec<Source<'a>> {
     let mut texts = texts.iter();
     let mut sources = Vec::with_capacity(encoder.inputs.len());
     let mut taken = 0;
@@ -282,16 +324,16 @@ fn insert_texts(encoder: &FeatureEncoder, dense: Matrix, texts: &[TextColumn]) -
             Some(levels) => {
                 sources.extend(texts.next().map(|text| {
                     let places = level_places(levels, text);
-                    Source::of_text(input, text, places)
+                    Source::of_text(input, &text.codes()[range.clone()], places)
                 }));
             }
             None => {
-                sources.push(Source::Columns { matrix: &dense, start: taken, width: input.width() });
+                sources.push(Source::Columns { matrix: dense, start: taken, width: input.width() });
                 taken += input.width();
             }
         }
     }
-    encoder.features(rows, &sources)
+    sources
 }
 
 #[cfg(test)]

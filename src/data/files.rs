@@ -24,7 +24,8 @@ fn expand(patterns: &[String], options: &ReadOptions) -> Result<Vec<String>> {
 
 fn open_file(path: &str, options: &ReadOptions) -> Result<Box<dyn TableReader>> {
     let ReadOptions { format, delimiter, has_header, .. } = *options;
-    open_table(path, &OpenOptions { format, delimiter, has_header })
+    let block_bytes = options.memory.as_ref().map(|memory| memory.block);
+    open_table(path, &OpenOptions { format, delimiter, has_header, block_bytes })
 }
 
 /// One file of the set.
@@ -113,6 +114,12 @@ impl FileSet {
             1 => self.members[0].source.clone(),
             n => format!("{} and {} more", self.members[0].source, n - 1),
         }
+    }
+
+    /// Number of rows of all files, where all of them tell.
+    pub(super) fn row_count(&self) -> Option<u64> {
+        let of_member = |member: &Member| member.reader.as_ref().and_then(|reader| reader.row_count());
+        self.members.iter().map(of_member).sum()
     }
 
     /// Bytes of all files on disk; standard input counts 0.

@@ -5,7 +5,7 @@
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use crate::matrix::{MatRef, Matrix};
+use crate::matrix::{MatRef, Matrix, RowBuffer};
 use crate::rng::mix;
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -31,10 +31,13 @@ impl Fingerprint {
 
     /// Takes in rows, each with the hash of its class name where there are labels.
     pub(super) fn add(&mut self, features: &Matrix, names: Option<&[u64]>) {
-        let hashes = row_hashes(features);
-        for (row, hash) in hashes.into_iter().enumerate() {
-            let name = names.and_then(|names| names.get(row)).copied().unwrap_or(UNLABELLED);
-            self.0 = mix(self.0.rotate_left(23) ^ mix(hash ^ name.rotate_left(32)));
+        let mut buffer = RowBuffer::default();
+        for (start, end) in features.blocks() {
+            let hashes = row_hashes(features.row_range(start, end, &mut buffer), features.cols().max(1));
+            for (row, hash) in (start..end).zip(hashes) {
+                let name = names.and_then(|names| names.get(row)).copied().unwrap_or(UNLABELLED);
+                self.0 = mix(self.0.rotate_left(23) ^ mix(hash ^ name.rotate_left(32)));
+            }
         }
     }
 
@@ -46,9 +49,8 @@ impl Fingerprint {
 
 /// One hash a row; rows of equal values have equal hashes, also across widths, except that sparse rows do not hash as
 /// dense ones do: their hash costs their entries alone.
-fn row_hashes(features: &Matrix) -> Vec<u64> {
-    let cols = features.cols().max(1);
-    match features.row_range(0, features.rows()) {
+fn row_hashes(rows: MatRef<'_>, cols: usize) -> Vec<u64> {
+    match rows {
         MatRef::F32(values) => values.par_chunks(cols).map(|row| hash_row(row, |x| x)).collect(),
         MatRef::F16(values) => {
             // Widened a row at a time: a single value costs a look at what the machine can do.

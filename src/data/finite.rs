@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::matrix::{MatRef, Matrix, SparseRef};
+use crate::matrix::{MatRef, Matrix, RowBuffer, SparseRef};
 use crate::{Error, Result};
 
 /// Values looked at by one thread at a time.
@@ -79,7 +79,7 @@ impl ValueCheck {
         name: impl Fn(usize) -> String,
     ) {
         let cols = features.cols();
-        match features.row_range(start, features.rows()) {
+        match features.row_range(start, features.rows(), &mut RowBuffer::default()) {
             MatRef::F32(values) => self.scan_values(origin, values, cols, name),
             MatRef::F16(values) => self.scan_values(origin, values, cols, name),
             MatRef::Bf16(values) => self.scan_values(origin, values, cols, name),

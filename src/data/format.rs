@@ -111,11 +111,14 @@ pub struct OpenOptions {
     pub delimiter: Option<u8>,
     /// Whether the first line of text files names the columns.
     pub has_header: bool,
+    /// Bytes of vectors that a block has at most, where the format can be read in blocks of any size; as the reader likes
+    /// where `None`.
+    pub block_bytes: Option<u64>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { format: None, delimiter: None, has_header: true }
+        OpenOptions { format: None, delimiter: None, has_header: true, block_bytes: None }
     }
 }
 
@@ -143,9 +146,9 @@ pub fn open_table(path: &str, options: &OpenOptions) -> Result<Box<dyn TableRead
                 recipe: "name the file: the index of a Parquet file stands at its end".into(),
             });
         }
-        Format::Parquet => Box::new(ParquetReader::open(path)?),
+        Format::Parquet => Box::new(ParquetReader::open(path)?.with_block_bytes(options.block_bytes)),
         Format::Ipc => Box::new(IpcReader::open(path)?),
-        Format::Npy => Box::new(NpyReader::open(path)?),
+        Format::Npy => Box::new(NpyReader::open(path)?.with_block_bytes(options.block_bytes)),
         Format::Svmlight => Box::new(svmlight::open(path)?),
     })
 }

@@ -16,9 +16,9 @@ use super::hugging_face;
 use super::ipc_columns::{append_array, kind_of};
 use super::ipc_direct::BodyInFile;
 use super::ipc_messages::{Body, FILE_MARK, Messages, check_buffers, damaged};
-use super::positioned::read_exact_at;
 use super::table::{ColumnBuffer, Field, FieldKind, TableReader};
 use super::vectors::{VectorState, unusable};
+use crate::positioned::read_exact_at;
 use crate::{Error, Result};
 
 /// Reads an Arrow IPC file or stream; one block is one record batch.

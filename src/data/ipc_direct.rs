@@ -9,10 +9,10 @@ use arrow_ipc::{Buffer, FieldNode, RecordBatch};
 use arrow_schema::{DataType, Schema};
 use half::f16;
 
-use super::positioned::{Number, grow, read_exact_at, read_numbers_at};
 use super::table::ColumnBuffer;
 use super::vectors::{Element, VectorState};
 use crate::matrix::Matrix;
+use crate::positioned::{Number, grow, read_exact_at, read_numbers_at};
 
 /// The body of a record batch that lies in a file.
 pub(super) struct BodyInFile<'a> {

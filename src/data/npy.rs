@@ -7,10 +7,10 @@ use std::io::{ErrorKind, Read, stdin};
 use half::f16;
 
 use super::npy_header::{Element, Header};
-use super::positioned::{Number, grow, read_numbers_at};
 use super::table::{ColumnBuffer, Field, TableReader};
 use super::vectors::unusable;
 use crate::matrix::{Matrix, Storage};
+use crate::positioned::{Number, grow, read_numbers_at};
 use crate::{Error, Result};
 
 /// Rows of a block, fewer where their bytes would pass [`BLOCK_BYTES`].
@@ -28,6 +28,7 @@ pub struct NpyReader {
     header: Header,
     fields: [Field; 1],
     rows_left: u64,
+    block_bytes: u64,
 }
 
 impl NpyReader {
@@ -63,7 +64,22 @@ impl NpyReader {
         }
         let name = if header.is_matrix { "features" } else { "0" };
         let fields = [Field { name: name.into(), kind: header.kind(), class_names: None }];
-        Ok(NpyReader { path: path.to_owned(), input, direct: None, rows_left: header.rows, header, fields })
+        Ok(NpyReader {
+            path: path.to_owned(),
+            input,
+            direct: None,
+            rows_left: header.rows,
+            header,
+            fields,
+            block_bytes: BLOCK_BYTES,
+        })
+    }
+
+    /// The same with blocks of at most so many bytes, where they are given and fewer than usual.
+    #[must_use]
+    pub fn with_block_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.block_bytes = bytes.map_or(BLOCK_BYTES, |bytes| bytes.min(BLOCK_BYTES));
+        self
     }
 
     fn append(&mut self, rows: u64, buffer: &mut ColumnBuffer) -> Result<()> {
@@ -113,8 +129,11 @@ impl TableReader for NpyReader {
 
     fn append_block(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize> {
         let row_bytes = self.header.cols.saturating_mul(self.header.element.width() as u64);
-        let rows =
-            if self.header.by_column { u64::MAX } else { BLOCK_ROWS.min((BLOCK_BYTES / row_bytes).max(1)) };
+        let rows = if self.header.by_column {
+            u64::MAX
+        } else {
+            BLOCK_ROWS.min((self.block_bytes / row_bytes).max(1))
+        };
         let rows = rows.min(self.rows_left);
         match (columns, into) {
             ([], _) | (_, []) => {}

@@ -1,6 +1,7 @@
 //! What the user said about the data: columns, labels, missing values, text.
 
 use super::format::Format;
+use crate::memory::MemoryLimit;
 use serde::{Deserialize, Serialize};
 
 /// What is done about missing feature values.
@@ -70,6 +71,8 @@ pub struct ReadOptions {
     pub categories: Categories,
     /// Missing labels.
     pub unlabeled: Unlabeled,
+    /// How much memory rows may take before they stay on disk; all they need where `None`.
+    pub memory: Option<MemoryLimit>,
 }
 
 impl ReadOptions {
@@ -95,6 +98,7 @@ impl Default for ReadOptions {
             missing: Missing::Error,
             categories: Categories::OneHot,
             unlabeled: Unlabeled::Error,
+            memory: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::encode::{FeatureEncoder, InputColumn};
 use super::options::Missing;
 use super::sparse::dense_values;
-use crate::matrix::{Matrix, Storage};
+use crate::matrix::{Dtype, MatRef, Matrix, Storage};
 use crate::{Error, Result};
 
 mod sparse;
@@ -104,7 +104,7 @@ impl Scaler {
         if scale != Scale::Standard {
             return (scaler, 0);
         }
-        if let Storage::Sparse(all) = features.storage() {
+        if let Some(all) = features.sparse() {
             let columns = sparse::deviations(all, features.cols(), rows, row_weights);
             scaler.mean = vec![0.0; features.cols()];
             scaler.deviation = columns.deviation;
@@ -133,6 +133,9 @@ impl Scaler {
     /// was fitted to.
     pub fn apply(&self, features: &mut Matrix) {
         if self.scale == Scale::None {
+            return;
+        }
+        if features.edit_in_file(|block| self.apply(block)) {
             return;
         }
         widen(features);
@@ -212,10 +215,13 @@ fn divide_by_norm(row: &mut [f32]) {
 
 /// Makes a matrix f32, unless it is sparse.
 pub(super) fn widen(features: &mut Matrix) {
-    let wide = match features.storage() {
-        Storage::F32(_) | Storage::Sparse(_) => return,
-        Storage::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
-        Storage::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
+    if features.dtype() == Dtype::F32 || features.edit_in_file(widen) {
+        return;
+    }
+    let wide = match features.in_memory() {
+        Some(MatRef::F16(values)) => values.iter().map(|x| x.to_f32()).collect(),
+        Some(MatRef::Bf16(values)) => values.iter().map(|x| x.to_f32()).collect(),
+        Some(MatRef::F32(_) | MatRef::Sparse(_)) | None => return,
     };
     *features = Matrix::from_f32(wide, features.cols());
 }
@@ -231,13 +237,11 @@ fn means_of(
     let sum_chunk = |rows: &[usize]| {
         let mut sums = vec![0.0; centers.len()];
         let mut total = 0.0;
-        for &row in rows {
-            let weight = weight(row);
+        features.visit_rows(rows.iter().copied(), |at, values| {
+            let weight = weight(rows[at]);
             total += weight;
-            features
-                .row_range(row, row + 1)
-                .for_each_entry(|col, x| sums[col] += weight * term(f64::from(x), centers[col]));
-        }
+            values.for_each_entry(|col, x| sums[col] += weight * term(f64::from(x), centers[col]));
+        });
         (sums, total)
     };
     let partial: Vec<(Vec<f64>, f64)> = rows.par_chunks(CHUNK).map(sum_chunk).collect();
@@ -255,19 +259,18 @@ fn means_of(
 fn is_constant_column(features: &Matrix, rows: &[usize]) -> Vec<bool> {
     let mut first = vec![0.0; features.cols()];
     let mut constant = vec![true; features.cols()];
-    if let Some(&row) = rows.first() {
-        features.row_range(row, row + 1).for_each_entry(|col, x| first[col] = x);
-    }
-    for &row in rows {
-        features.row_range(row, row + 1).for_each_entry(|col, x| constant[col] &= x == first[col]);
-    }
+    features.visit_rows(rows.iter().copied(), |at, values| {
+        if at == 0 {
+            values.for_each_entry(|col, x| first[col] = x);
+        }
+        values.for_each_entry(|col, x| constant[col] &= x == first[col]);
+    });
     constant
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::Dtype;
     use proptest::prelude::*;
 
     #[test]

@@ -55,10 +55,12 @@ pub(super) fn build_rows(rows: usize, fill: impl Fn(usize, &mut RowBuilder) + Sy
 
 /// Makes a matrix sparse.
 pub(super) fn make_sparse(matrix: &mut Matrix) {
-    if let Storage::Sparse(_) = matrix.storage() {
+    if matrix.sparse().is_some() {
         return;
     }
-    let rows = build_rows(matrix.rows(), |row, builder| builder.add_row(0, matrix.row_range(row, row + 1)));
+    let rows = build_rows(matrix.rows(), |row, builder| {
+        matrix.visit_rows([row], |_, values| builder.add_row(0, values));
+    });
     *matrix = Matrix::from_storage(Storage::Sparse(rows), matrix.cols());
 }
 

@@ -153,7 +153,7 @@ mod tests {
     use crate::matrix::Matrix;
     use proptest::prelude::*;
 
-    fn read(bytes: &[u8]) -> Result<(ColumnBuffer, Matrix)> {
+    fn read(bytes: &[u8]) -> Result<(ColumnBuffer, Matrix<'static>)> {
         let mut reader = open_bytes("t.svm", bytes.to_vec())?;
         let mut buffers: Vec<ColumnBuffer> =
             reader.fields().iter().map(|f| new_buffer(&f.kind).unwrap()).collect();

@@ -113,7 +113,7 @@ pub enum ColumnBuffer {
     /// Strings.
     Text(TextColumn),
     /// One vector a row; a null vector or element is NaN.
-    Vector(Matrix),
+    Vector(Matrix<'static>),
 }
 
 impl ColumnBuffer {

@@ -15,7 +15,7 @@ pub(crate) trait Element: Copy {
     /// The values of a matrix of this width, which is left empty.
     fn take(matrix: &mut Matrix) -> Option<Vec<Self>>;
     /// The values as storage of a matrix.
-    fn store(values: Vec<Self>) -> Storage;
+    fn store(values: Vec<Self>) -> Storage<'static>;
 }
 
 impl Element for f32 {
@@ -26,7 +26,7 @@ impl Element for f32 {
             _ => None,
         }
     }
-    fn store(values: Vec<Self>) -> Storage {
+    fn store(values: Vec<Self>) -> Storage<'static> {
         Storage::F32(values)
     }
 }
@@ -39,7 +39,7 @@ impl Element for f16 {
             _ => None,
         }
     }
-    fn store(values: Vec<Self>) -> Storage {
+    fn store(values: Vec<Self>) -> Storage<'static> {
         Storage::F16(values)
     }
 }

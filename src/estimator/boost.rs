@@ -148,10 +148,7 @@ impl Boost {
         y: &[L],
         mut request: Request<'_, L>,
     ) -> Result<Fitted<L>> {
-        if self.rounds == 0 {
-            return Err(refuse("rounds", 0, "at least 1"));
-        }
-        self.options.check()?;
+        self.check()?;
         let features = x.matrix()?;
         check_lengths(features.rows(), y.len(), request.sample_weight)?;
         check_values(&features, true)?;
@@ -212,6 +209,22 @@ impl Boost {
             relative_gap: None,
         };
         Ok(Fitted { classes, scores: Scores::Boost(model), conditions, scaler: None, report })
+    }
+
+    /// Refuses settings out of their range.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    pub fn check(&self) -> Result<()> {
+        if self.rounds == 0 {
+            return Err(refuse("rounds", 0, "at least 1"));
+        }
+        if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
+            && !(gamma >= 0.0 && gamma.is_finite())
+        {
+            return Err(refuse("gamma", gamma, "at least 0"));
+        }
+        self.options.check()
     }
 
     /// What weights depend on.

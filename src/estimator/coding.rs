@@ -7,7 +7,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::NoRows`], and [`Error::OneClass`] where all are equal.
-pub(super) fn coded<L: Ord + Clone>(y: &[L]) -> Result<(Vec<L>, Vec<u32>)> {
+pub(crate) fn coded<L: Ord + Clone>(y: &[L]) -> Result<(Vec<L>, Vec<u32>)> {
     let mut classes = y.to_vec();
     classes.sort_unstable();
     classes.dedup();

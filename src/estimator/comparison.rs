@@ -1,6 +1,5 @@
 //! Which weighting helps on given rows, if any, and by how much.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -140,14 +139,14 @@ pub fn compare<L: Ord + Clone>(
             treatments.extend(own.into_iter().map(|treatment| treatment.by(learner)));
         }
     }
-    let scaled = |learner: Learner, train: &[usize]| -> Cow<'_, Matrix> {
+    let scaled = |learner: Learner, train: &[usize]| -> Matrix<'_> {
         if learner == Learner::Boost || !contest.standardize {
-            return Cow::Borrowed(&*features);
+            return features.reborrow();
         }
         let (scaler, _) = Scaler::fit(Scale::Standard, &features, train, None);
-        let mut scaled = Matrix::clone(&features);
+        let mut scaled = features.reborrow();
         scaler.apply(&mut scaled);
-        Cow::Owned(scaled)
+        scaled
     };
     let data = FoldData { labels: &labels, row_weights: None, classes: classes.len(), features: &scaled };
     let settings = settings(contest);

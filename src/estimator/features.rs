@@ -1,63 +1,73 @@
 //! Where features come from.
 
-use std::borrow::Cow;
+use half::f16;
 
-use crate::matrix::Matrix;
+use crate::matrix::{MatRef, Matrix};
 use crate::{Error, Result};
 
 /// Rows of features.
 pub trait Features {
-    /// As a matrix, borrowed where it is one.
+    /// As a matrix, which is lent where the values have its form.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`] where the values do not fill whole rows.
-    fn matrix(&self) -> Result<Cow<'_, Matrix>>;
+    fn matrix(&self) -> Result<Matrix<'_>>;
 }
 
-impl Features for Matrix {
-    fn matrix(&self) -> Result<Cow<'_, Matrix>> {
-        Ok(Cow::Borrowed(self))
+impl Features for Matrix<'_> {
+    fn matrix(&self) -> Result<Matrix<'_>> {
+        Ok(self.reborrow())
     }
 }
 
-/// Row-major values, and their number a row.
+/// Row-major values, and their number a row; they stay where they are.
 impl Features for (&[f32], usize) {
-    fn matrix(&self) -> Result<Cow<'_, Matrix>> {
-        rows_of(self.0.to_vec(), self.1)
+    fn matrix(&self) -> Result<Matrix<'_>> {
+        check_whole(self.0.len(), self.1)?;
+        Ok(Matrix::lent(MatRef::F32(self.0), self.1))
+    }
+}
+
+/// Row-major values in half precision, and their number a row.
+impl Features for (&[f16], usize) {
+    fn matrix(&self) -> Result<Matrix<'_>> {
+        check_whole(self.0.len(), self.1)?;
+        Ok(Matrix::lent(MatRef::F16(self.0), self.1))
     }
 }
 
 /// Row-major values, and their number a row; narrowed to f32.
 impl Features for (&[f64], usize) {
-    fn matrix(&self) -> Result<Cow<'_, Matrix>> {
-        rows_of(self.0.iter().map(|&value| value as f32).collect(), self.1)
+    fn matrix(&self) -> Result<Matrix<'_>> {
+        check_whole(self.0.len(), self.1)?;
+        Ok(Matrix::from_f32(self.0.iter().map(|&value| value as f32).collect(), self.1))
     }
 }
 
-fn rows_of(values: Vec<f32>, cols: usize) -> Result<Cow<'static, Matrix>> {
-    if cols == 0 || !values.len().is_multiple_of(cols) {
+fn check_whole(values: usize, cols: usize) -> Result<()> {
+    if cols == 0 || !values.is_multiple_of(cols) {
         return Err(Error::LengthMismatch {
             left: "values".into(),
-            left_rows: values.len() as u64,
+            left_rows: values as u64,
             right: "whole rows of values".into(),
-            right_rows: (values.len() / cols.max(1) * cols) as u64,
+            right_rows: (values / cols.max(1) * cols) as u64,
         });
     }
-    Ok(Cow::Owned(Matrix::from_f32(values, cols)))
+    Ok(())
 }
 
 /// Refuses infinite values, and missing ones unless they are `taken`.
 pub(super) fn check_values(features: &Matrix, missing_taken: bool) -> Result<()> {
     let is_bad = |x: f32| x.is_infinite() || x.is_nan() && !missing_taken;
     let (mut count, mut first) = (0, None);
-    for row in 0..features.rows() {
-        features.row_range(row, row + 1).for_each_entry(|column, value| {
+    features.visit_rows(0..features.rows(), |row, values| {
+        values.for_each_entry(|column, value| {
             if is_bad(value) {
                 count += 1;
                 first.get_or_insert((row, column, value));
             }
         });
-    }
+    });
     match first {
         None => Ok(()),
         Some((row, column, value)) => Err(Error::NotFinite {

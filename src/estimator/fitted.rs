@@ -7,7 +7,6 @@ use crate::boost::model::BoostModel;
 use crate::data::scale::Scaler;
 use crate::linear::model::LinearModel;
 use crate::linear::rows::Rows;
-use crate::matrix::Matrix;
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
 use crate::weighting::{FitConditions, Scheme};
@@ -136,7 +135,7 @@ impl<L> Fitted<L> {
                 Ok(match &self.scaler {
                     None => model.logits_of(Rows::all(&features), kernels),
                     Some(scaler) => {
-                        let mut scaled: Matrix = features.into_owned();
+                        let mut scaled = features;
                         scaler.apply(&mut scaled);
                         model.logits_of(Rows::all(&scaled), kernels)
                     }

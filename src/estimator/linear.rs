@@ -1,6 +1,5 @@
 //! Linear classifiers.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -186,7 +185,11 @@ impl Linear {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses settings out of their range.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    pub fn check(&self) -> Result<()> {
         let amount = |value: f64| value >= 0.0 && value.is_finite();
         if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
             && !amount(gamma)
@@ -225,19 +228,15 @@ impl Linear {
         }
     }
 
-    fn scaled<'m>(
-        &self,
-        given: Cow<'m, Matrix>,
-        weights: Option<&[f64]>,
-    ) -> (Cow<'m, Matrix>, Option<Scaler>) {
+    fn scaled<'m>(&self, given: Matrix<'m>, weights: Option<&[f64]>) -> (Matrix<'m>, Option<Scaler>) {
         if !self.standardize {
             return (given, None);
         }
         let rows: Vec<usize> = (0..given.rows()).collect();
         let (scaler, _) = Scaler::fit(Scale::Standard, &given, &rows, weights);
-        let mut scaled = given.into_owned();
+        let mut scaled = given;
         scaler.apply(&mut scaled);
-        (Cow::Owned(scaled), Some(scaler))
+        (scaled, Some(scaler))
     }
 
     /// The l2 of the highest metric on rows held out.

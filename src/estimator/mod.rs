@@ -17,6 +17,8 @@ mod saved;
 mod tests;
 
 pub use boost::Boost;
+#[cfg(feature = "linfa")]
+pub(crate) use coding::coded;
 pub use comparison::{Candidate, Comparison, Contest, compare};
 pub use features::Features;
 pub use fitted::{FitReport, Fitted};
@@ -72,6 +74,56 @@ impl Weighting {
                 Beta::for_ratio(*ratio, most, least).map(Scheme::Effective)
             }
         }
+    }
+}
+
+/// What [`Linear`] and [`Boost`] have in common.
+pub trait Estimator: Clone {
+    /// Refuses settings out of their range.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`].
+    fn check(&self) -> Result<()>;
+
+    /// Fits rows `x` with labels `y`.
+    ///
+    /// # Errors
+    /// Those of [`Linear::fit_with`] and [`Boost::fit_with`].
+    fn fit_with<L: Ord + Clone>(
+        &self,
+        x: &impl Features,
+        y: &[L],
+        request: Request<'_, L>,
+    ) -> Result<Fitted<L>>;
+}
+
+impl Estimator for Linear {
+    fn check(&self) -> Result<()> {
+        Linear::check(self)
+    }
+
+    fn fit_with<L: Ord + Clone>(
+        &self,
+        x: &impl Features,
+        y: &[L],
+        request: Request<'_, L>,
+    ) -> Result<Fitted<L>> {
+        Linear::fit_with(self, x, y, request)
+    }
+}
+
+impl Estimator for Boost {
+    fn check(&self) -> Result<()> {
+        Boost::check(self)
+    }
+
+    fn fit_with<L: Ord + Clone>(
+        &self,
+        x: &impl Features,
+        y: &[L],
+        request: Request<'_, L>,
+    ) -> Result<Fitted<L>> {
+        Boost::fit_with(self, x, y, request)
     }
 }
 

@@ -239,7 +239,7 @@ mod tests {
     }
 
     /// Two classes of 20 and 9 rows on a line, and one row of a third.
-    fn line(seed: u64) -> (Matrix, Vec<u32>) {
+    fn line(seed: u64) -> (Matrix<'static>, Vec<u32>) {
         let labels: Vec<u32> = [vec![0; 20], vec![1; 9], vec![2]].concat();
         let mut rng = CounterRng::new(seed, 0);
         let values = labels.iter().map(|&label| (f64::from(label) + 2.0 * rng.next_f64()) as f32).collect();

@@ -4,7 +4,6 @@
 //! [`boost_fits`](super::boost_fits) say what. Nothing crosses folds: a start that saw the held-out rows would carry
 //! something of them over.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::boost_fits::{BoostFits, BoostSettings};
@@ -25,7 +24,7 @@ use crate::simd::Kernels;
 use crate::weighting::Prior;
 
 /// Features of all rows as a learner takes them, scaled and filled by what the given rows know.
-pub type Features<'a> = dyn Fn(Learner, &[usize]) -> Cow<'a, Matrix> + 'a;
+pub type Features<'a> = dyn Fn(Learner, &[usize]) -> Matrix<'a> + 'a;
 
 /// Labelled rows whose features may depend on which of them are trained on.
 #[derive(Clone, Copy)]
@@ -334,7 +333,7 @@ impl FitSettings {
 
 /// Rows to fit, gathered.
 pub(super) struct Fitted<'p> {
-    pub(super) features: &'p Matrix,
+    pub(super) features: &'p Matrix<'p>,
     pub(super) rows: &'p [usize],
     pub(super) labels: Vec<u32>,
     weights: Option<Vec<f64>>,
@@ -342,7 +341,7 @@ pub(super) struct Fitted<'p> {
 }
 
 impl<'p> Fitted<'p> {
-    fn new(data: &FoldData<'_>, features: &'p Matrix, rows: &'p [usize]) -> Self {
+    fn new(data: &FoldData<'_>, features: &'p Matrix<'p>, rows: &'p [usize]) -> Self {
         Fitted {
             features,
             rows,

@@ -13,6 +13,8 @@ use crate::rng::CounterRng;
 /// Distance of twins in shares of the root mean square distance of a row from the mean.
 const NEAR: f64 = 0.01;
 const TABLES: u64 = 3;
+/// Rows that one task projects.
+const PROJECTED: usize = 1024;
 const SIGNS: usize = 16;
 /// Neighbours within a bucket, in the order of one more projection, that a row is compared with.
 const NEIGHBOURS: usize = 16;
@@ -77,24 +79,58 @@ pub fn find_twins(
 
 /// Columns brought to mean 0 and deviation 1, missing values to 0: the features of trees come in units of their own, and
 /// [`find_twins`] measures distances.
-pub fn standardised(features: &Matrix) -> Matrix {
-    let (n, columns) = (features.rows(), features.cols());
-    let scales: Vec<(f64, f64)> = (0..columns)
-        .into_par_iter()
-        .map(|column| {
-            let known = || (0..n).map(|row| f64::from(features.get(row, column))).filter(|x| !x.is_nan());
-            let count = known().count().max(1) as f64;
-            let mean = known().sum::<f64>() / count;
-            let variance = known().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-            (mean, if variance > 0.0 { variance.sqrt().recip() } else { 0.0 })
-        })
-        .collect();
-    let mut values = vec![0.0; n * columns];
-    values.par_chunks_exact_mut(columns.max(1)).enumerate().for_each(|(row, out)| {
-        for (column, (out, (mean, scale))) in out.iter_mut().zip(&scales).enumerate() {
-            let x = f64::from(features.get(row, column));
-            *out = if x.is_nan() { 0.0 } else { ((x - mean) * scale) as f32 };
-        }
+pub fn standardised(features: &Matrix) -> Matrix<'static> {
+    if features.is_in_file() {
+        let scales = column_scales(features);
+        let mut scaled = features.reborrow().into_owned();
+        scaled.edit_in_file(|block| *block = rescaled(block, &scales));
+        return scaled;
+    }
+    rescaled(features, &column_scales(features))
+}
+
+/// Mean of the known values of each column, and what brings them to deviation 1.
+fn column_scales(features: &Matrix) -> Vec<(f64, f64)> {
+    let columns = features.cols();
+    let sums = |add: &mut dyn FnMut(usize, f64)| {
+        let mut row_values = vec![0.0f32; columns];
+        features.visit_rows(0..features.rows(), |_, row| {
+            // Values that are not stored are 0, and known.
+            row_values.fill(0.0);
+            row.for_each_entry(|column, x| row_values[column] = x);
+            let known = row_values.iter().enumerate().filter(|(_, x)| !x.is_nan());
+            known.for_each(|(column, &x)| add(column, f64::from(x)));
+        });
+    };
+    let mut means = vec![(0.0f64, 0u64); columns];
+    sums(&mut |column, x| means[column] = (means[column].0 + x, means[column].1 + 1));
+    let means: Vec<(f64, f64)> =
+        means.into_iter().map(|(sum, count)| (sum / count.max(1) as f64, count.max(1) as f64)).collect();
+    let mut squares = vec![0.0f64; columns];
+    sums(&mut |column, x| squares[column] += (x - means[column].0).powi(2));
+    let scale = |(&(mean, count), square): (&(f64, f64), f64)| {
+        let variance = square / count;
+        (mean, if variance > 0.0 { variance.sqrt().recip() } else { 0.0 })
+    };
+    means.iter().zip(squares).map(scale).collect()
+}
+
+fn rescaled(features: &Matrix, scales: &[(f64, f64)]) -> Matrix<'static> {
+    let columns = features.cols();
+    let mut values = vec![0.0; features.rows() * columns];
+    values.par_chunks_mut((PROJECTED * columns).max(1)).enumerate().for_each(|(chunk, out)| {
+        let start = chunk * PROJECTED;
+        let mut rows = out.chunks_exact_mut(columns.max(1));
+        features.visit_rows(start..start + rows.len(), |_, row| {
+            let Some(out) = rows.next() else { return };
+            // Values that are not stored are 0.
+            out.fill(0.0);
+            row.for_each_entry(|column, x| out[column] = x);
+            for (out, (mean, scale)) in out.iter_mut().zip(scales) {
+                let x = f64::from(*out);
+                *out = if x.is_nan() { 0.0 } else { ((x - mean) * scale) as f32 };
+            }
+        });
     });
     Matrix::from_f32(values, columns)
 }
@@ -108,12 +144,12 @@ fn centre(rows: &Rows<'_>) -> (Vec<f64>, f64) {
         .into_par_iter()
         .map(|start| {
             let (mut sums, mut squares) = (vec![0.0; features], 0.0);
-            for row in start..(start + CHUNK).min(n) {
-                rows.values(row).for_each_entry(|feature, x| {
+            rows.visit(start..(start + CHUNK).min(n), |_, row| {
+                row.for_each_entry(|feature, x| {
                     sums[feature] += f64::from(x);
                     squares += f64::from(x) * f64::from(x);
                 });
-            }
+            });
             (sums, squares)
         })
         .collect();
@@ -139,21 +175,26 @@ fn project(rows: &Rows<'_>, mean: &[f64], seed: u64, table: u64) -> Vec<(u16, f6
     };
     let mut cut = [0.0; SIGNS + 1];
     mean.iter().enumerate().for_each(|(feature, &m)| add(&mut cut, feature, m));
-    (0..rows.len())
-        .into_par_iter()
-        .map(|row| {
+    let mut projected = vec![(0, 0.0); rows.len()];
+    projected.par_chunks_mut(PROJECTED).enumerate().for_each(|(chunk, projected)| {
+        let start = chunk * PROJECTED;
+        rows.visit(start..start + projected.len(), |at, row| {
             let mut sums = [0.0; SIGNS + 1];
-            rows.values(row).for_each_entry(|feature, x| add(&mut sums, feature, f64::from(x)));
+            row.for_each_entry(|feature, x| add(&mut sums, feature, f64::from(x)));
             let bits = (0..SIGNS).filter(|&at| sums[at] > cut[at]).fold(0, |bits, at| bits | 1 << at);
-            (bits, sums[SIGNS])
-        })
-        .collect()
+            projected[at] = (bits, sums[SIGNS]);
+        });
+    });
+    projected
 }
 
 fn squared_distance(rows: &Rows<'_>, a: usize, b: usize) -> f64 {
     let mut difference = vec![0.0; rows.features()];
-    rows.values(a).for_each_entry(|feature, x| difference[feature] += f64::from(x));
-    rows.values(b).for_each_entry(|feature, x| difference[feature] -= f64::from(x));
+    let mut sign = 1.0;
+    rows.visit([a, b], |_, row| {
+        row.for_each_entry(|feature, x| difference[feature] += sign * f64::from(x));
+        sign = -1.0;
+    });
     difference.iter().map(|d| d * d).sum()
 }
 

@@ -7,7 +7,7 @@ use crate::rng::CounterRng;
 
 /// `rows` rows of `width` features within two deviations of their means by `scaler` (0 and 1 where it has none), the same ones
 /// each time.
-pub fn scaled_rows(scaler: &Scaler, width: usize, rows: usize) -> Matrix {
+pub fn scaled_rows(scaler: &Scaler, width: usize, rows: usize) -> Matrix<'static> {
     let mut rng = CounterRng::new(0, 0);
     let mut values = Vec::with_capacity(rows * width);
     for _ in 0..rows {
@@ -22,7 +22,7 @@ pub fn scaled_rows(scaler: &Scaler, width: usize, rows: usize) -> Matrix {
 
 /// `rows` rows for the features of `binner`, the same ones each time. Every value is a cut or one of its neighbours, a
 /// category or a code beyond them, and one in eight is missing; columns that no tree can use are 0.
-pub fn probe_rows(binner: &Binner, rows: usize) -> Matrix {
+pub fn probe_rows(binner: &Binner, rows: usize) -> Matrix<'static> {
     const GAPS: usize = 8;
     let columns = binner.columns();
     let mut values = vec![0.0f32; rows * columns];

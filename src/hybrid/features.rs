@@ -1,7 +1,5 @@
 //! From rows as trees read them to the features of linear functions.
 
-use std::borrow::Cow;
-
 use rayon::prelude::*;
 
 use crate::data::column_means;
@@ -27,11 +25,11 @@ impl LinearFeatures {
     /// Fits the transform to the rows `rows` of `matrix`, which `encoder` made for trees. `row_weights`, one for every row
     /// of the matrix, weigh means and deviations. Returns the features of all rows, too.
     pub fn fit<'m>(
-        matrix: &'m Matrix,
+        matrix: &'m Matrix<'m>,
         encoder: &FeatureEncoder,
         rows: &[usize],
         row_weights: Option<&[f64]>,
-    ) -> (Self, Cow<'m, Matrix>) {
+    ) -> (Self, Matrix<'m>) {
         let is_code: Vec<bool> = encoder.categories().iter().map(Option::is_some).collect();
         let means = column_means(matrix, rows, row_weights);
         let fill = means.into_iter().zip(is_code).map(|(mean, code)| if code { 0.0 } else { mean }).collect();
@@ -40,7 +38,7 @@ impl LinearFeatures {
         let mut made = features.spread(matrix);
         (features.scaler, _) = Scaler::fit(Scale::of_columns(encoder), &made, rows, row_weights);
         if features.scaler.scale != Scale::None {
-            features.scaler.apply(made.to_mut());
+            features.scaler.apply(&mut made);
         }
         (features, made)
     }
@@ -74,19 +72,30 @@ impl LinearFeatures {
 
     /// The features of all rows of `matrix`, which the encoder of this transform made. Borrowed where nothing is to be
     /// done.
-    pub fn apply<'m>(&self, matrix: &'m Matrix) -> Cow<'m, Matrix> {
+    pub fn apply<'m>(&self, matrix: &'m Matrix<'m>) -> Matrix<'m> {
         let mut made = self.spread(matrix);
         if self.scaler.scale != Scale::None {
-            self.scaler.apply(made.to_mut());
+            self.scaler.apply(&mut made);
         }
         made
     }
 
     /// The features before they are scaled.
-    fn spread<'m>(&self, matrix: &'m Matrix) -> Cow<'m, Matrix> {
-        let mut filled = Cow::Borrowed(matrix);
+    fn spread<'m>(&self, matrix: &'m Matrix<'m>) -> Matrix<'m> {
+        // As the encoder of the linear learner decides it, whose one value a text column and row this is.
+        let is_sparse = keeps_sparse(self.columns.most_values(), self.width());
+        let is_coded = self.columns.categories().iter().any(Option::is_some);
+        if matrix.is_in_file() && is_coded && !is_sparse {
+            let mut made = matrix.clone();
+            made.edit_in_file(|block| {
+                let spread = self.spread(block).into_owned();
+                *block = spread;
+            });
+            return made;
+        }
+        let mut filled = matrix.reborrow();
         if has_missing(matrix) {
-            self.columns.fill_missing(filled.to_mut());
+            self.columns.fill_missing(&mut filled);
         }
         let categories = self.columns.categories();
         if categories.iter().all(Option::is_none) {
@@ -94,28 +103,35 @@ impl LinearFeatures {
         }
         let width = self.width();
         let places = Places::of(&categories);
-        // As the encoder of the linear learner decides it, whose one value a text column and row this is.
-        let is_sparse = keeps_sparse(self.columns.most_values(), width);
-        if is_sparse || matches!(filled.storage(), Storage::Sparse(_)) {
+        if is_sparse || filled.sparse().is_some() {
             let mut rows = SparseRows::default();
             let (mut entries, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
-            for row in 0..filled.rows() {
-                places.entries(filled.row_range(row, row + 1), &mut entries);
-                (columns, values) = (cleared(columns), cleared(values));
+            filled.visit_rows(0..filled.rows(), |_, row| {
+                places.entries(row, &mut entries);
+                columns.clear();
+                values.clear();
                 for &(column, value) in entries.iter().filter(|&&(_, value)| value != 0.0) {
                     columns.push(column);
                     values.push(value);
                 }
                 rows.push(&columns, &values);
-            }
-            return Cow::Owned(Matrix::from_storage(Storage::Sparse(rows), width));
+            });
+            return Matrix::from_storage(Storage::Sparse(rows), width);
         }
         let mut dense = vec![0.0; filled.rows() * width];
-        dense.par_chunks_mut(width.max(1)).enumerate().for_each_init(Vec::new, |entries, (row, out)| {
-            places.entries(filled.row_range(row, row + 1), entries);
-            entries.iter().for_each(|&(column, value)| out[column as usize] = value);
-        });
-        Cow::Owned(Matrix::from_f32(dense, width))
+        dense.par_chunks_mut((SPREAD * width).max(1)).enumerate().for_each_init(
+            Vec::new,
+            |entries, (chunk, out)| {
+                let mut rows = out.chunks_exact_mut(width.max(1));
+                filled.visit_rows(chunk * SPREAD..chunk * SPREAD + rows.len(), |_, row| {
+                    places.entries(row, entries);
+                    if let Some(out) = rows.next() {
+                        entries.iter().for_each(|&(column, value)| out[column as usize] = value);
+                    }
+                });
+            },
+        );
+        Matrix::from_f32(dense, width)
     }
 }
 
@@ -173,17 +189,20 @@ impl Places {
     }
 }
 
-fn cleared<T>(mut values: Vec<T>) -> Vec<T> {
-    values.clear();
-    values
-}
+/// Rows that one task spreads.
+const SPREAD: usize = 256;
 
 fn has_missing(matrix: &Matrix) -> bool {
-    match matrix.storage() {
-        Storage::F32(values) => values.par_iter().any(|x| x.is_nan()),
-        Storage::F16(values) => values.par_iter().any(|x| x.is_nan()),
-        Storage::Bf16(values) => values.par_iter().any(|x| x.is_nan()),
-        Storage::Sparse(rows) => rows.range(0, rows.rows()).entries().1.par_iter().any(|x| x.is_nan()),
+    match matrix.in_memory() {
+        Some(MatRef::F32(values)) => values.par_iter().any(|x| x.is_nan()),
+        Some(MatRef::F16(values)) => values.par_iter().any(|x| x.is_nan()),
+        Some(MatRef::Bf16(values)) => values.par_iter().any(|x| x.is_nan()),
+        Some(MatRef::Sparse(rows)) => rows.entries().1.par_iter().any(|x| x.is_nan()),
+        None => {
+            let mut found = false;
+            matrix.visit_rows(0..matrix.rows(), |_, row| row.for_each_entry(|_, x| found |= x.is_nan()));
+            found
+        }
     }
 }
 
@@ -253,7 +272,7 @@ mod tests {
         let storage = |values: [f32; 4]| Storage::F16(values.map(half::f16::from_f32).to_vec());
         let whole = Matrix::from_storage(storage([1.0, 2.0, 3.0, 4.0]), 2);
         let (features, made) = LinearFeatures::fit(&whole, &encoder, &[0, 1], None);
-        assert!(matches!(made, Cow::Borrowed(_)));
+        assert!(matches!(made.storage(), Storage::Lent(_)));
         assert_eq!(features.scaler().scale, Scale::None);
         let gaps = Matrix::from_storage(storage([NAN, 2.0, 3.0, NAN]), 2);
         let filled = features.apply(&gaps);

@@ -95,8 +95,27 @@ pub type Score<'s> = dyn FnMut(&[f32]) -> f64 + 's;
 /// after `patience` epochs without a better one; L-BFGS runs to its tolerance.
 ///
 /// # Errors
-/// [`crate::Error::Diverged`].
+/// [`crate::Error::Diverged`]; [`crate::Error::Io`] where rows on disk cannot be read.
 pub fn fit(
+    objective: &mut Objective<'_>,
+    preconditioner: &mut Preconditioner,
+    start: &[f32],
+    optimizer: &Optimizer,
+    score: Option<&mut Score<'_>>,
+    watch: &mut Watch<'_>,
+) -> Result<Fit> {
+    // Rows on disk that cannot be read end the fit: what it says from there on is worth nothing.
+    let matrix = objective.problem().rows.matrix();
+    let mut unless_failed = |progress: &Progress| match matrix.has_failed() {
+        true => ControlFlow::Break(()),
+        false => watch(progress),
+    };
+    let fit = fit_readable(objective, preconditioner, start, optimizer, score, &mut unless_failed);
+    matrix.check()?;
+    fit
+}
+
+fn fit_readable(
     objective: &mut Objective<'_>,
     preconditioner: &mut Preconditioner,
     start: &[f32],

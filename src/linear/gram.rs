@@ -86,9 +86,10 @@ pub fn sparse_covariance(
         .map(|(positions, weights)| {
             let (mut sum, mut mean) = (vec![0.0f32; size * size], vec![0.0f64; features]);
             let mut entries: Vec<(usize, f32)> = Vec::new();
-            for (&position, &weight) in positions.iter().zip(weights) {
+            rows.visit(positions.iter().copied(), |at, row| {
+                let weight = weights[at];
                 entries.clear();
-                rows.values(position).for_each_entry(|feature, x| {
+                row.for_each_entry(|feature, x| {
                     mean[feature] += f64::from(weight) * f64::from(x);
                     if place[feature] != LEFT_OUT {
                         entries.push((place[feature], x));
@@ -99,7 +100,7 @@ pub fn sparse_covariance(
                     let weighted = weight * x;
                     entries[at..].iter().for_each(|&(j, x)| row[j] += weighted * x);
                 }
-            }
+            });
             (sum, mean)
         })
         .collect();

@@ -71,10 +71,11 @@ impl Objective<'_> {
         spans.par_chunks_mut(BLOCK_ROWS).enumerate().for_each_init(
             || vec![0.0; features],
             |x, (block, spans)| {
-                for (offset, span) in spans.iter_mut().enumerate() {
-                    problem.rows.gather_into(kernels, self.centre(), &[block * BLOCK_ROWS + offset], x);
-                    *span = 1.0 + kernels.dot(x, x) as f32;
-                }
+                let start = block * BLOCK_ROWS;
+                let rows = start..start + spans.len();
+                problem.rows.visit_wide(kernels, self.centre(), rows, x, |at, x| {
+                    spans[at] = 1.0 + kernels.dot(x, x) as f32;
+                });
             },
         );
         spans

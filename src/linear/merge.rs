@@ -5,12 +5,14 @@
 use rayon::prelude::*;
 
 use super::rows::Rows;
-use crate::matrix::MatRef;
+use crate::matrix::{MatRef, RowBuffer};
 
 /// Share of the rows that merging must save to be done.
 const LEAST_SAVING: f64 = 0.2;
 /// Rows up to which all are hashed at once; beyond, two samples of about so many come first.
 const SAMPLED: usize = 4096;
+/// Rows that one task hashes.
+const HASHED: usize = 1024;
 /// Values of a row that decide whether it belongs to the second sample.
 const PROBES: usize = 8;
 const MULTIPLIERS: [u64; 4] =
@@ -82,15 +84,27 @@ fn promises_savings(rows: &Rows<'_>, labels: &[u32]) -> bool {
         return true;
     }
     let limit = u64::MAX / stride as u64;
-    let chosen: Vec<usize> =
-        (0..rows.len()).into_par_iter().filter(|&position| probe(rows.values(position)) <= limit).collect();
-    repeats(&chosen)
+    let starts: Vec<usize> = (0..rows.len()).step_by(HASHED).collect();
+    let chosen = starts.into_par_iter().flat_map_iter(|start| {
+        let mut chosen = Vec::new();
+        rows.visit(start..(start + HASHED).min(rows.len()), |at, row| {
+            if probe(row) <= limit {
+                chosen.push(start + at);
+            }
+        });
+        chosen
+    });
+    repeats(&chosen.collect::<Vec<usize>>())
 }
 
 /// Hash and position of rows, ascending.
 fn hashed(rows: &Rows<'_>, labels: &[u32], positions: &[usize]) -> Vec<(u64, usize)> {
-    let hash = |&position: &usize| (hash_row(rows.values(position), labels[position]), position);
-    let mut hashes: Vec<(u64, usize)> = positions.par_iter().map(hash).collect();
+    let of_some = |some: &[usize]| {
+        let mut hashes = Vec::with_capacity(some.len());
+        rows.visit(some.iter().copied(), |at, row| hashes.push((hash_row(row, labels[some[at]]), some[at])));
+        hashes
+    };
+    let mut hashes: Vec<(u64, usize)> = positions.par_chunks(HASHED).flat_map_iter(of_some).collect();
     hashes.par_sort_unstable();
     hashes
 }
@@ -99,12 +113,17 @@ fn hashed(rows: &Rows<'_>, labels: &[u32], positions: &[usize]) -> Vec<(u64, usi
 fn first_of(rows: &Rows<'_>, labels: &[u32], run: &[(u64, usize)]) -> Vec<(usize, usize)> {
     let mut firsts: Vec<usize> = Vec::with_capacity(1);
     let mut equal = Vec::with_capacity(run.len() - 1);
+    if run.len() == 1 {
+        return equal;
+    }
+    let (mut of_first, mut of_position) = (RowBuffer::default(), RowBuffer::default());
     for &(_, position) in run {
-        let is_same = |&&first: &&usize| {
-            labels[first] == labels[position] && same_bits(rows.values(first), rows.values(position))
+        let values = rows.values(position, &mut of_position);
+        let mut is_same = |&first: &usize| {
+            labels[first] == labels[position] && same_bits(rows.values(first, &mut of_first), values)
         };
-        match firsts.iter().find(is_same) {
-            Some(&first) => equal.push((position, first)),
+        match firsts.iter().copied().find(&mut is_same) {
+            Some(first) => equal.push((position, first)),
             None => firsts.push(position),
         }
     }
@@ -180,7 +199,7 @@ mod tests {
     use crate::rng::CounterRng;
 
     /// `rows` rows of 9 features that repeat `distinct` patterns in a random order, labels by the pattern.
-    fn repeated(rows: usize, distinct: usize) -> (Matrix, Vec<u32>, Vec<f32>) {
+    fn repeated(rows: usize, distinct: usize) -> (Matrix<'static>, Vec<u32>, Vec<f32>) {
         let mut rng = CounterRng::new(7, 1);
         let patterns: Vec<usize> = (0..rows).map(|_| (rng.next_f64() * distinct as f64) as usize).collect();
         let value = |pattern: usize, col: usize| ((pattern * 31 + col * 17) % 1009 + pattern) as f32;

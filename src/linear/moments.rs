@@ -99,23 +99,27 @@ impl Partial {
     ) {
         let mut class_sum = vec![0.0f64; x.len()];
         let mut class_weight = 0.0;
-        for &row in rows {
-            let weight = f64::from(problem.weights[row]);
-            class_weight += weight;
-            if problem.rows.is_sparse() {
-                problem.rows.values(row).for_each_entry(|feature, value| {
+        let weight_of = |at: usize| f64::from(problem.weights[rows[at]]);
+        if problem.rows.is_sparse() {
+            problem.rows.visit(rows.iter().copied(), |at, values| {
+                let weight = weight_of(at);
+                class_weight += weight;
+                values.for_each_entry(|feature, value| {
                     let value = f64::from(value);
                     class_sum[feature] += weight * value;
                     self.square[feature] += weight * value * value;
                 });
-                continue;
-            }
-            problem.rows.gather_into(kernels, None, &[row], x);
-            for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x.iter()) {
-                let value = f64::from(value);
-                *sum += weight * value;
-                *square += weight * value * value;
-            }
+            });
+        } else {
+            problem.rows.visit_wide(kernels, None, rows.iter().copied(), x, |at, x| {
+                let weight = weight_of(at);
+                class_weight += weight;
+                for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x) {
+                    let value = f64::from(value);
+                    *sum += weight * value;
+                    *square += weight * value * value;
+                }
+            });
         }
         self.class_share.push(class_weight / total_weight);
         for ((out, total), sum) in class_sums.iter_mut().zip(&mut self.sum).zip(&class_sum) {

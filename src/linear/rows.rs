@@ -1,23 +1,23 @@
 //! Rows of a feature matrix as f32 blocks, the form in which kernels take them.
 
-use crate::matrix::{Dtype, MatRef, Matrix, SparseRef, SparseRows};
+use crate::matrix::{Dtype, MatRef, Matrix, RowBuffer, SparseRef, SparseRows};
 use crate::simd::Kernels;
 
 /// All rows of a matrix, or a chosen list of them, without a copy of the matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    matrix: &'a Matrix,
+    matrix: &'a Matrix<'a>,
     index: Option<&'a [usize]>,
 }
 
 impl<'a> Rows<'a> {
     /// Every row of `matrix`.
-    pub fn all(matrix: &'a Matrix) -> Self {
+    pub fn all(matrix: &'a Matrix<'a>) -> Self {
         Rows { matrix, index: None }
     }
 
     /// The rows `index` (each below `matrix.rows()`), in that order.
-    pub fn chosen(matrix: &'a Matrix, index: &'a [usize]) -> Self {
+    pub fn chosen(matrix: &'a Matrix<'a>, index: &'a [usize]) -> Self {
         Rows { matrix, index: Some(index) }
     }
 
@@ -52,7 +52,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The matrix that this is a view of.
-    pub fn matrix(&self) -> &'a Matrix {
+    pub fn matrix(&self) -> &'a Matrix<'a> {
         self.matrix
     }
 
@@ -61,10 +61,19 @@ impl<'a> Rows<'a> {
         self.index.map_or(position, |index| index[position])
     }
 
-    /// The values at `position` of this view, as they are stored.
-    pub fn values(&self, position: usize) -> MatRef<'a> {
+    /// The values at `position` of this view, as they are stored: borrowed where they are in memory, else read into
+    /// `buffer`.
+    pub fn values<'b>(&self, position: usize, buffer: &'b mut RowBuffer) -> MatRef<'b>
+    where
+        'a: 'b,
+    {
         let row = self.matrix_row(position);
-        self.matrix.row_range(row, row + 1)
+        self.matrix.row_range(row, row + 1, buffer)
+    }
+
+    /// Calls `visit` with the place in `positions` and the values, as they are stored, of each of these rows.
+    pub fn visit(&self, positions: impl IntoIterator<Item = usize>, visit: impl FnMut(usize, MatRef<'_>)) {
+        self.matrix.visit_rows(positions.into_iter().map(|position| self.matrix_row(position)), visit);
     }
 
     /// Rows `start..end` of this view minus `centre` (D values), as `(end - start) x D` f32 values: borrowed where they
@@ -82,7 +91,7 @@ impl<'a> Rows<'a> {
     {
         if centre.is_none()
             && self.index.is_none()
-            && let MatRef::F32(values) = self.matrix.row_range(start, end)
+            && let Some(MatRef::F32(values)) = self.matrix.rows_in_memory(start, end)
         {
             return values;
         }
@@ -97,7 +106,7 @@ impl<'a> Rows<'a> {
         'a: 'b,
     {
         if self.index.is_none()
-            && let MatRef::Sparse(rows) = self.matrix.row_range(start, end)
+            && let Some(MatRef::Sparse(rows)) = self.matrix.rows_in_memory(start, end)
         {
             return rows;
         }
@@ -111,19 +120,18 @@ impl<'a> Rows<'a> {
         buffer: &'b mut SparseRows,
     ) -> SparseRef<'b> {
         buffer.clear();
-        for position in positions {
-            if let MatRef::Sparse(row) = self.values(position) {
+        self.visit(positions, |_, row| {
+            if let MatRef::Sparse(row) = row {
                 buffer.append(row);
             }
-        }
+        });
         buffer.range(0, buffer.rows())
     }
 
     /// The rows from `start` on minus `centre` (D values) into `out`, as many as it has room for.
     pub fn copy_block(&self, kernels: &Kernels, centre: Option<&[f32]>, start: usize, out: &mut [f32]) {
-        for (offset, row) in out.chunks_exact_mut(self.features().max(1)).enumerate() {
-            self.copy_row(kernels, centre, start + offset, row);
-        }
+        let rows = out.len() / self.features().max(1);
+        self.copy_rows(kernels, centre, start..start + rows, out);
     }
 
     /// The rows at `positions` of this view minus `centre` (D values), in that order, as `positions.len() x D` f32 values
@@ -135,35 +143,63 @@ impl<'a> Rows<'a> {
         positions: &[usize],
         out: &mut [f32],
     ) {
-        for (&position, row) in positions.iter().zip(out.chunks_exact_mut(self.features().max(1))) {
-            self.copy_row(kernels, centre, position, row);
-        }
+        self.copy_rows(kernels, centre, positions.iter().copied(), out);
     }
 
-    fn copy_row(&self, kernels: &Kernels, centre: Option<&[f32]>, position: usize, out: &mut [f32]) {
-        match self.values(position) {
-            MatRef::F32(values) => match centre {
-                Some(centre) => kernels.minus(values, centre, out),
-                None => out.copy_from_slice(values),
-            },
-            MatRef::F16(values) => match centre {
-                Some(centre) => kernels.widen_f16_minus(values, centre, out),
-                None => kernels.widen_f16(values, out),
-            },
-            MatRef::Bf16(values) => {
-                kernels.widen_bf16(values, out);
-                if let Some(centre) = centre {
-                    kernels.axpy(-1.0, centre, out);
-                }
+    /// As [`Rows::visit`], of dense rows minus `centre` as f32 values, each written to `row` (D values).
+    pub fn visit_wide(
+        &self,
+        kernels: &Kernels,
+        centre: Option<&[f32]>,
+        positions: impl IntoIterator<Item = usize>,
+        row: &mut [f32],
+        mut visit: impl FnMut(usize, &[f32]),
+    ) {
+        self.visit(positions, |at, values| {
+            copy_row(kernels, centre, values, row);
+            visit(at, row);
+        });
+    }
+
+    fn copy_rows(
+        &self,
+        kernels: &Kernels,
+        centre: Option<&[f32]>,
+        positions: impl Iterator<Item = usize>,
+        out: &mut [f32],
+    ) {
+        let mut out = out.chunks_exact_mut(self.features().max(1));
+        self.visit(positions, |_, values| {
+            if let Some(out) = out.next() {
+                copy_row(kernels, centre, values, out);
             }
-            MatRef::Sparse(row) => {
-                match centre {
-                    Some(centre) => out.iter_mut().zip(centre).for_each(|(out, centre)| *out = -centre),
-                    None => out.fill(0.0),
-                }
-                let (columns, values) = row.entries();
-                columns.iter().zip(values).for_each(|(&column, value)| out[column as usize] += value);
+        });
+    }
+}
+
+fn copy_row(kernels: &Kernels, centre: Option<&[f32]>, values: MatRef<'_>, out: &mut [f32]) {
+    match values {
+        MatRef::F32(values) => match centre {
+            Some(centre) => kernels.minus(values, centre, out),
+            None => out.copy_from_slice(values),
+        },
+        MatRef::F16(values) => match centre {
+            Some(centre) => kernels.widen_f16_minus(values, centre, out),
+            None => kernels.widen_f16(values, out),
+        },
+        MatRef::Bf16(values) => {
+            kernels.widen_bf16(values, out);
+            if let Some(centre) = centre {
+                kernels.axpy(-1.0, centre, out);
             }
+        }
+        MatRef::Sparse(row) => {
+            match centre {
+                Some(centre) => out.iter_mut().zip(centre).for_each(|(out, centre)| *out = -centre),
+                None => out.fill(0.0),
+            }
+            let (columns, values) = row.entries();
+            columns.iter().zip(values).for_each(|(&column, value)| out[column as usize] += value);
         }
     }
 }

@@ -127,8 +127,9 @@ impl Residuals<'_> {
 fn parts_of_features(problem: &Problem<'_>) -> Vec<Range<u32>> {
     let features = problem.rows.features();
     let mut entries = vec![0u64; features];
-    (0..problem.rows.len())
-        .for_each(|row| problem.rows.values(row).for_each_entry(|feature, _| entries[feature] += 1));
+    problem.rows.visit(0..problem.rows.len(), |_, row| {
+        row.for_each_entry(|feature, _| entries[feature] += 1);
+    });
     let target = entries.iter().sum::<u64>().div_ceil(FEATURE_PARTS).max(1);
     let (mut parts, mut start, mut held) = (Vec::new(), 0, 0);
     for (feature, &entries) in entries.iter().enumerate() {

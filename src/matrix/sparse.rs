@@ -76,16 +76,10 @@ impl SparseRows {
     pub fn entries_mut(&mut self) -> (&[u32], &mut [f32]) {
         (&self.columns, &mut self.values)
     }
-
-    /// Bytes of the entries and of the places of the rows.
-    pub(super) fn bytes(&self) -> u64 {
-        let entry = size_of::<u32>() + size_of::<f32>();
-        (self.columns.len() * entry + self.starts.len() * size_of::<usize>()) as u64
-    }
 }
 
 /// A borrowed run of [`SparseRows`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SparseRef<'a> {
     /// One more than there are rows; places in `columns` and `values`.
     starts: &'a [usize],
@@ -97,6 +91,16 @@ impl<'a> SparseRef<'a> {
     /// Number of rows.
     pub fn rows(self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Rows `start..end` of these.
+    pub(super) fn range(self, start: usize, end: usize) -> SparseRef<'a> {
+        SparseRef { starts: &self.starts[start..=end], ..self }
+    }
+
+    /// Number of entries.
+    pub(super) fn len(self) -> usize {
+        self.starts[self.rows()] - self.starts[0]
     }
 
     /// Columns (ascending) and values of a row.
@@ -114,6 +118,12 @@ impl<'a> SparseRef<'a> {
     pub fn entries(self) -> (&'a [u32], &'a [f32]) {
         let range = self.starts[0]..self.starts[self.rows()];
         (&self.columns[range.clone()], &self.values[range])
+    }
+
+    /// Bytes of the entries and of the places of the rows.
+    pub(super) fn bytes(self) -> u64 {
+        let entry = size_of::<u32>() + size_of::<f32>();
+        (self.len() * entry + self.starts.len() * size_of::<usize>()) as u64
     }
 
     /// One more than the largest column of these rows, 0 without entries.

@@ -27,7 +27,7 @@ pub fn repo(name: &str) -> String {
 }
 
 /// Gaussian clouds with a long tail: features (rows x `features`) and labels; class c has about `most / (c + 1)^2` rows.
-pub fn long_tail(classes: usize, features: usize, most: usize, seed: u64) -> (Matrix, Vec<u32>) {
+pub fn long_tail(classes: usize, features: usize, most: usize, seed: u64) -> (Matrix<'static>, Vec<u32>) {
     let mut rng = CounterRng::new(seed, 0);
     let mut normal = move || {
         let (u, v) = (rng.next_f64().max(1e-300), rng.next_f64());

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::boost::{BoostArgs, LearnerArg};
 use super::shared::{
-    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MemoryArgs, MissingArg, PriorArgs, ProgressArg, RunArgs,
+    ScaleArg,
 };
 
 /// Flags of the commands that fit over folds.
@@ -73,6 +74,9 @@ pub struct FoldArgs {
     /// Progress on stderr
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Run")]
     pub progress: ProgressArg,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,

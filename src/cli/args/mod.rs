@@ -5,6 +5,7 @@ mod boost;
 mod describe;
 mod export;
 mod folds;
+mod manual;
 mod score;
 mod shared;
 mod train;
@@ -15,10 +16,11 @@ pub use boost::{BoostArgs, GoingOnArgs, HessianArg, LearnerArg, TreesArg};
 pub use describe::{ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use export::{ExportArgs, ExportFormat};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
+pub use manual::{CompletionsArgs, ManArgs};
 pub use score::{EvalArgs, InfluenceArgs, PredictArgs, ReportArgs, UnseenArg};
 pub use shared::{
-    ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, PriorArgs, ProgressArg, RunArgs, ScaleArg,
-    UnlabeledArg,
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MemoryArgs, MissingArg, PriorArgs, ProgressArg, RunArgs,
+    ScaleArg, UnlabeledArg,
 };
 pub use train::{
     CalibrateArg, DecayArg, OffsetsArg, OptimizerArg, ResampleArg, ScheduleArg, TrainArgs, WeightingArg,
@@ -73,4 +75,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Explain an error code, or list all
     Explain(ExplainArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages into a folder
+    Man(ManArgs),
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::shared::{FileArgs, LabelArgs, PriorArgs, RunArgs};
+use super::shared::{FileArgs, LabelArgs, MemoryArgs, PriorArgs, RunArgs};
 
 /// Flags of `predict`.
 #[derive(Debug, Args)]
@@ -41,6 +41,9 @@ pub struct PredictArgs {
     /// How files are read.
     #[command(flatten)]
     pub file: FileArgs,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,
@@ -87,6 +90,9 @@ pub struct EvalArgs {
     /// Where labels are.
     #[command(flatten)]
     pub labels: LabelArgs,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,
@@ -130,6 +136,9 @@ pub struct InfluenceArgs {
     /// Where labels are.
     #[command(flatten)]
     pub labels: LabelArgs,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,

@@ -113,6 +113,19 @@ pub struct RunArgs {
     pub quiet: bool,
 }
 
+/// How much memory rows may take.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Run")]
+pub struct MemoryArgs {
+    /// Memory of the process, such as 2G, 512M or 80% of the machine or its control group. Dense rows that take more than
+    /// half of it are streamed from a temporary file, with the same results [80%]
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<String>,
+    /// Folder of that file [TMPDIR, else /var/tmp]
+    #[arg(long, value_name = "DIR")]
+    pub spill_dir: Option<String>,
+}
+
 /// Prior under which probabilities are given.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Prior")]

@@ -3,7 +3,9 @@
 use clap::{Args, ValueEnum};
 
 use super::boost::{BoostArgs, GoingOnArgs, LearnerArg};
-use super::shared::{ColumnArgs, FileArgs, LabelArgs, LossArg, MissingArg, ProgressArg, RunArgs, ScaleArg};
+use super::shared::{
+    ColumnArgs, FileArgs, LabelArgs, LossArg, MemoryArgs, MissingArg, ProgressArg, RunArgs, ScaleArg,
+};
 
 /// Class weighting schemes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -263,6 +265,9 @@ pub struct TrainArgs {
     /// Progress on stderr
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "Run")]
     pub progress: ProgressArg,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,

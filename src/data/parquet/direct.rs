@@ -6,6 +6,7 @@
 //! its start: it alone decides on errors.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,10 +24,10 @@ use super::pages::{PagePlace, v1_levels};
 use super::schema::{Leaf, Source};
 use super::thrift::{PageClaims, PageKind};
 use crate::data::guard::guarded;
-use crate::data::positioned::{grow, read_exact_at};
 use crate::data::table::ColumnBuffer;
 use crate::data::vectors::VectorState;
 use crate::matrix::Matrix;
+use crate::positioned::{grow, read_exact_at};
 
 /// Bytes read of a page that is not compressed, for its levels; values behind them go straight to their place.
 const HEAD: usize = 1 << 14;
@@ -56,12 +57,18 @@ pub(crate) struct DirectChunk<'a> {
 const EXPANSION_AHEAD: u64 = 4;
 
 impl DirectChunk<'_> {
-    /// Appends all rows to `buffer`, or leaves it as it was: then it is up to the general decoder.
-    pub(crate) fn append(&self, source: &Source, buffer: &mut ColumnBuffer, state: &mut VectorState) -> bool {
+    /// Appends the rows `part` of the row group to `buffer`, or leaves it as it was: then it is up to the general decoder.
+    pub(crate) fn append(
+        &self,
+        source: &Source,
+        buffer: &mut ColumnBuffer,
+        state: &mut VectorState,
+        part: Range<usize>,
+    ) -> bool {
         let (Some(shape), ColumnBuffer::Vector(matrix)) = (source.list, buffer) else { return false };
         let done = match source.form {
-            Leaf::Float => self.append_to::<f32>(shape, matrix, state),
-            Leaf::Half => self.append_to::<f16>(shape, matrix, state),
+            Leaf::Float => self.append_to::<f32>(shape, matrix, state, part),
+            Leaf::Half => self.append_to::<f16>(shape, matrix, state, part),
             _ => None,
         };
         done.is_some()
@@ -79,6 +86,7 @@ impl DirectChunk<'_> {
         shape: ListShape,
         matrix: &mut Matrix,
         state: &mut VectorState,
+        part: Range<usize>,
     ) -> Option<()> {
         let nulls = self.chunk.statistics().and_then(|statistics| statistics.null_count_opt());
         let len =
@@ -90,8 +98,8 @@ impl DirectChunk<'_> {
         let plan = if fits { Plan::<T>::new(self, shape, len)? } else { return None };
         let mut values = T::take(matrix)?;
         let start = values.len();
-        let outcome = grow(&mut values, self.levels, self.expected::<T>())
-            .and_then(|()| plan.fill(&mut values[start..]));
+        let outcome = grow(&mut values, part.len() * len, self.expected::<T>())
+            .and_then(|()| plan.fill(part.start * len, self.levels, &mut values[start..]));
         if outcome.is_none() {
             values.truncate(start);
         }
@@ -111,6 +119,14 @@ struct Plan<'a, T> {
     len: usize,
     dictionary: Option<Dictionary<T>>,
     pages: &'a [PagePlace],
+}
+
+/// The values of a page that go to the matrix.
+struct Wanted<'o, T> {
+    skipped: usize,
+    /// Of the whole page.
+    count: usize,
+    values: &'o mut [T],
 }
 
 /// Memory of one thread, kept from page to page.
@@ -155,17 +171,22 @@ impl<'a, T: Value> Plan<'a, T> {
         Some(plan)
     }
 
-    /// Decodes all data pages to `out`.
-    fn fill(&self, out: &mut [T]) -> Option<()> {
+    /// Decodes values from `from` on to `out`; all data pages together have `levels` of them.
+    fn fill(&self, from: usize, levels: usize, out: &mut [T]) -> Option<()> {
         let mut pages = Vec::with_capacity(self.pages.len());
-        let (mut first, mut rest) = (0, out);
+        let (mut first, mut rest) = (0usize, out);
         for place in self.pages {
             let count = usize::try_from(place.claims.values).ok()?;
-            let (values, behind) = rest.split_at_mut_checked(count)?;
-            pages.push((place, first, values));
-            (first, rest) = (first + count, behind);
+            let end = first.checked_add(count).filter(|&end| end <= levels)?;
+            if end > from && !rest.is_empty() {
+                let skipped = from.saturating_sub(first);
+                let (values, behind) = rest.split_at_mut((count - skipped).min(rest.len()));
+                pages.push((place, first, Wanted { skipped, count, values }));
+                rest = behind;
+            }
+            first = end;
         }
-        if !rest.is_empty() {
+        if first != levels || !rest.is_empty() {
             return None;
         }
         let failed = AtomicBool::new(false);
@@ -176,7 +197,7 @@ impl<'a, T: Value> Plan<'a, T> {
                 return;
             }
             let mut scratch = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
-            let decode = || Ok(self.decode(place, first, out, &mut scratch).is_some());
+            let decode = || Ok(self.decode_wanted(place, first, out, &mut scratch).is_some());
             if !guarded(self.path, decode).unwrap_or(false) {
                 failed.store(true, Ordering::Relaxed);
             }
@@ -185,6 +206,24 @@ impl<'a, T: Value> Plan<'a, T> {
             }
         });
         (!failed.into_inner()).then_some(())
+    }
+
+    /// Decodes the values of a page that are wanted; all of them first where these are not all.
+    fn decode_wanted(
+        &self,
+        place: &PagePlace,
+        first: usize,
+        wanted: Wanted<'_, T>,
+        scratch: &mut Scratch,
+    ) -> Option<()> {
+        let Wanted { skipped, count, values } = wanted;
+        if values.len() == count {
+            return self.decode(place, first, values, scratch);
+        }
+        let mut page = T::new_vec_zeroed(count).ok()?;
+        self.decode(place, first, &mut page, scratch)?;
+        values.copy_from_slice(page.get(skipped..skipped + values.len())?);
+        Some(())
     }
 
     fn decode(&self, place: &PagePlace, first: usize, out: &mut [T], scratch: &mut Scratch) -> Option<()> {

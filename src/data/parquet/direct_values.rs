@@ -3,8 +3,8 @@
 use half::f16;
 
 use super::runs::{Run, Runs, unpack};
-use crate::data::positioned::Number;
 use crate::data::vectors::Element;
+use crate::positioned::Number;
 
 /// Bytes that must stand behind packed numbers, whatever they are: eight bytes are loaded for each number.
 pub(crate) const SLACK: usize = 8;

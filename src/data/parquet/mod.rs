@@ -8,6 +8,7 @@ mod direct_values;
 mod half;
 mod lists;
 mod pages;
+mod pieces;
 mod runs;
 mod schema;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use self::columns::ChunkReader;
 use self::direct::DirectChunk;
 use self::pages::{ChunkClaims, PagePlace};
+use self::pieces::Pieces;
 use self::schema::Source;
 use super::guard::guarded;
 use super::hugging_face;
@@ -35,7 +37,7 @@ use crate::{Error, Result};
 const CHUNK_MEMORY: u64 = 256 << 20;
 const CHUNK_EXPANSION: u64 = 4096;
 
-/// Reads a Parquet file; one block is one row group.
+/// Reads a Parquet file; one block is one row group, or a piece of a large one of vectors.
 pub struct ParquetReader {
     path: String,
     file: File,
@@ -45,6 +47,9 @@ pub struct ParquetReader {
     vectors: Vec<VectorState>,
     next_group: usize,
     rows_read: u64,
+    block_bytes: Option<u64>,
+    /// The row group that is being handed out piece by piece.
+    pieces: Option<Pieces>,
     /// Whether the direct decoder is left out, and how many column chunks it read.
     #[cfg(test)]
     general_only: bool,
@@ -84,6 +89,8 @@ impl ParquetReader {
                 vectors,
                 next_group: 0,
                 rows_read: 0,
+                block_bytes: None,
+                pieces: None,
                 #[cfg(test)]
                 general_only: false,
                 #[cfg(test)]
@@ -92,48 +99,80 @@ impl ParquetReader {
         })
     }
 
+    /// The same with blocks of about so many bytes of vectors at most, where they are given.
+    #[must_use]
+    pub fn with_block_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.block_bytes = bytes;
+        self
+    }
+
     fn append_group(&mut self, columns: &[usize], into: &mut [ColumnBuffer]) -> Result<usize> {
-        let metadata = self.reader.metadata();
-        let group = metadata.row_group(self.next_group);
-        let rows = usize::try_from(group.num_rows()).map_err(|error| damaged(&self.path, error))?;
-        let row_group =
-            self.reader.get_row_group(self.next_group).map_err(|error| damaged(&self.path, error))?;
+        if self.pieces.is_some() || self.start_pieces(columns, into)? {
+            return self.append_piece(columns, into);
+        }
+        let rows = self.group_rows()?;
         for (&column, buffer) in columns.iter().zip(into) {
-            let field = &self.fields[column];
-            let Some(source) = self.sources[column] else {
-                return Err(unusable(&self.path, &field.name, type_of(field)));
-            };
-            let places = self.check_pages(group, source.leaf)?;
-            // Without places there is no direct way.
-            #[cfg(test)]
-            let places = if self.general_only { Vec::new() } else { places };
-            let expected = group.column(source.leaf).num_values().max(0) as usize;
-            let direct = DirectChunk {
-                path: &self.path,
-                file: &self.file,
-                chunk: group.column(source.leaf),
-                places: &places,
-                rows,
-                levels: expected,
-                ahead: self.ahead(source.leaf),
-            };
-            if direct.append(&source, buffer, &mut self.vectors[column]) {
+            let (source, places) = self.places_of(column)?;
+            let direct =
+                DirectChunk { ahead: self.ahead(source.leaf), ..self.direct(&source, &places, rows) };
+            let mut state = self.vectors[column].clone();
+            if direct.append(&source, buffer, &mut state, 0..rows) {
                 #[cfg(test)]
                 (self.read_directly += 1);
+                self.vectors[column] = state;
                 set_length(&mut self.fields[column].kind, &self.vectors[column]);
                 continue;
             }
-            let damage = |error| damaged(&self.path, format_args!("column {:?}: {error}", field.name));
-            let pages = row_group.get_column_page_reader(source.leaf).map_err(damage)?;
-            let descriptor = metadata.file_metadata().schema_descr().column(source.leaf);
-            let chunk = ChunkReader::new(&self.path, &field.name, source, descriptor, pages, rows, expected);
-            let chunk = chunk.after(self.rows_read);
-            chunk.append(buffer, &mut self.vectors[column])?;
-            set_length(&mut self.fields[column].kind, &self.vectors[column]);
+            self.append_column(column, &source, buffer)?;
         }
+        self.end_group(rows);
+        Ok(rows)
+    }
+
+    fn end_group(&mut self, rows: usize) {
         self.next_group += 1;
         self.rows_read += rows as u64;
-        Ok(rows)
+    }
+
+    fn group_rows(&self) -> Result<usize> {
+        let rows = self.reader.metadata().row_group(self.next_group).num_rows();
+        usize::try_from(rows).map_err(|error| damaged(&self.path, error))
+    }
+
+    /// Where a column of the row group comes from, its sizes checked, and the places of its pages.
+    fn places_of(&self, column: usize) -> Result<(Source, Vec<PagePlace>)> {
+        let field = &self.fields[column];
+        let Some(source) = self.sources[column] else {
+            return Err(unusable(&self.path, &field.name, type_of(field)));
+        };
+        let places = self.check_pages(self.reader.metadata().row_group(self.next_group), source.leaf)?;
+        // Without places there is no direct way.
+        #[cfg(test)]
+        let places = if self.general_only { Vec::new() } else { places };
+        Ok((source, places))
+    }
+
+    fn direct<'a>(&'a self, source: &Source, places: &'a [PagePlace], rows: usize) -> DirectChunk<'a> {
+        let chunk = self.reader.metadata().row_group(self.next_group).column(source.leaf);
+        let levels = chunk.num_values().max(0) as usize;
+        DirectChunk { path: &self.path, file: &self.file, chunk, places, rows, levels, ahead: (0, 0) }
+    }
+
+    /// Appends a whole column of the row group by the general decoder.
+    fn append_column(&mut self, column: usize, source: &Source, buffer: &mut ColumnBuffer) -> Result<()> {
+        let rows = self.group_rows()?;
+        let metadata = self.reader.metadata();
+        let name = &self.fields[column].name;
+        let damage = |error| damaged(&self.path, format_args!("column {name:?}: {error}"));
+        let row_group =
+            self.reader.get_row_group(self.next_group).map_err(|error| damaged(&self.path, error))?;
+        let pages = row_group.get_column_page_reader(source.leaf).map_err(damage)?;
+        let descriptor = metadata.file_metadata().schema_descr().column(source.leaf);
+        let expected = metadata.row_group(self.next_group).column(source.leaf).num_values().max(0) as usize;
+        let chunk = ChunkReader::new(&self.path, name, *source, descriptor, pages, rows, expected);
+        chunk.after(self.rows_read).append(buffer, &mut self.vectors[column])?;
+        set_length(&mut self.fields[column].kind, &self.vectors[column]);
+        Ok(())
     }
 
     /// Checks sizes within a column chunk before the decoder allocates by them; returns the places of its pages.

@@ -76,7 +76,16 @@ fn write(path: &Path, layout: &Layout, properties: WriterPropertiesBuilder) {
 
 /// The bits of all values with the width of the rows, and the number of column chunks read directly.
 fn read(path: &Path, general_only: bool) -> Result<(Vec<u32>, usize, usize)> {
-    let mut reader = ParquetReader::open(path.to_str().unwrap())?;
+    read_in_blocks(path, general_only, None)
+}
+
+/// As [`read`], with row groups cut into blocks of so many bytes.
+fn read_in_blocks(
+    path: &Path,
+    general_only: bool,
+    block_bytes: Option<u64>,
+) -> Result<(Vec<u32>, usize, usize)> {
+    let mut reader = ParquetReader::open(path.to_str().unwrap())?.with_block_bytes(block_bytes);
     reader.general_only = general_only;
     let vector = |field: &Field| matches!(field.kind, FieldKind::Vector { .. });
     let Some(column) = reader.fields.iter().position(vector) else { return Ok((Vec::new(), 0, 0)) };
@@ -155,6 +164,11 @@ fn every_layout_gives_the_values_of_the_general_decoder() {
                         let what =
                             format!("{schema} {half} {encoding:?} {codec} {version:?} {cols} {distinct}");
                         assert_eq!(compare(&path, &what), 3, "{what}");
+                        let row_bytes = cols as u64 * if half { 2 } else { 4 };
+                        let (bits, _, pieces) = read_in_blocks(&path, false, Some(7 * row_bytes)).unwrap();
+                        assert!(bits == read(&path, true).unwrap().0, "{what} in pieces");
+                        // 40 rows are 6 pieces, 33 are 5, and 1 is whole.
+                        assert_eq!(pieces, 12, "{what} in pieces");
                     }
                 }
             }
@@ -202,6 +216,8 @@ fn a_null_row_leaves_its_row_group_to_the_general_decoder() {
             let properties = if statistics { properties } else { properties.set_statistics_enabled(level) };
             write(&path, &layout, properties);
             assert_eq!(compare(&path, &format!("null row {null_row}")), 1);
+            let in_pieces = read_in_blocks(&path, false, Some(320)).unwrap().0;
+            assert!(in_pieces == read(&path, true).unwrap().0, "null row {null_row} in pieces");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Standard deviations of sparse columns, at the cost of their entries.
 
-use crate::matrix::SparseRows;
+use crate::matrix::SparseRef;
 
 /// Columns over the rows fitted to.
 pub(super) struct Columns {
@@ -25,7 +25,7 @@ struct Column {
 /// The deviations of `cols` columns over `rows`, in two passes in f64; values without an entry are 0. One thread takes all
 /// entries: parts of every column for each thread could outgrow the entries by far.
 pub(super) fn deviations(
-    all: &SparseRows,
+    all: SparseRef<'_>,
     cols: usize,
     rows: &[usize],
     row_weights: Option<&[f64]>,
@@ -39,7 +39,7 @@ pub(super) fn deviations(
         let weight = weight(row);
         // In the order of the weights of a column without zeros, so that the two are equal to the last bit.
         total += weight;
-        let (at, values) = all.range(row, row + 1).entries();
+        let (at, values) = all.row(row);
         for (&at, &x) in at.iter().zip(values) {
             let column = &mut columns[at as usize];
             if column.entries == 0 {
@@ -62,7 +62,7 @@ pub(super) fn deviations(
     }
     for &row in rows {
         let weight = weight(row);
-        let (at, values) = all.range(row, row + 1).entries();
+        let (at, values) = all.row(row);
         for (&at, &x) in at.iter().zip(values) {
             let column = &mut columns[at as usize];
             column.squares += weight * (f64::from(x) - column.sum).powi(2);
@@ -88,7 +88,7 @@ mod tests {
     const COLS: usize = 7;
 
     /// Mostly zeros; column 0 is constant, column 1 has no zeros, column 2 no values.
-    fn rows_of(cells: &[(bool, f32)]) -> Matrix {
+    fn rows_of(cells: &[(bool, f32)]) -> Matrix<'static> {
         let value = |(at, &(present, x)): (usize, &(bool, f32))| match at % COLS {
             0 => 2.5,
             1 => x + 200.0,

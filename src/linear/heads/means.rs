@@ -110,14 +110,14 @@ pub(super) fn positions_by_class(labels: &[u32], classes: usize) -> Vec<Vec<usiz
 fn mean_of(rows: &Rows<'_>, positions: &[usize], weight: impl Fn(usize) -> f64) -> (Vec<f64>, f64, f64) {
     let mut mean = vec![0.0; rows.features()];
     let (mut total, mut squares) = (0.0, 0.0);
-    for &position in positions {
-        let weight = weight(position);
+    rows.visit(positions.iter().copied(), |at, row| {
+        let weight = weight(positions[at]);
         total += weight;
-        rows.values(position).for_each_entry(|feature, x| {
+        row.for_each_entry(|feature, x| {
             mean[feature] += weight * f64::from(x);
             squares += weight * f64::from(x) * f64::from(x);
         });
-    }
+    });
     let scale = if total > 0.0 { 1.0 / total } else { 0.0 };
     mean.iter_mut().for_each(|m| *m *= scale);
     let scatter = (scale * squares - mean.iter().map(|m| m * m).sum::<f64>()).max(0.0);

@@ -8,7 +8,7 @@ const FEATURES: usize = 4;
 const CLASSES: usize = 3;
 
 struct Made {
-    matrix: Matrix,
+    matrix: Matrix<'static>,
     labels: Vec<u32>,
     weights: Vec<f32>,
 }

@@ -194,15 +194,12 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
                 kernels.axpy((kernels.dot(row, &vector) * share(position)) as f32, row, &mut next);
             }
         } else {
-            for &position in &sample {
+            problem.rows.visit(sample.iter().copied(), |place, row| {
                 let mut along = 0.0;
-                problem
-                    .rows
-                    .values(position)
-                    .for_each_entry(|at, x| along += f64::from(x) * f64::from(vector[at]));
-                let along = (along * share(position)) as f32;
-                problem.rows.values(position).for_each_entry(|at, x| next[at] += along * x);
-            }
+                row.for_each_entry(|at, x| along += f64::from(x) * f64::from(vector[at]));
+                let along = (along * share(sample[place])) as f32;
+                row.for_each_entry(|at, x| next[at] += along * x);
+            });
         }
         eigenvalue = kernels.dot(&next, &next).sqrt();
         vector = next;

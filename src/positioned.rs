@@ -12,14 +12,14 @@ use crate::simd::prefer_large_pages;
 const AT_ONCE: usize = 1 << 20;
 
 /// A number that may hold any bits.
-pub(super) trait Number: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync {}
+pub(crate) trait Number: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync {}
 impl<T: FromBytes + FromZeros + IntoBytes + Copy + Send + Sync> Number for T {}
 
 /// Lengthens `values` by `more`; `None` where there is no memory. Room is made for `expected` values, those of blocks that
 /// follow included, so that they need not be moved; the file must have shown that it may hold them. Fresh memory is zero
 /// already, and its pages are first touched by the thread that fills them; behind values that are there, all threads have
 /// to write zeros first.
-pub(super) fn grow<T: Number>(values: &mut Vec<T>, more: usize, expected: usize) -> Option<()> {
+pub(crate) fn grow<T: Number>(values: &mut Vec<T>, more: usize, expected: usize) -> Option<()> {
     if values.is_empty() && values.capacity() < more {
         let fresh = T::new_vec_zeroed(expected.max(more)).or_else(|_| T::new_vec_zeroed(more));
         *values = fresh.ok()?;
@@ -36,7 +36,7 @@ pub(super) fn grow<T: Number>(values: &mut Vec<T>, more: usize, expected: usize)
 }
 
 /// Fills `into` with the bytes of `file` from byte `start` on, on all threads; they are taken as numbers of this machine.
-pub(super) fn read_numbers_at<T: Number>(file: &File, into: &mut [T], start: u64) -> io::Result<()> {
+pub(crate) fn read_numbers_at<T: Number>(file: &File, into: &mut [T], start: u64) -> io::Result<()> {
     let part = |(at, part): (usize, &mut [u8])| read_exact_at(file, part, start + (at * AT_ONCE) as u64);
     into.as_mut_bytes().par_chunks_mut(AT_ONCE).enumerate().try_for_each(part)
 }
@@ -66,7 +66,7 @@ fn read_some(mut file: &File, into: &mut [u8], start: u64) -> io::Result<usize> 
 ///
 /// # Errors
 /// [`ErrorKind::UnexpectedEof`] where the file ends before.
-pub(super) fn read_exact_at(file: &File, mut into: &mut [u8], mut start: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, mut into: &mut [u8], mut start: u64) -> io::Result<()> {
     while !into.is_empty() {
         match read_some(file, into, start) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

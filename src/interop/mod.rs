@@ -1,0 +1,6 @@
+//! cbfit's learners behind the traits of other libraries, each under the feature of its name.
+
+#[cfg(feature = "linfa")]
+pub mod linfa;
+#[cfg(feature = "smartcore")]
+pub mod smartcore;
