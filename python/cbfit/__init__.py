@@ -9,7 +9,7 @@ Estimators as scikit-learn has them, which need only numpy:
 >>> X = rng.normal(size=(312, 4)) + 2 * (y == "rare")[:, None]
 >>> model = LinearClassifier(beta=0.999).fit(X, y)
 >>> model.class_weight_.round(1).tolist()
-[0.6, 11.9]
+[0.6, 12.1]
 >>> natural = model.predict_proba(X, prior="natural")
 >>> round(float(natural[:, 1].mean()), 2)
 0.04

@@ -54,7 +54,7 @@ def effective_weights(
     --------
     >>> from cbfit import effective_weights
     >>> effective_weights([5000, 500, 50], beta=.999, normalise="classes").round(3)
-    array([0.127, 0.32 , 2.553])
+    array([0.126, 0.317, 2.557])
     >>> weights = effective_weights(y=["a", "a", "a", "b"], ratio=2)
     >>> round(weights["b"] / weights["a"], 6)
     2.0

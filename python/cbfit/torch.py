@@ -97,12 +97,14 @@ def row_losses(logits: Tensor, labels: Tensor, loss: str, gamma: float) -> Tenso
     """The loss of each row without weights."""
     own = functional.one_hot(labels, logits.shape[1]).bool()
     if loss in ("softmax", "softmax-focal"):
-        cross_entropy: Tensor = functional.cross_entropy(logits, labels, reduction="none")
         if gamma == 0:
+            cross_entropy: Tensor = functional.cross_entropy(logits, labels, reduction="none")
             return cross_entropy
-        # log(1 - p) from the other classes: the subtraction would lose its digits.
+        # One focal term of the lead over the other classes: 1 - p would lose its digits.
         others = torch.logsumexp(logits.masked_fill(own, -torch.inf), 1)
-        return torch.exp(gamma * (others - torch.logsumexp(logits, 1))) * cross_entropy
+        lead = logits.gather(1, labels[:, None])[:, 0] - others
+        focal: Tensor = -torch.exp(gamma * functional.logsigmoid(-lead)) * functional.logsigmoid(lead)
+        return focal
     signed = torch.where(own, logits, -logits)
     terms: Tensor = -functional.logsigmoid(signed)
     if gamma > 0:

@@ -22,6 +22,7 @@ use crate::work::briefly;
 
 /// Names of classes and of features.
 #[derive(FromPyObject)]
+#[pyo3(from_item_all)]
 pub struct Names {
     /// `int`, `bool` or `text`, as which the names of classes are written.
     kind: String,

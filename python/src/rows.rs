@@ -3,6 +3,7 @@
 use cbfit::estimator::Features;
 use cbfit::matrix::{SparseRows, Storage};
 use cbfit::{Matrix, Result};
+use half::f16;
 use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,15 +11,18 @@ use pyo3::prelude::*;
 /// What Python hands over.
 pub enum Given<'py> {
     /// A float32 array in C order.
-    Dense(PyReadonlyArray2<'py, f32>),
+    Single(PyReadonlyArray2<'py, f32>),
+    /// The same in float16.
+    Half(PyReadonlyArray2<'py, f16>),
     /// A copy of compressed sparse rows.
     Sparse(Matrix<'static>),
 }
 
 /// The same without the interpreter.
 pub enum Rows<'a> {
-    Dense((&'a [f32], usize)),
-    Sparse(&'a Matrix<'a>),
+    Single((&'a [f32], usize)),
+    Half((&'a [f16], usize)),
+    Sparse(&'a Matrix<'static>),
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Given<'py> {
@@ -28,8 +32,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Given<'py> {
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         type Parts<'py> =
             (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, f32>, usize);
-        if let Ok(dense) = given.extract::<PyReadonlyArray2<'py, f32>>() {
-            return Ok(Given::Dense(dense));
+        if let Ok(single) = given.extract::<PyReadonlyArray2<'py, f32>>() {
+            return Ok(Given::Single(single));
+        }
+        if let Ok(half) = given.extract::<PyReadonlyArray2<'py, f16>>() {
+            return Ok(Given::Half(half));
         }
         let (starts, columns, values, width): Parts<'py> = given.extract()?;
         sparse(starts.as_slice()?, columns.as_slice()?, values.as_slice()?, width).map(Given::Sparse)
@@ -43,7 +50,8 @@ impl Given<'_> {
     /// `ValueError` for an array in another order.
     pub fn rows(&self) -> PyResult<Rows<'_>> {
         Ok(match self {
-            Given::Dense(array) => Rows::Dense((array.as_slice()?, array.shape()[1])),
+            Given::Single(array) => Rows::Single((array.as_slice()?, array.shape()[1])),
+            Given::Half(array) => Rows::Half((array.as_slice()?, array.shape()[1])),
             Given::Sparse(matrix) => Rows::Sparse(matrix),
         })
     }
@@ -52,7 +60,8 @@ impl Given<'_> {
 impl Features for Rows<'_> {
     fn matrix(&self) -> Result<Matrix<'_>> {
         match self {
-            Rows::Dense(values) => values.matrix(),
+            Rows::Single(values) => values.matrix(),
+            Rows::Half(values) => values.matrix(),
             Rows::Sparse(matrix) => matrix.matrix(),
         }
     }

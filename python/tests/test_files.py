@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import subprocess
 import sys
@@ -195,8 +194,7 @@ def test_the_command_is_there(tmp_path):
     assert command("--nonsense", folder=tmp_path).returncode == 2
     path = tmp_path / "counts.csv"
     path.write_text("class,count\na,500\nb,20\n")
-    weights = json.loads(told("weights", path, "--beta", "0.99", "--json", folder=tmp_path))
-    assert weights
+    assert "a" in told("weights", path, "--beta", "0.99", folder=tmp_path)
     installed = Path(sys.executable).with_name("cbfit")
     if installed.exists():
         done = subprocess.run([installed, "--version"], capture_output=True, text=True)

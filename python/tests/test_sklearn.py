@@ -56,7 +56,8 @@ def test_weights_of_rows_are_routed(rows):
     X, y = rows
     weights = np.where(y == 2, 20.0, 1.0)
     with sklearn.config_context(enable_metadata_routing=True):
-        pipeline = make_pipeline(StandardScaler(), LinearClassifier(l2=1e-2).set_fit_request(sample_weight=True))
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, LinearClassifier(l2=1e-2).set_fit_request(sample_weight=True))
         routed = pipeline.fit(X, y, sample_weight=weights)
         plain = make_pipeline(StandardScaler(), LinearClassifier(l2=1e-2)).fit(X, y)
     assert (routed.predict(X) == 2).sum() > (plain.predict(X) == 2).sum()

@@ -20,24 +20,25 @@ COUNTS = [400, 30, 5, 90]
 
 def batch(rows=60, scale=4.0):
     rng = np.random.default_rng(0)
-    return rng.normal(scale=scale, size=(rows, 4)), rng.integers(0, 4, rows).astype(np.uint32)
+    # Numbers that float32 has too.
+    return rng.normal(scale=scale, size=(rows, 4)).astype(np.float32).astype(np.float64), rng.integers(0, 4, rows).astype(np.uint32)
 
 
 @pytest.mark.parametrize(("loss", "gamma"), LOSSES)
 @pytest.mark.parametrize("scale", [0.1, 4.0, 60.0])
 def test_values_and_gradients_are_those_of_the_core(loss, gamma, scale):
     z, y = batch(scale=scale)
-    weight = effective_weights(COUNTS, beta=0.99)[y]
     losses, gradient = _core.row_losses(z, y, loss, gamma or 0.0)
     gradient = gradient.reshape(z.shape)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-6)):
-        module = ClassBalancedLoss(COUNTS, loss=loss, gamma=gamma, beta=0.99, reduction="none")
+        # Of logits of 60 float32 has lost two digits.
+        close = {"rtol": tolerance * max(1, scale), "atol": tolerance * max(1, scale)}
+        module = ClassBalancedLoss(COUNTS, loss=loss, gamma=gamma, reduction="none")
         logits = torch.tensor(z, dtype=dtype, requires_grad=True)
         found = module(logits, torch.tensor(y.astype(np.int64)))
-        expected = weight * losses
-        assert np.allclose(found.detach().numpy(), expected, rtol=tolerance, atol=tolerance * max(1, scale))
+        assert np.allclose(found.detach().numpy(), losses, **close)
         found.sum().backward()
-        assert np.allclose(logits.grad.numpy(), weight[:, None] * gradient, rtol=tolerance, atol=tolerance * max(1, scale))
+        assert np.allclose(logits.grad.numpy(), gradient, **close)
         assert torch.isfinite(logits.grad).all()
 
 
@@ -65,7 +66,7 @@ def test_a_mean_is_by_weights():
 def test_torch_arrives_where_the_core_does(loss, gamma):
     X, y = long_tail(counts=(120, 40, 10))
     l2 = 1e-2
-    model = LinearClassifier(loss=loss, gamma=gamma, ratio=4, l2=l2, tol=1e-8).fit(X, y)
+    model = LinearClassifier(loss=loss, gamma=gamma, ratio=4, l2=l2, tol=1e-6).fit(X, y)
     module = ClassBalancedLoss(np.bincount(y), loss=loss, gamma=gamma, ratio=4)
     head = torch.nn.Linear(X.shape[1], 3, dtype=torch.float64)
     rows, labels = torch.tensor(X, dtype=torch.float64), torch.tensor(y)
