@@ -17,8 +17,8 @@ const MOST_LINES: usize = 40;
 /// What decides the bytes of a model: names and values, in a fixed order.
 pub type Settings = Vec<(String, String)>;
 
-/// Says something, the first of the two in the column of phases.
-pub type Say = Box<dyn Fn(&str, &str)>;
+/// Says something in a phase of its own: the name of the phase, then the text.
+pub type Say = dyn Fn(&str, &str);
 
 /// Where a journal is kept, and when it is written.
 pub struct Keeping {
@@ -30,8 +30,8 @@ pub struct Keeping {
     pub settings: Settings,
     /// Whether the run is to end: the state is then written at the next step, for the last time.
     pub is_stopping: Box<dyn Fn() -> bool>,
-    /// Says what became of the file.
-    pub say: Say,
+    /// Tells the user what happens to the file.
+    pub say: Box<Say>,
 }
 
 /// The journal of a run. Borrowed by all of its fits, one at a time.
