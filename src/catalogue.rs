@@ -1,12 +1,12 @@
-//! Every error by its code: what it means, why it is one, and how to mend it. `cbfit explain` and the table in
-//! `docs/errors.md` are made from it.
+//! Every error by its code: what it means, why it is one, and how to mend it; and the warnings of `cbfit check`.
+//! `cbfit explain` and the tables in `docs/errors.md` are made from it.
 
 use std::fmt::Write as _;
 
-/// An error of [`crate::Error`], in general; the message of a run says what, where and how often.
+/// An error of [`crate::Error`] or a warning, in general; the message of a run says what, where and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Its code, as [`crate::Error::code`] gives it.
+    /// Its code, as [`crate::Error::code`] gives it; of warnings `W` and a number.
     pub code: &'static str,
     /// What it is, in a few words.
     pub title: &'static str,
@@ -17,9 +17,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Exit status of the process.
+    /// Exit status of the process; warnings leave it at 0.
     pub fn exit_status(&self) -> u8 {
-        self.code.as_bytes()[2] - b'0'
+        if self.code.starts_with('E') { self.code.as_bytes()[2] - b'0' } else { 0 }
     }
 }
 
@@ -30,12 +30,12 @@ pub const EXIT_STATUS: [(u8, &str); 11] = [
     (2, "usage: the command line cannot be carried out as it was written"),
     (3, "data: the files were read, and their content cannot be used"),
     (4, "input or output: a path, a permission, a full disk"),
-    (5, "model file: damaged, too new, or of other columns than the data"),
+    (5, "model file or checkpoint: damaged, too new, or of other data"),
     (6, "training failed"),
     (7, "a gate of eval --min is not met"),
     (8, "a limit of memory or size"),
-    (130, "interrupted (SIGINT), after what was finished was saved"),
-    (143, "terminated (SIGTERM), after what was finished was saved"),
+    (130, "interrupted (SIGINT), after what was finished was saved; train --resume goes on"),
+    (143, "terminated (SIGTERM), after what was finished was saved; train --resume goes on"),
 ];
 
 /// All errors, by code.
@@ -250,6 +250,13 @@ pub const CATALOGUE: &[Entry] = &[
         remedy: "Check the permission and the room on the disk, or give another path with -o.",
     },
     Entry {
+        code: "E0403",
+        title: "output in use",
+        cause: "Another training run writes the same model file: it holds OUT.lock, which the system gives free when that \
+                process ends, however it ends.",
+        remedy: "Wait for the process that the message names, stop it, or give another file with -o.",
+    },
+    Entry {
         code: "E0501",
         title: "unusable model file",
         cause: "The file is no cbfit model, is damaged, or says of itself what cannot be: sizes, shapes or names that do not fit.",
@@ -266,6 +273,19 @@ pub const CATALOGUE: &[Entry] = &[
         title: "data of another model",
         cause: "The data lack columns that the model was trained on, or have other dimensions or types.",
         remedy: "`cbfit inspect MODEL` lists the columns it takes; their order does not matter.",
+    },
+    Entry {
+        code: "E0504",
+        title: "unusable checkpoint",
+        cause: "OUT.checkpoint is damaged, of another version of cbfit, or holds states that do not belong to this run.",
+        remedy: "Train from the start, without --resume; or copy the file again.",
+    },
+    Entry {
+        code: "E0505",
+        title: "checkpoint of another run",
+        cause: "OUT.checkpoint was made with other data or other settings: going on from it would give a model of neither. \
+                The message lists what differs, the instruction set included.",
+        remedy: "Give the data and settings that it lists, or leave --resume out to train from the start.",
     },
     Entry {
         code: "E0601",
@@ -295,11 +315,103 @@ pub const CATALOGUE: &[Entry] = &[
     },
 ];
 
-/// The entry of a code, in any case, with or without its `E` and zeros before it.
+/// What `cbfit check` warns of, by code.
+pub const WARNINGS: &[Entry] = &[
+    Entry {
+        code: "W01",
+        title: "classes of one row",
+        cause: "A class with a single row is kept in training and never held out, so that no score tells how well it is learnt.",
+        remedy: "Collect more rows of it, or join it with another class.",
+    },
+    Entry {
+        code: "W02",
+        title: "constant columns",
+        cause: "All rows have the same value there: trees leave the column out, linear models keep it at 0.",
+        remedy: "Leave it out: --features '!COLUMN'.",
+    },
+    Entry {
+        code: "W03",
+        title: "columns without a value",
+        cause: "All values of the column are missing.",
+        remedy: "Leave it out: --features '!COLUMN', and look at what wrote the file.",
+    },
+    Entry {
+        code: "W04",
+        title: "rows of zeros",
+        cause: "All features of a row are 0, as where an image could not be embedded; all such rows look the same to a model.",
+        remedy: "Embed these rows again, or remove them.",
+    },
+    Entry {
+        code: "W05",
+        title: "duplicate rows",
+        cause: "Rows are equal to an earlier row in all features. Where one is held out and the other trained on, scores are too good.",
+        remedy: "Remove the copies, or keep them in one part: --split-col.",
+    },
+    Entry {
+        code: "W06",
+        title: "duplicate rows with different labels",
+        cause: "Rows are equal in all features and have different labels, so that no model can get all of them right.",
+        remedy: "Check the labels of these rows; `cbfit influence` finds further doubtful ones.",
+    },
+    Entry {
+        code: "W07",
+        title: "near duplicates",
+        cause: "Rows are all but equal to another one, as crops or copies of one picture are.",
+        remedy: "Keep them in one part: --split-col; `cbfit compare` counts those that fall into different folds.",
+    },
+    Entry {
+        code: "W08",
+        title: "extreme imbalance",
+        cause: "The largest class has a thousand times the rows of the smallest, or more. Full inverse weights then rest the fit on a few rows.",
+        remedy: "Compare milder weights: cbfit compare DATA --schemes none,sqrt,effective.",
+    },
+    Entry {
+        code: "W09",
+        title: "fewer rows than features",
+        cause: "A linear model can separate such rows whatever their labels are; its strength of penalty decides alone.",
+        remedy: "Leave l2 to the validation rows, and compare heads such as --head ncm or lda.",
+    },
+    Entry {
+        code: "W10",
+        title: "norms far apart",
+        cause: "Vectors differ in length a hundred times or more, so that a few rows outweigh all others in a linear fit.",
+        remedy: "Bring rows to one length: --scale l2.",
+    },
+    Entry {
+        code: "W11",
+        title: "held-out rows that are trained on",
+        cause: "Rows of --valid, --test or the split column are equal to training rows: their scores are too good.",
+        remedy: "Remove them from one of the two.",
+    },
+    Entry {
+        code: "W12",
+        title: "labels that training never saw",
+        cause: "Held-out rows, or rows for a model, are of classes that it does not know. They count as wrong.",
+        remedy: "Check how labels are spelt in both files; `cbfit eval --unseen ignore` leaves such rows out.",
+    },
+    Entry {
+        code: "W13",
+        title: "classes without rows",
+        cause: "The model has classes that the data have no rows of: their recall is not measured.",
+        remedy: "Check that the data were drawn as the training data were.",
+    },
+    Entry {
+        code: "W14",
+        title: "values that training never met",
+        cause: "Text levels or feature indices that the model does not know are left out of the features.",
+        remedy: "Check the spelling of the levels and the base of the indices, 0 or 1.",
+    },
+];
+
+/// The entry of a code, in any case, with or without zeros before its number; a number without a letter is of an error.
 pub fn find(code: &str) -> Option<&'static Entry> {
-    let digits = code.trim().trim_start_matches(['E', 'e']);
+    let code = code.trim();
+    let (entries, digits) = match code.strip_prefix(['W', 'w']) {
+        Some(digits) => (WARNINGS, digits),
+        None => (CATALOGUE, code.trim_start_matches(['E', 'e'])),
+    };
     let number: u16 = digits.parse().ok()?;
-    CATALOGUE.iter().find(|entry| entry.code[1..].parse() == Ok(number))
+    entries.iter().find(|entry| entry.code[1..].parse() == Ok(number))
 }
 
 /// The catalogue as a page of Markdown: `docs/errors.md`.
@@ -311,12 +423,18 @@ pub fn markdown() -> String {
     for (status, meaning) in EXIT_STATUS {
         let _ = writeln!(page, "| {status} | {meaning} |");
     }
-    page += "\n| code | what | when and why | how to mend it |\n|---|---|---|---|\n";
-    for Entry { code, title, cause, remedy } in CATALOGUE {
+    table(&mut page, CATALOGUE);
+    page += "\n## Warnings of cbfit check\n";
+    table(&mut page, WARNINGS);
+    page
+}
+
+fn table(page: &mut String, entries: &[Entry]) {
+    *page += "\n| code | what | when and why | how to mend it |\n|---|---|---|---|\n";
+    for Entry { code, title, cause, remedy } in entries {
         let cells = [code, title, cause, remedy].map(|cell| cell.replace('|', "\\|"));
         let _ = writeln!(page, "| {} |", cells.join(" | "));
     }
-    page
 }
 
 #[cfg(test)]
@@ -338,6 +456,7 @@ mod tests {
         for code in ["E0310", "e0310", "0310", "310", " E310 "] {
             assert_eq!(find(code).map(|entry| entry.code), Some("E0310"), "{code}");
         }
-        assert!(["", "E", "E0399", "E99999", "nan"].iter().all(|code| find(code).is_none()));
+        assert_eq!(find("w7").map(|entry| (entry.code, entry.exit_status())), Some(("W07", 0)));
+        assert!(["", "E", "W", "W99", "E0399", "E99999", "nan"].iter().all(|code| find(code).is_none()));
     }
 }

@@ -98,6 +98,9 @@ pub enum Error {
     #[error("{path}: cannot {action}: {source}")]
     Io { path: String, action: &'static str, source: std::io::Error },
 
+    #[error("{path}: another cbfit writes it, {holder}")]
+    Locked { path: String, holder: String },
+
     // Model file
     #[error("{path} is not a usable cbfit model: {why}")]
     BadModel { path: String, why: String },
@@ -105,6 +108,11 @@ pub enum Error {
     NewerModel { path: String, found: u64, supported: u64 },
     #[error("{file} does not fit the model: {detail}")]
     FeatureMismatch { file: String, detail: String },
+
+    #[error("{path} is not a usable checkpoint: {why}")]
+    BadCheckpoint { path: String, why: String },
+    #[error("{path} is the checkpoint of another run: {}", differences.join("; "))]
+    OtherCheckpoint { path: String, differences: Vec<String> },
 
     // Training, gate, limits
     #[error("training diverged: the objective became {value} in {place} (learning rate {lr})")]
@@ -171,9 +179,12 @@ impl Error {
             BadCosts { .. } => "E0324",
             NotFound { .. } => "E0401",
             Io { .. } => "E0402",
+            Locked { .. } => "E0403",
             BadModel { .. } => "E0501",
             NewerModel { .. } => "E0502",
             FeatureMismatch { .. } => "E0503",
+            BadCheckpoint { .. } => "E0504",
+            OtherCheckpoint { .. } => "E0505",
             Diverged { .. } => "E0601",
             Gate { .. } => "E0701",
             TooLarge { .. } => "E0801",
@@ -184,6 +195,61 @@ impl Error {
     /// Exit status of the process: 2 usage, 3 data, 4 I/O, 5 model file, 6 training, 7 gate, 8 limit.
     pub fn exit_status(&self) -> u8 {
         self.code().as_bytes()[2] - b'0'
+    }
+
+    /// Where it is, as far as that is known: a file, with row, line or column.
+    pub fn place(&self) -> Option<String> {
+        use Error::*;
+        Some(match self {
+            NotFinite { file, row, column, .. } => format!("{file}, row {row}, column {column}"),
+            NullLabels { file, first_row, .. } => format!("{file}, row {first_row}"),
+            FractionalLabels { file, column, row, .. }
+            | RaggedVector { file, column, row, .. }
+            | BadSplit { file, column, row, .. } => format!("{file}, row {row}, column {column}"),
+            CsvSyntax { file, line, .. } => format!("{file}, line {line}"),
+            TooManyLevels { file, column, .. } | UnsupportedType { file, column, .. } => {
+                format!("{file}, column {column}")
+            }
+            DuplicateColumns { file, name, .. } => format!("{file}, column {name}"),
+            LengthMismatch { left, right, .. } => format!("{left}, {right}"),
+            BadWeight { place, .. }
+            | BadCounts { place, .. }
+            | BadPrior { place, .. }
+            | BadCosts { place, .. } => place.clone(),
+            ColumnMissing { file, .. }
+            | NoLabelColumn { file, .. }
+            | LabelAmbiguous { file, .. }
+            | FeaturesAmbiguous { file, .. }
+            | NoFeatures { file }
+            | NoRows { file, .. }
+            | Damaged { file, .. }
+            | WrongFormat { file, .. }
+            | RefusedFormat { file, .. }
+            | UnsupportedFormat { file, .. }
+            | OneClass { file, .. }
+            | UnseenLabels { file, .. }
+            | ClassNamesShort { file, .. }
+            | FilesDiffer { file, .. }
+            | FeatureMismatch { file, .. } => file.clone(),
+            NotFound { path, .. } | Io { path, .. } | BadModel { path, .. } | NewerModel { path, .. } => {
+                path.clone()
+            }
+            _ => return None,
+        })
+    }
+
+    /// How often it occurs, where that was counted.
+    pub fn count(&self) -> Option<u64> {
+        use Error::*;
+        match self {
+            NotFinite { count, .. } | NullLabels { count, .. } | BadProbabilities { count, .. } => {
+                Some(*count)
+            }
+            UnseenLabels { rows, .. } => Some(*rows),
+            DuplicateColumns { positions, .. } => Some(positions.len() as u64),
+            TooManyLevels { levels, .. } => Some(*levels as u64),
+            _ => None,
+        }
     }
 
     /// How to mend it: a sentence with the flag or command that helps.
@@ -247,6 +313,12 @@ impl Error {
                     .into()
             }
             Io { .. } => "check that the path exists, is writable and the disk has room".into(),
+            Locked { .. } => "wait for it, stop it, or give another file with -o".into(),
+            BadCheckpoint { .. } => "leave --resume out, which trains from the start, or copy the file again".into(),
+            OtherCheckpoint { .. } => {
+                "give the data and settings that it was made with, or leave --resume out to train from the start"
+                    .into()
+            }
             BadModel { .. } => "train the model again, or copy the file again".into(),
             NewerModel { .. } => "update cbfit".into(),
             FeatureMismatch { .. } => {
@@ -327,6 +399,15 @@ mod tests {
         assert_eq!((error.code(), error.exit_status()), ("E0207", 2));
         let error = Error::Gate { failed: vec!["macro_recall 0.5 < 0.6".into()] };
         assert_eq!(error.exit_status(), 7);
+    }
+
+    #[test]
+    fn places_and_counts_are_those_of_the_message() {
+        let (file, column) = ("a.csv".to_string(), "x".to_string());
+        let error = Error::NotFinite { file, kind: "missing", count: 3, cells: 9, row: 2, column };
+        assert_eq!((error.place().as_deref(), error.count()), (Some("a.csv, row 2, column x"), Some(3)));
+        let error = Error::Gate { failed: Vec::new() };
+        assert_eq!((error.place(), error.count()), (None, None));
     }
 
     #[test]

@@ -4,16 +4,20 @@
 //! [`linear`] fits a model over blocks of rows with the kernels of [`simd`] and the pointwise losses of [`loss`], or
 //! [`boost`] grows trees on the same weights and losses, [`hybrid`] has them start from a linear model,
 //! [`metrics`] scores it, [`calibrate`] maps its probabilities and decisions to what held-out rows say, [`experiment`]
-//! fits it fold by fold, [`model_file`] saves it, [`report`] prints it. [`cli`] drives them; nothing imports it.
+//! fits it fold by fold, [`model_file`] saves it, [`checkpoint`] keeps what is finished until then, [`report`] prints it. [`cli`] drives them; nothing imports it.
 
 pub mod boost;
 pub mod calibrate;
 pub mod catalogue;
+pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg_attr(not(feature = "files"), allow(dead_code))] // What only readers use.
 pub mod data;
 pub mod error;
 pub mod estimator;
 pub mod experiment;
+#[cfg(feature = "files")]
 pub mod export;
 pub mod hybrid;
 pub mod interop;
@@ -24,9 +28,12 @@ pub mod matrix;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "files")]
 pub mod model_file;
 pub mod output;
+#[cfg_attr(not(feature = "files"), allow(dead_code))]
 mod positioned;
+#[cfg(feature = "files")]
 pub mod report;
 pub mod rng;
 pub mod simd;

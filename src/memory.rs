@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::output::free_bytes;
 use crate::{Error, Result};
 
 /// Share of the memory of the machine that a run may take unasked.
@@ -169,17 +170,6 @@ fn group_limit(line: &str) -> Option<u64> {
     Path::new(path).ancestors().filter_map(limit).min()
 }
 
-#[cfg(unix)]
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(folder).ok()?;
-    found.f_bavail.checked_mul(found.f_frsize)
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_: &Path) -> Option<u64> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +195,7 @@ mod tests {
         let limit = MemoryLimit::new(64 << 20, default_folder());
         assert_eq!((limit.for_rows(), limit.block), (32 << 20, 4 << 20));
         assert_eq!(limit.clone().with_cost(1000, 3000).block, 4 << 20);
-        assert_eq!(limit.with_cost(1000, 999_000).block, 16_000);
+        assert_eq!(limit.with_cost(1000, 999_000).block, (16 << 20) / 1000);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
@@ -25,7 +26,9 @@ pub struct AtomicFile {
     /// Symbolic links resolved, so that a link stays a link to the new content.
     target: PathBuf,
     /// `None` once moved, or where the target is written directly.
-    temporary: Option<PathBuf>,
+    temporary: Option<Passing>,
+    /// Bytes written so far.
+    written: u64,
 }
 
 impl AtomicFile {
@@ -48,7 +51,13 @@ impl AtomicFile {
             Some(metadata) if !metadata.is_file() => {
                 let file = OpenOptions::new().write(true).open(asked).map_err(create_failed)?;
                 let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-                return Ok(AtomicFile { writer, path, target: asked.to_owned(), temporary: None });
+                return Ok(AtomicFile {
+                    writer,
+                    path,
+                    target: asked.to_owned(),
+                    temporary: None,
+                    written: 0,
+                });
             }
             Some(_) => fs::canonicalize(asked).map_err(create_failed)?,
             None if asked.file_name().is_none() => {
@@ -58,7 +67,7 @@ impl AtomicFile {
         };
         let (file, temporary) = open_temporary(folder_of(&target), PRIVATE).map_err(create_failed)?;
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(AtomicFile { writer, path, target, temporary: Some(temporary) })
+        Ok(AtomicFile { writer, path, target, temporary: Some(temporary), written: 0 })
     }
 
     /// Whether [`AtomicFile::create`] would do for `path`, found out before hours of work that end there. A target that
@@ -74,10 +83,22 @@ impl AtomicFile {
         &self.path
     }
 
+    /// Refuses to begin `bytes` bytes that the disk has no room for.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        match self.temporary.as_ref().and_then(|temporary| free_bytes(folder_of(&temporary.0))) {
+            Some(free) if free < bytes => Err(Error::io(
+                self.path.clone(),
+                "write",
+                full_disk(io::ErrorKind::StorageFull, bytes, Some(free)),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Flushes, syncs, takes the mode of the old file (or the usual one) and moves the file over its target.
     /// On [`Error::Io`] the temporary file is gone and an old file is as it was.
     pub fn commit(mut self) -> Result<()> {
-        self.finish().map_err(|source| Error::io(self.path.clone(), "write", source))
+        self.finish().map_err(|source| Error::io(self.path.clone(), "write", self.explained(source)))
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -91,19 +112,35 @@ impl AtomicFile {
         };
         file.set_permissions(permissions)?;
         file.sync_all()?;
-        fs::rename(temporary, &self.target)?;
-        self.temporary = None;
+        fs::rename(&temporary.0, &self.target)?;
+        if let Some(temporary) = self.temporary.take() {
+            temporary.keep();
+        }
         sync_folder(folder)
+    }
+
+    /// `error`, with what was to be written and what is free where that is the reason.
+    fn explained(&self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            kind @ (StorageFull | QuotaExceeded | FileTooLarge) => {
+                full_disk(kind, self.written, free_bytes(folder_of(&self.target)))
+            }
+            _ => error,
+        }
     }
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
+        self.written += bytes.len() as u64;
+        let written = self.writer.write(bytes);
+        written.map_err(|error| self.explained(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        let flushed = self.writer.flush();
+        flushed.map_err(|error| self.explained(error))
     }
 }
 
@@ -114,13 +151,88 @@ impl Seek for AtomicFile {
     }
 }
 
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // Nothing can be reported from here, and the target is untouched either way.
-            let _ = fs::remove_file(temporary);
+/// A file that is to be gone when the process ends, and goes with this value at the latest.
+#[derive(Debug)]
+pub struct Passing(PathBuf);
+
+/// All of the process.
+static PASSING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+impl Passing {
+    /// Takes charge of the file `path`.
+    pub fn new(path: PathBuf) -> Self {
+        PASSING.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Passing(path)
+    }
+
+    /// Removes all that there are, for a process that ends without unwinding.
+    pub fn remove_all() {
+        for path in PASSING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = fs::remove_file(path);
         }
     }
+
+    /// Lets the file be.
+    fn keep(self) {
+        PASSING.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.0);
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let mut all = PASSING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = all.iter().position(|path| *path == self.0) {
+            all.swap_remove(at);
+            // Nothing can be reported from here, and the target is untouched either way.
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Removes what a process of the id `process`, which is no more, has left unfinished in the folder of `target`.
+pub fn remove_remains(target: &Path, process: u32) {
+    let Ok(entries) = fs::read_dir(folder_of(target)) else { return };
+    let start = format!("{TEMPORARY}{process}-");
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_left = name.to_str().is_some_and(|name| name.starts_with(&start) && name.ends_with(".tmp"));
+        if is_left {
+            // Somebody else's, or gone by now: no matter.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Has writes beyond the limit of a file's size fail like writes to a full disk, instead of ending the process.
+#[cfg(feature = "cli")]
+pub fn outlive_size_limits() {
+    #[cfg(unix)]
+    {
+        let ignored = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        // Where that is refused, the process ends as it did.
+        let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, ignored);
+    }
+}
+
+/// Start of the names of temporary files.
+const TEMPORARY: &str = ".cbfit-";
+
+/// Bytes that the file system of `folder` has left for this user, where it can be asked.
+#[cfg(unix)]
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(folder).ok()?;
+    room.f_bavail.checked_mul(room.f_frsize)
+}
+
+/// As of no system but unix.
+#[cfg(not(unix))]
+pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
+    None
+}
+
+fn full_disk(kind: io::ErrorKind, bytes: u64, free: Option<u64>) -> io::Error {
+    let free = free.map_or(String::new(), |free| format!(", {free} are free"));
+    io::Error::new(kind, format!("{kind}: {bytes} bytes are to be written{free}"))
 }
 
 const PRIVATE: u32 = 0o600;
@@ -142,21 +254,19 @@ pub(crate) fn nameless_file(folder: &Path) -> io::Result<File> {
     // Deleted by the system when it is closed: an open file keeps its name there.
     #[cfg(windows)]
     std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0400_0000);
-    let (file, path) = open_new(folder, PRIVATE, options)?;
-    #[cfg(not(windows))]
-    fs::remove_file(path)?;
-    #[cfg(windows)]
-    drop(path);
+    // Without a name from here on, or on Windows when it is closed.
+    let (file, passing) = open_new(folder, PRIVATE, options)?;
+    drop(passing);
     Ok(file)
 }
 
-fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, Passing)> {
     open_new(folder, mode, OpenOptions::new())
 }
 
 /// A new file of a name nobody uses. A name can be taken where an earlier process of the same id (id 1 in every
 /// container) was killed, hence the retries.
-fn open_new(folder: &Path, mode: u32, mut options: OpenOptions) -> io::Result<(File, PathBuf)> {
+fn open_new(folder: &Path, mode: u32, mut options: OpenOptions) -> io::Result<(File, Passing)> {
     const ATTEMPTS: usize = 10_000;
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -165,10 +275,10 @@ fn open_new(folder: &Path, mode: u32, mut options: OpenOptions) -> io::Result<(F
     let _ = mode;
     for _ in 0..ATTEMPTS {
         let number = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!(".cbfit-{}-{number}.tmp", std::process::id()));
+        let temporary = folder.join(format!("{TEMPORARY}{}-{number}.tmp", std::process::id()));
         match options.open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            opened => return opened.map(|file| (file, temporary)),
+            opened => return opened.map(|file| (file, Passing::new(temporary))),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -177,10 +287,8 @@ fn open_new(folder: &Path, mode: u32, mut options: OpenOptions) -> io::Result<(F
 /// What a plainly created file would have got. The umask itself can only be read by setting it, which is
 /// `unsafe` and visible to other threads, so an empty file is asked instead.
 fn usual_permissions(folder: &Path) -> io::Result<fs::Permissions> {
-    let (probe, path) = open_temporary(folder, SHARED)?;
-    let permissions = probe.metadata().map(|metadata| metadata.permissions());
-    fs::remove_file(path)?;
-    permissions
+    let (probe, _removed) = open_temporary(folder, SHARED)?;
+    probe.metadata().map(|metadata| metadata.permissions())
 }
 
 /// Makes the rename itself durable. Some file systems cannot sync a folder and some folders cannot be opened for
@@ -268,7 +376,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("out.csv");
             let file = AtomicFile::create(&path).unwrap();
-            assert_eq!(mode(file.temporary.as_ref().unwrap()), 0o600);
+            assert_eq!(mode(&file.temporary.as_ref().unwrap().0), 0o600);
             file.commit().unwrap();
             let plain = folder.path().join("plain");
             fs::write(&plain, "").unwrap();

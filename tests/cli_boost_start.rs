@@ -163,14 +163,7 @@ fn starts_that_cannot_be_are_refused() {
         folder.fails(&format!("{line} --init {init}"), "E0208", &["--init", init], "linear:L2");
     }
     folder.fails(&format!("--train {TRAIN} --init linear"), "E0201", &["--init"], "--learner boost");
-    folder.fails(
-        &format!("--train {TRAIN} --snapshot-every 3"),
-        "E0201",
-        &["--snapshot-every"],
-        "--learner boost",
-    );
     folder.fails(&format!("--train {TRAIN} --init-model m"), "E0201", &["--init-model"], "--learner boost");
-    folder.fails(&format!("{line} --snapshot-every 0"), "E0208", &["--snapshot-every"], "from 1");
     folder.fails(&format!("{line} --init-model none.cbfit"), "E0401", &["none.cbfit"], "path");
     folder.ok(&format!("--train {TRAIN} {} -o linear.cbfit", common::cli::QUICK));
     folder.fails(
@@ -264,35 +257,5 @@ fn other_rows_go_on_with_the_bins_and_scores_of_the_model() {
         let again = format!("--train more.csv {line} --init-model n.cbfit --rounds 5");
         folder.fails(&again, "E0208", &["n.cbfit", "all of these rows"], "--valid-fraction 0");
         folder.ok(&format!("--train train.csv {line} --init-model n.cbfit --rounds 5 -o o.cbfit"));
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_killed_run_goes_on_from_its_snapshot_and_ends_as_if_it_had_not_been() {
-    let line =
-        "--train train.csv --label label --learner boost --beta 0.9 --metric log_loss --lr 0.05 --patience 9";
-    for init in ["weighted", "linear"] {
-        let folder = Folder::new();
-        folder.write("train.csv", table(1000, 0));
-        let line = format!("{line} --init {init} --rounds 60");
-        folder.ok(&format!("{line} -o whole.cbfit"));
-        let mut child = folder.command(&format!("{line} --snapshot-every 5 -o m.cbfit"));
-        let mut child = child.stderr(std::process::Stdio::null()).spawn().unwrap();
-        while !folder.path("m.cbfit.snapshot").exists() {
-            assert!(child.try_wait().unwrap().is_none(), "it ended without a snapshot");
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!folder.path("m.cbfit").exists());
-        folder.ok("eval m.cbfit.snapshot train.csv --label label");
-        let done = number(&folder.json("inspect m.cbfit.snapshot"), "/metadata/config/rounds");
-        let left = format!("--rounds {} --init-model m.cbfit.snapshot", 60.0 - done);
-        let rest = line.replace("--rounds 60", &left);
-        folder.ok(&format!("{rest} -o m.cbfit --snapshot-every 7"));
-        assert_eq!(folder.read("m.cbfit"), folder.read("whole.cbfit"), "{init} after {done} rounds");
-        let names = folder.names();
-        assert!(!names.iter().any(|name| name.contains("snapshot")), "{names:?}");
     }
 }

@@ -11,6 +11,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
+use cbfit::linear::series::FitSeries;
 use cbfit::linear::solver::Fit;
 use cbfit::linear::solver::metric::Preconditioner;
 use cbfit::loss::Loss;
@@ -169,13 +170,12 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
     };
 
     let begun = Instant::now();
-    let mut preconditioner = Preconditioner::default();
+    let mut fits = FitSeries::new(None);
     let (l2, start, trials) = match values {
         None => {
             let mut trials = Trials(0);
             let grid = Grid { schemes: vec![scheme.clone()], l2: None };
-            let best =
-                search(searched, &recipe, &grid, &validation, kernels, &mut preconditioner, &mut trials)?;
+            let best = search(searched, &recipe, &grid, &validation, kernels, &mut fits, &mut trials)?;
             let best = best.ok_or("nothing was tried")?;
             (best.l2, best.fit.theta, trials.0)
         }
@@ -188,7 +188,7 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
                 objective.set_l2(l2);
                 let mut go_on = |_: &Progress| ControlFlow::Continue(());
                 let optimizer = &recipe.optimizer;
-                let fit = fit(&mut objective, &mut preconditioner, &theta, optimizer, None, &mut go_on)?;
+                let fit = fits.fit(&mut objective, &theta, optimizer, None, &mut go_on)?;
                 let recall = validation
                     .evaluate(&weighted.classifier(&fit.theta, &recipe), kernels, false)?
                     .macro_recall;
@@ -205,9 +205,7 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
     let weighted = WeightedSample::new(sample(Rows::all(&data.features), &data.labels), &scheme, &recipe)?;
     let mut objective = Objective::new(weighted.problem(&recipe, l2), kernels);
     let optimizer = lbfgs(TOLERANCE, ITERATIONS);
-    let last = fit(&mut objective, &mut preconditioner, &start, &optimizer, None, &mut |_| {
-        ControlFlow::Continue(())
-    })?;
+    let last = fits.fit(&mut objective, &start, &optimizer, None, &mut |_| ControlFlow::Continue(()))?;
     let seconds = begun.elapsed().as_secs_f64();
     emit(json!({ "event": "end", "seconds": seconds, "objective": last.certificate.objective, "l2": l2,
         "fits": trials + 1, "passes": last.passes, "converged": last.converged }));

@@ -69,6 +69,9 @@ const GROUP: usize = 64;
 /// The columns of a block, and its bytes by row, which are 0 so far.
 pub(super) type Unfilled<'a> = (Vec<Column<'a>>, &'a mut [[u8; BLOCK_FEATURES]]);
 
+/// A block by its number, and its bytes of some rows.
+type OfBlock<'a> = (usize, &'a mut [[u8; BLOCK_FEATURES]]);
+
 /// Bins all rows of all blocks.
 pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
     match matrix.storage() {
@@ -86,7 +89,7 @@ pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
 /// Goes through the file once for all blocks.
 fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
     let step = rows.block_rows();
-    let mut parts: Vec<Vec<(usize, &mut [[u8; BLOCK_FEATURES]])>> = Vec::new();
+    let mut parts: Vec<Vec<OfBlock<'_>>> = Vec::new();
     parts.resize_with(rows.rows().div_ceil(step), Vec::new);
     let mut columns = Vec::with_capacity(blocks.len());
     for (block, (of_block, bins)) in blocks.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::model::BoostedTree;
 use super::trainer::{Round, Trainer};
 use crate::metrics::Standing;
 
@@ -50,15 +51,25 @@ pub fn fit(
     score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Outcome {
-    resume(trainer, stopping, &[], score, watch)
+    resume(trainer, stopping, &[], Past::default(), score, watch)
+}
+
+/// Rounds that a fit had made when it was left: their trees, and the score after each where there is a score.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// Trees in the order of their rounds.
+    pub trees: Vec<BoostedTree>,
+    /// One a round.
+    pub scores: Vec<Standing>,
 }
 
 /// Goes on with a fit of which `trainer` has the rounds so far. With `scores`, which the same score gave after each of
-/// them, it ends as one fit without a break would.
+/// them, it ends as one fit without a break would. `past` are rounds that this very call has made before it was left.
 pub fn resume(
     trainer: &mut Trainer<'_>,
     stopping: Stopping,
     scores: &[Standing],
+    past: Past,
     mut score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Outcome {
@@ -74,6 +85,12 @@ pub fn resume(
     let mut made = first;
     let mut interrupted = false;
     let mut fruitless = 0;
+    if !past.trees.is_empty() {
+        fruitless = fruitless_end(&past.trees, trainer.rounds_of(&past.trees));
+        trainer.extend(past.trees);
+        made = trainer.model().rounds();
+        (first + 1..).zip(past.scores).for_each(|(round, score)| progress.add(round, score));
+    }
     let is_over = |progress: &Progress, made| {
         !progress.scores.is_empty() && made - progress.last_gain >= stopping.patience
     };
@@ -95,6 +112,13 @@ pub fn resume(
     let rounds = progress.chosen().unwrap_or(if score.is_some() { first } else { made });
     trainer.truncate(rounds);
     Outcome { rounds, made, interrupted, scores: progress.scores }
+}
+
+/// Rounds at the end of `trees`, which are those of `rounds` rounds, that have no cut.
+fn fruitless_end(trees: &[BoostedTree], rounds: usize) -> usize {
+    let a_round = (trees.len() / rounds.max(1)).max(1);
+    let is_fruitless = |trees: &&[BoostedTree]| trees.iter().all(|tree| tree.tree.leaves() == 1);
+    trees.rchunks(a_round).take_while(is_fruitless).count()
 }
 
 /// How the rounds so far stand.
@@ -241,7 +265,10 @@ mod tests {
         let peak = |trainer: &Trainer<'_>| exact(-((trainer.model().rounds() as f64) - 7.0).abs());
         let scored = |trainer: &mut Trainer<'_>, rounds, scores: &[Standing]| {
             let stopping = Stopping { rounds, patience: 4 };
-            resume(trainer, stopping, scores, Some(&mut { peak }), &mut |_, _, _| ControlFlow::Continue(()))
+            let past = Past::default();
+            resume(trainer, stopping, scores, past, Some(&mut { peak }), &mut |_, _, _| {
+                ControlFlow::Continue(())
+            })
         };
         let whole = with_trainer(|trainer| scored(trainer, 50, &[]));
         for rounds in [1, 5, 8] {

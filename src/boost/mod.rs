@@ -62,6 +62,7 @@ pub mod fit;
 pub mod gradient;
 mod grower;
 mod histogram;
+pub mod kept;
 mod leaves;
 mod many;
 pub mod model;

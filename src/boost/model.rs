@@ -60,23 +60,23 @@ impl BoostModel {
 
     /// Rounds of boosting: trees of an output.
     pub fn rounds(&self) -> usize {
-        self.round_ends().count()
+        self.round_ends(&self.trees).count()
     }
 
     /// Leaves the trees of the first `rounds` rounds.
     pub fn truncate(&mut self, rounds: usize) {
-        let kept = rounds.checked_sub(1).map_or(Some(0), |last| self.round_ends().nth(last));
+        let kept = rounds.checked_sub(1).map_or(Some(0), |last| self.round_ends(&self.trees).nth(last));
         self.trees.truncate(kept.unwrap_or(usize::MAX));
     }
 
-    /// Number of trees after each round: a tree for all outputs, or the tree of the last output, ends one.
-    fn round_ends(&self) -> impl Iterator<Item = usize> {
+    /// Number of `trees` after each round: a tree for all outputs, or the tree of the last output, ends one.
+    pub(super) fn round_ends<'t>(&self, trees: &'t [BoostedTree]) -> impl Iterator<Item = usize> + use<'t> {
         let outputs = self.outputs();
         let last = move |tree: &BoostedTree| match tree.output {
             Output::One(output) => output as usize + 1 == outputs,
             Output::All => true,
         };
-        self.trees.iter().enumerate().filter(move |(_, tree)| last(tree)).map(|(at, _)| at + 1)
+        trees.iter().enumerate().filter(move |(_, tree)| last(tree)).map(|(at, _)| at + 1)
     }
 
     /// Logits of all rows, `N x K`.
@@ -162,21 +162,25 @@ impl BoostModel {
     /// Whether nodes, leaves and features of the trees refer to each other as they must: to be asked of a model that
     /// was read from a file.
     pub fn is_sound(&self) -> bool {
+        self.base.len() == outputs(self.classes) && self.admits(&self.trees)
+    }
+
+    /// Whether `trees` can be trees of this model, in the sense of [`BoostModel::is_sound`].
+    pub fn admits(&self, trees: &[BoostedTree]) -> bool {
         let features = self.binner.features();
-        self.base.len() == outputs(self.classes)
-            && self.trees.iter().all(|boosted| {
-                let leaves = boosted.tree.leaves();
-                let (there, values) = match boosted.output {
-                    Output::One(output) => ((output as usize) < self.base.len(), leaves),
-                    Output::All => (true, leaves * self.base.len()),
-                };
-                there
-                    && boosted.values.len() == values
-                    && boosted.tree.is_sound()
-                    && boosted.tree.nodes.iter().all(|node| {
-                        features.get(node.feature as usize).is_some_and(|feature| fits(node, feature))
-                    })
-            })
+        trees.iter().all(|boosted| {
+            let leaves = boosted.tree.leaves();
+            let (there, values) = match boosted.output {
+                Output::One(output) => ((output as usize) < self.base.len(), leaves),
+                Output::All => (true, leaves * self.base.len()),
+            };
+            there
+                && boosted.values.len() == values
+                && boosted.tree.is_sound()
+                && boosted.tree.nodes.iter().all(|node| {
+                    features.get(node.feature as usize).is_some_and(|feature| fits(node, feature))
+                })
+        })
     }
 }
 

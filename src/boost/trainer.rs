@@ -2,7 +2,7 @@
 
 use super::binned::BinnedMatrix;
 use super::clock::{Clock, Phase};
-use super::model::{BoostModel, outputs};
+use super::model::{BoostModel, BoostedTree, outputs};
 use super::options::BoostOptions;
 use super::per_class::ClassFit;
 use super::predictor::add_binned;
@@ -190,6 +190,19 @@ impl<'a> Trainer<'a> {
             self.model.truncate(rounds);
             self.rescore();
         }
+    }
+
+    /// Takes `trees`, which [`BoostModel::admits`], for those of rounds made.
+    pub fn extend(&mut self, trees: Vec<BoostedTree>) {
+        if !trees.is_empty() {
+            self.model.trees.extend(trees);
+            self.rescore();
+        }
+    }
+
+    /// Rounds that `trees` are those of.
+    pub fn rounds_of(&self, trees: &[BoostedTree]) -> usize {
+        self.model.round_ends(trees).count()
     }
 
     /// Whether there are logits before the next round that say more than a constant.

@@ -1,4 +1,4 @@
-//! What the file of a boosted model records of its fit, finished or not.
+//! What the file of a boosted model records of its fit.
 
 use serde_json::json;
 

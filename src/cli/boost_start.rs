@@ -9,6 +9,7 @@ use super::plan::{OptimizerPlan, TrainPlan};
 use super::talk::Talk;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use crate::boost::start::Init;
+use crate::checkpoint::journal::Journal;
 use crate::hybrid::features::LinearFeatures;
 use crate::hybrid::fit::{StartFit, StartProblem};
 use crate::hybrid::model::LinearStart;
@@ -64,6 +65,7 @@ pub(super) struct LinearStarts<'d> {
     valid: Option<Matrix<'d>>,
     recipe: Recipe,
     seed: u64,
+    journal: Option<&'d Journal>,
     kernels: &'static Kernels,
 }
 
@@ -75,6 +77,7 @@ impl<'d> LinearStarts<'d> {
         data: &'d TrainData,
         continuing: Option<&Continuing<'_>>,
         recipe: &Recipe,
+        journal: Option<&'d Journal>,
         kernels: &'static Kernels,
     ) -> Self {
         let matrix = &data.main.features;
@@ -97,7 +100,7 @@ impl<'d> LinearStarts<'d> {
             }
         };
         let recipe = Recipe { optimizer, ..*recipe };
-        LinearStarts { features, main, valid, recipe, seed: plan.seed, kernels }
+        LinearStarts { features, main, valid, recipe, seed: plan.seed, journal, kernels }
     }
 
     /// Fits the functions to `sample` under `scheme`, with the l2 that is best on `valid` where none is given.
@@ -121,6 +124,7 @@ impl<'d> LinearStarts<'d> {
             scheme,
             recipe: &self.recipe,
             seed: self.seed,
+            journal: self.journal,
             kernels: self.kernels,
         };
         let mut watch = Watch { talk, interrupt, begun, trials: 0 };

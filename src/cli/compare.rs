@@ -8,7 +8,7 @@ use super::fold_plan::{FoldPlan, FoldRows, Watch};
 use super::interrupt::Interrupt;
 use super::shared::refuse_overwriting;
 use super::talk::Talk;
-use super::{kernels, print, print_json, with_threads, write_json};
+use super::{kernels, print_json, print_text, with_threads, write_json};
 use crate::Result;
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
@@ -66,7 +66,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
         if run_args.json {
             print_json(&report)?;
         } else if !run_args.quiet {
-            print(&(table_lines(&report).join("\n") + "\n"))?;
+            print_text(&(table_lines(&report).join("\n") + "\n"))?;
         }
         Ok(if interrupt.is_set() { interrupt.exit_status() } else { 0 })
     })

@@ -8,7 +8,7 @@ use super::scoring::{
 };
 use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
-use super::{kernels, print, print_json, with_threads};
+use super::{kernels, print_json, print_text, with_threads};
 use crate::calibrate::costs::{CostMatrix, Threshold};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
@@ -150,7 +150,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         } else if !args.run.quiet {
             let mut lines = text::evaluation_lines(&scores, labels, prior_text(&prior));
             lines.extend(costs.iter().map(|costs| costs.line(labels)));
-            print(&(lines.join("\n") + "\n"))?;
+            print_text(&(lines.join("\n") + "\n"))?;
         }
         let failed: Vec<String> = gates.iter().filter_map(|gate| gate.failure(&scores)).collect();
         if failed.is_empty() { Ok(0) } else { Err(Error::Gate { failed }) }

@@ -1,8 +1,8 @@
-//! `cbfit explain`: what an error code means, and how to mend it.
+//! `cbfit explain`: what the code of an error or a warning means, and how to mend it.
 
 use super::args::ExplainArgs;
 use super::print;
-use crate::catalogue::{CATALOGUE, EXIT_STATUS, Entry, find, markdown};
+use crate::catalogue::{CATALOGUE, EXIT_STATUS, Entry, WARNINGS, find, markdown};
 use crate::error::nearest;
 use crate::{Error, Result};
 
@@ -28,11 +28,11 @@ fn explained(entry: &Entry) -> String {
 }
 
 fn listed() -> String {
-    CATALOGUE.iter().map(|entry| format!("{}  {}\n", entry.code, entry.title)).collect()
+    CATALOGUE.iter().chain(WARNINGS).map(|entry| format!("{}  {}\n", entry.code, entry.title)).collect()
 }
 
 fn unknown(code: &str) -> Error {
-    let codes: Vec<String> = CATALOGUE.iter().map(|entry| entry.code.to_owned()).collect();
+    let codes: Vec<String> = CATALOGUE.iter().chain(WARNINGS).map(|entry| entry.code.to_owned()).collect();
     let help = match nearest(code, &codes) {
         Some(near) => format!("did you mean {near}? cbfit explain lists all codes"),
         None => "cbfit explain lists all codes".into(),

@@ -37,6 +37,16 @@ const CHECKED_ROWS: usize = 1000;
 /// Largest difference of scores that rounding leaves: cbfit adds up trees in f32, others in f64.
 const LARGEST_DIFFERENCE: f64 = 1e-3;
 
+/// Names for the form that people read, often on a terminal.
+fn printable_names(names: Names) -> Names {
+    let safe = |names: Vec<String>| names.iter().map(|name| text::printable(name).into_owned()).collect();
+    Names {
+        classes: safe(names.classes),
+        columns: safe(names.columns),
+        levels: names.levels.into_iter().map(|levels| levels.map(safe)).collect(),
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -69,7 +79,7 @@ pub fn run(args: ExportArgs) -> Result<u8> {
                 write_lightgbm(&args, model, &saved, prior.as_ref(), &talk)?
             }
             (ExportFormat::Text, Model::Boost(model)) => {
-                let names = names(&saved.metadata);
+                let names = printable_names(names(&saved.metadata));
                 (write(&args.out, |out| dump::write_text(model, &names, out))?, None)
             }
             (ExportFormat::Json, Model::Boost(model)) => {

@@ -6,7 +6,7 @@ use super::args::InfluenceArgs;
 use super::scoring::{say_left_out, say_spilled};
 use super::shared::{class_codes, memory_of, read_options, refuse_overwriting};
 use super::talk::{Progress, Talk};
-use super::{kernels, print, print_json, with_threads};
+use super::{kernels, print_json, print_text, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
@@ -123,7 +123,7 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
             let part = |title: &str, order: &[usize]| format!("{title}\n{}", aligned(&rows, order));
             let harmful = part("Harmful: the validation loss would fall without them", &harmful);
             let helpful = part("Helpful: the validation loss would rise without them", &helpful);
-            print(&format!("{harmful}\n{helpful}"))?;
+            print_text(&format!("{harmful}\n{helpful}"))?;
         }
         Ok(0)
     })

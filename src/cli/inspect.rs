@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::args::InspectArgs;
 use super::inspect_trees::TreeFacts;
+use super::row_facts::{ColumnKind, column_kinds, duplicate_rows, norms, spread_of};
 use super::shared::{no_effect, read_options, refuse_data_flags};
-use super::{print, print_json, with_threads};
+use super::{print_json, print_text, with_threads};
 use crate::data::dataset::Dataset;
 use crate::data::dataset::read_training;
 use crate::data::encode::InputColumn;
-use crate::data::options::{Missing, ReadOptions};
+use crate::data::missing::Missing;
+use crate::data::options::ReadOptions;
 use crate::labels::ClassCounts;
-use crate::matrix::{MatRef, Matrix};
 use crate::model::Learner;
 use crate::model_file::{self, ModelMetadata};
 use crate::report::calibration::natural_name;
@@ -49,7 +50,7 @@ pub fn run(args: InspectArgs) -> Result<u8> {
         if args.run.json {
             print_json(&facts.json(&data))?;
         } else {
-            print(&facts.text(&data))?;
+            print_text(&facts.text(&data))?;
         }
         Ok(0)
     })
@@ -76,7 +77,7 @@ fn inspect_model(args: &InspectArgs) -> Result<u8> {
         }
         print_json(&value)?;
     } else {
-        print(&model_text(&metadata, features, trees.as_ref()))?;
+        print_text(&model_text(&metadata, features, trees.as_ref()))?;
     }
     Ok(0)
 }
@@ -169,8 +170,11 @@ impl Facts {
             gini: gini(&counts.rows),
             counts,
             duplicate_rows: duplicate_rows(&data.features),
-            constant_features: constant_features(&data.features),
-            norms: norms(&data.features),
+            constant_features: column_kinds(&data.features)
+                .into_iter()
+                .filter(|&kind| kind == ColumnKind::Constant)
+                .count(),
+            norms: spread_of(norms(&data.features)),
         }
     }
 
@@ -254,95 +258,13 @@ fn gini(rows: &[u64]) -> f64 {
     2.0 * weighted / (n * total) - (n + 1.0) / n
 }
 
-/// The values of a row that are not 0, with their columns.
-fn row_entries<'m>(matrix: &'m Matrix<'m>, row: usize) -> impl Iterator<Item = (usize, f32)> + 'm {
-    let (dense, (columns, values)) = match matrix.rows_in_memory(row, row + 1) {
-        Some(MatRef::Sparse(row)) => (0, row.entries()),
-        _ => (matrix.cols(), Default::default()),
-    };
-    let dense = (0..dense).map(move |col| (col, matrix.get(row, col)));
-    let sparse = columns.iter().zip(values).map(|(&col, &x)| (col as usize, x));
-    dense.chain(sparse).filter(|&(_, x)| x != 0.0)
-}
-
-fn duplicate_rows(matrix: &Matrix) -> u64 {
-    let mut first_of = std::collections::HashMap::new();
-    let mut duplicates = 0;
-    for row in 0..matrix.rows() {
-        let key = row_entries(matrix, row).fold(0u64, |hash, (col, value)| {
-            let word = (col as u64) << 32 | u64::from(value.to_bits());
-            (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
-        });
-        match first_of.entry(key) {
-            std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert(row);
-            }
-            // Equal hashes are compared: a count of duplicates must not rest on chance.
-            std::collections::hash_map::Entry::Occupied(first) => {
-                duplicates += u64::from(row_entries(matrix, *first.get()).eq(row_entries(matrix, row)));
-            }
-        }
-    }
-    duplicates
-}
-
-/// Columns in which every row has the value of the first one, at the cost of the values that are not 0.
-fn constant_features(matrix: &Matrix) -> usize {
-    let mut first = vec![0.0; matrix.cols()];
-    if matrix.rows() > 0 {
-        row_entries(matrix, 0).for_each(|(col, x)| first[col] = x);
-    }
-    // Rows whose value is not 0, and whether one differs.
-    let mut seen = vec![(0, false); matrix.cols()];
-    for row in 0..matrix.rows() {
-        for (col, x) in row_entries(matrix, row) {
-            seen[col].0 += 1;
-            seen[col].1 |= x != first[col];
-        }
-    }
-    seen.into_iter().filter(|&(rows, differs)| !differs && (rows == 0 || rows == matrix.rows())).count()
-}
-
-/// Smallest, median and largest Euclidean norm of the rows.
-fn norms(matrix: &Matrix) -> [f64; 3] {
-    let norm = |row| row_entries(matrix, row).map(|(_, x)| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-    let mut norms: Vec<f64> = (0..matrix.rows()).map(norm).collect();
-    norms.sort_by(f64::total_cmp);
-    let at = |place: usize| norms.get(place).copied().unwrap_or(f64::NAN);
-    [at(0), at(norms.len() / 2), at(norms.len().saturating_sub(1))]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::{SparseRows, Storage};
-
-    #[test]
-    fn sparse_rows_tell_the_same_as_dense_ones() {
-        let values = [0.0, 1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 0.0, 3.0, 1.0, -0.0, 0.0];
-        let dense = Matrix::from_f32(values.to_vec(), 4);
-        let mut rows = SparseRows::default();
-        rows.push(&[1, 2], &[1.0, 2.0]);
-        rows.push(&[1, 2], &[1.0, 2.0]);
-        rows.push(&[0, 1], &[3.0, 1.0]);
-        let sparse = Matrix::from_storage(Storage::Sparse(rows), 4);
-        for matrix in [&dense, &sparse] {
-            assert_eq!((duplicate_rows(matrix), constant_features(matrix)), (1, 2));
-            assert_eq!(norms(matrix), [5f64.sqrt(), 5f64.sqrt(), 10f64.sqrt()]);
-        }
-        assert_eq!(text::columns_text(&sparse), "4 sparse f32, 2 entries a row");
-    }
 
     #[test]
     fn gini_is_zero_for_balance_and_high_for_a_tail() {
         assert!(gini(&[5, 5, 5]).abs() < 1e-12);
         assert!((gini(&[0, 0, 9]) - 2.0 / 3.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn duplicates_are_rows_equal_to_an_earlier_one() {
-        let matrix = Matrix::from_f32(vec![1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0], 2);
-        assert_eq!(duplicate_rows(&matrix), 2);
-        assert_eq!(constant_features(&Matrix::from_f32(vec![1.0, 2.0, 1.0, 3.0], 2)), 1);
     }
 }

@@ -3,8 +3,11 @@
 pub mod args;
 mod boost_continue;
 mod boost_record;
-mod boost_snapshot;
 mod boost_start;
+pub mod check;
+mod check_findings;
+mod check_reading;
+mod check_rows;
 pub mod compare;
 mod compare_plan;
 mod contrib;
@@ -16,6 +19,8 @@ pub mod influence;
 pub mod inspect;
 mod inspect_trees;
 mod interrupt;
+mod keeping;
+mod lock;
 mod manual;
 pub mod plan;
 mod plan_boost;
@@ -23,6 +28,7 @@ mod plan_continue;
 pub mod plan_head;
 pub mod predict;
 pub mod report;
+mod row_facts;
 mod scoring;
 mod shared;
 pub mod talk;
@@ -40,6 +46,7 @@ use std::io::Write;
 use args::{Cli, Command, RunArgs};
 
 use crate::output::AtomicFile;
+use crate::report::text::plain;
 use crate::simd::{Isa, Kernels};
 use crate::{Error, Result};
 
@@ -58,6 +65,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Some(Command::Weights(args)) => weights::run(args),
         Some(Command::Influence(args)) => influence::run(*args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Check(args)) => check::run(*args),
         Some(Command::Export(args)) => export::run(args),
         Some(Command::Report(args)) => report::run(args),
         Some(Command::Explain(args)) => explain::run(&args),
@@ -103,6 +111,11 @@ fn kernels() -> Result<&'static Kernels> {
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::io("<stdout>", "write", e))
+}
+
+/// Writes a result with names from files in it to stdout: none of them may steer the terminal.
+fn print_text(text: &str) -> Result<()> {
+    print(&plain(text))
 }
 
 /// Writes a result to stdout as one JSON object.

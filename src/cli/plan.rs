@@ -4,13 +4,15 @@ use super::args::{
     CalibrateArg, DecayArg, LossArg, MissingArg, OffsetsArg, OptimizerArg, ResampleArg, ScaleArg,
     ScheduleArg, TrainArgs, WeightingArg,
 };
+use super::keeping::{KeepPlan, keep_of};
 use super::plan_boost::{BoostPlan, boost_of};
 use super::plan_head::{HeadPlan, check_closed_form, head_of, ldam_of, vs_gamma_of};
 use super::shared::{memory_of, no_effect, read_options, refuse_overwriting};
 use super::talk::{Progress, progress_of};
 use crate::calibrate::Method;
 use crate::calibrate::offsets::OffsetMetric;
-use crate::data::options::{Categories, Missing, ReadOptions};
+use crate::data::missing::Missing;
+use crate::data::options::{Categories, ReadOptions};
 use crate::data::scale::Scale;
 use crate::experiment::folds::MOST_FOLDS;
 use crate::linear::fit::Optimizer;
@@ -74,6 +76,8 @@ pub struct TrainPlan {
     pub calibration: Option<CalibrationPlan>,
     /// Model file to write.
     pub out: String,
+    /// What is kept while it runs.
+    pub keep: KeepPlan,
     /// Key of random choices.
     pub seed: u64,
     /// How progress is shown.
@@ -201,6 +205,7 @@ impl TrainPlan {
             logit_adjust: finite("--logit-adjust", args.logit_adjust.unwrap_or(0.0))?,
             refit: !args.no_refit
                 && matches!(validation, ValidationPlan::Fraction(_) | ValidationPlan::SplitColumn),
+            keep: keep_of(&args)?,
             seed: args.seed,
             progress: progress_of(args.progress, args.run.quiet)?,
             calibration,

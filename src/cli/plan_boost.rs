@@ -29,8 +29,6 @@ pub struct BoostPlan {
     pub stopping: Stopping,
     /// The model to go on with.
     pub earlier: Option<Box<Earlier>>,
-    /// Rounds between two snapshots.
-    pub snapshot_every: Option<usize>,
 }
 
 /// Rounds where validation rows end a fit, and where nothing does.
@@ -50,8 +48,6 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     if args.learner == LearnerArg::Linear {
         let help = "add --learner boost, or leave it out";
         refuse_boost_flags(&given, "--learner linear", help)?;
-        let snapshots = args.going_on.snapshot_every.is_some();
-        no_effect(snapshots, "--snapshot-every", "--learner linear", help)?;
         return Ok(None);
     }
     refuse_linear_flags(args)?;
@@ -69,8 +65,6 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     let is_crossed = args.calibrate != CalibrateArg::None || args.offsets.is_some() || args.oof.is_some();
     let help = "rows out of fold are those of fits that start from constants: leave one of them out";
     no_effect(is_crossed && !is_plain, "--calibrate", "--init linear and --init-model", help)?;
-    let going_on = std::mem::take(&mut args.going_on);
-    going_on.snapshot_every.map_or(Ok(()), |rounds| at_least_one("--snapshot-every", rounds))?;
     Ok(Some(BoostPlan {
         start,
         options,
@@ -81,7 +75,6 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
             patience: patience.unwrap_or(PATIENCE),
         },
         earlier,
-        snapshot_every: going_on.snapshot_every,
     }))
 }
 

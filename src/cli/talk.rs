@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::args::ProgressArg;
 use super::shared::no_effect;
 use crate::Result;
+use crate::report::text::plain;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -23,6 +24,7 @@ pub enum Progress {
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The voice of a run.
+#[derive(Clone)]
 pub struct Talk {
     quiet: bool,
     progress: Progress,
@@ -49,12 +51,12 @@ impl Talk {
         self.line(&format!("{name:>8}  {text}"));
     }
 
-    /// A line as it is.
+    /// A line as it is, but for what steers a terminal: names from files are in it.
     pub fn line(&self, text: &str) {
         if !self.quiet {
             // The bar must stay below; a closed stderr is no reason to stop working.
             self.bar.suspend(|| {
-                let _ = writeln!(std::io::stderr(), "{text}");
+                let _ = writeln!(std::io::stderr(), "{}", plain(text));
             });
         }
     }
@@ -67,7 +69,7 @@ impl Talk {
         match self.progress {
             Progress::Off => {}
             Progress::Moving => {
-                self.bar.set_message(text.to_owned());
+                self.bar.set_message(plain(text).into_owned());
                 self.bar.tick();
             }
             Progress::Plain => {

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use super::args::TrainArgs;
 use super::interrupt::Interrupt;
+use super::keeping::Deciding;
+use super::lock::Lock;
 use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
 use super::plan_head::HeadPlan;
 use super::talk::Talk;
@@ -17,13 +19,13 @@ use crate::Result;
 use crate::data::counts::read_class_weights;
 use crate::experiment::crossfit::{Estimator, LinearEstimator};
 use crate::labels::ClassCounts;
-use crate::linear::fit::{Optimizer, Progress, fit, suits_lbfgs};
+use crate::linear::fit::{Optimizer, Progress, suits_lbfgs};
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
 use crate::linear::route::Route;
 use crate::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
+use crate::linear::series::FitSeries;
 use crate::linear::solver::Fit;
-use crate::linear::solver::metric::Preconditioner;
 use crate::metrics::Evaluation;
 use crate::model_file::{self, ModelMetadata};
 use crate::output::AtomicFile;
@@ -43,6 +45,8 @@ pub fn run(args: TrainArgs) -> Result<u8> {
     let run_args = args.run.clone();
     let plan = TrainPlan::new(args)?;
     let interrupt = Interrupt::listen();
+    AtomicFile::check(&plan.out)?;
+    let _lock = Lock::take(&plan.out)?;
     let mut talk = Talk::new(run_args.quiet, plan.progress);
     with_threads(&run_args, || {
         let report = match &plan.boost {
@@ -65,6 +69,8 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let several_schemes = schemes.len() > 1;
     let recipe = recipe(plan, &data);
     check_memory(plan, &data, &recipe.optimizer)?;
+    let deciding = Deciding { plan, data: &data, recipe: &recipe, schemes: &schemes, kernels };
+    let journal = deciding.journal(talk, interrupt)?;
     let is_fitted = plan.head.head.is_fitted();
     if is_fitted {
         talk.phase("Solver", &solver_text(&recipe.optimizer));
@@ -90,8 +96,8 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
 
     let mut trials = Trials::new(talk, interrupt);
-    let mut preconditioner = Preconditioner::default();
-    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut preconditioner, &mut trials)?;
+    let mut fits = FitSeries::new(journal.as_ref());
+    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut fits, &mut trials)?;
     let trials = trials.summaries;
     let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
     let sample = if refit { data.all_sample() } else { searched };
@@ -121,7 +127,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     }
 
     let last = FinalFit { weighted: &weighted, best: &best, recipe: &recipe, refit, kernels };
-    let finished = is_fitted.then(|| last.run(&mut preconditioner, talk, interrupt)).transpose()?;
+    let finished = is_fitted.then(|| last.run(&mut fits, talk, interrupt)).transpose()?;
     let fit = finished.as_ref().map(|finished| FitSummary::of(finished, weighted.rows(), refit));
     match &fit {
         Some(fit) => talk.phase("Fitted", &fitted_text(fit, &recipe.optimizer)),
@@ -147,6 +153,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
                 scheme: &best.scheme,
                 estimator: Estimator::Linear(LinearEstimator { l2: best.l2, head: best.head, last_epoch }),
                 recipe: &recipe,
+                journal: journal.as_ref(),
                 kernels,
             };
             crossed.calibrate(&mut saved, talk, interrupt)?
@@ -160,6 +167,9 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     saved.metadata.metrics = scores_record(best.evaluation.as_ref(), test.as_ref());
     data.check()?;
     let size = model_file::save(&plan.out, &saved)?;
+    if let Some(journal) = journal {
+        journal.close();
+    }
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);
     let chosen = Chosen {
@@ -190,7 +200,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
 
 /// Begins a run: its first line, its rows. What it could not write is found before the work, not after it.
 pub(super) fn open(plan: &TrainPlan, talk: &mut Talk, kernels: &Kernels) -> Result<TrainData> {
-    announce(plan, talk, kernels)?;
+    announce(plan, talk, kernels);
     let data = TrainData::read(plan, talk)?;
     if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
         // An id may clash with its columns.
@@ -199,8 +209,7 @@ pub(super) fn open(plan: &TrainPlan, talk: &mut Talk, kernels: &Kernels) -> Resu
     Ok(data)
 }
 
-fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Result<()> {
-    AtomicFile::check(&plan.out)?;
+fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) {
     let threads = rayon::current_num_threads();
     talk.line(&format!(
         "cbfit {}  {}/{}  seed {}  {} thread{}  {}",
@@ -212,7 +221,6 @@ fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) -> Result<()> {
         if threads == 1 { "" } else { "s" },
         kernels.isa().name()
     ));
-    AtomicFile::create(&plan.out).map(drop)
 }
 
 /// Says how the model does on the test rows, uncalibrated and calibrated.
@@ -269,7 +277,7 @@ fn choose(
     schemes: Vec<Scheme>,
     recipe: &Recipe,
     kernels: &'static Kernels,
-    preconditioner: &mut Preconditioner,
+    fits: &mut FitSeries<'_>,
     watch: &mut Trials<'_>,
 ) -> Result<Best> {
     let Some(part) = data.valid_part() else {
@@ -286,7 +294,7 @@ fn choose(
     let grid = Grid { schemes, l2: plan.l2 };
     let loose = Recipe { optimizer: recipe.optimizer.loosened(), ..*recipe };
     watch.talk.line(&text::trial_header());
-    let best = search(sample.view(), &loose, &grid, &validation, kernels, preconditioner, watch)?;
+    let best = search(sample.view(), &loose, &grid, &validation, kernels, fits, watch)?;
     watch.talk.clear_progress();
     let Some(Trial { scheme, l2, fit, .. }) = best else {
         let head = head_settings(plan).and_then(|settings| settings.first().copied());
@@ -345,12 +353,7 @@ struct FinalFit<'f> {
 }
 
 impl FinalFit<'_> {
-    fn run(
-        &self,
-        preconditioner: &mut Preconditioner,
-        talk: &mut Talk,
-        interrupt: &Interrupt,
-    ) -> Result<Fit> {
+    fn run(&self, fits: &mut FitSeries<'_>, talk: &mut Talk, interrupt: &Interrupt) -> Result<Fit> {
         let is_minibatch = matches!(self.recipe.optimizer, Optimizer::Minibatch { .. });
         if let Some(found) = &self.best.fit
             && !self.refit
@@ -368,12 +371,11 @@ impl FinalFit<'_> {
         // The best epoch of the trial, which had the same cold start and the same schedule.
         let last_epoch = self.best.fit.as_ref().filter(|_| is_minibatch).map(|found| found.steps);
         let begun = Instant::now();
-        let fitted =
-            fit(&mut objective, preconditioner, &start, &self.recipe.optimizer, None, &mut |progress| {
-                talk.progress(&progress_text("final fit", progress, &begun));
-                let enough = last_epoch.is_some_and(|last| progress.step >= last);
-                if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+        let fitted = fits.fit(&mut objective, &start, &self.recipe.optimizer, None, &mut |progress| {
+            talk.progress(&progress_text("final fit", progress, &begun));
+            let enough = last_epoch.is_some_and(|last| progress.step >= last);
+            if enough || interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         talk.clear_progress();
         fitted
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::boost_continue::Continuing;
 use super::boost_record::{Made, record};
-use super::boost_snapshot::{Snapshots, Stage};
 use super::boost_start::{LinearStarts, StartPlan};
 use super::interrupt::Interrupt;
+use super::keeping::Deciding;
 use super::kernels;
 use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_boost::BoostPlan;
@@ -22,9 +22,11 @@ use super::train_memory::check_memory;
 use super::train_save::{scores_record, test_scores};
 use crate::Result;
 use crate::boost::binning::BinningOptions;
-use crate::boost::fit::{Outcome, Score, Stopping, resume};
+use crate::boost::fit::{Outcome, Score, Stopping};
+use crate::boost::kept::kept_fit;
 use crate::boost::model::BoostModel;
 use crate::boost::trainer::{Round, Trainer};
+use crate::checkpoint::journal::Journal;
 use crate::experiment::boost_fits::FoldBins;
 use crate::experiment::crossfit::Estimator;
 use crate::hybrid::fit::StartFit;
@@ -60,15 +62,20 @@ pub(super) fn train(
     check_memory(plan, &data, &recipe.optimizer)?;
     let earlier = boost.earlier.as_deref();
     let continuing = earlier.map(|earlier| Continuing::new(earlier, plan, &data)).transpose()?;
+    let schemes = schemes(plan, &data, &counts)?;
+    let deciding = Deciding { plan, data: &data, recipe: &recipe, schemes: &schemes, kernels };
+    let kept = deciding.journal(talk, interrupt)?;
+    let journal = kept.as_ref();
     let starts = match boost.start {
-        StartPlan::Linear(_) => Some(LinearStarts::new(plan, &data, continuing.as_ref(), &recipe, kernels)),
+        StartPlan::Linear(_) => {
+            Some(LinearStarts::new(plan, &data, continuing.as_ref(), &recipe, journal, kernels))
+        }
         StartPlan::Constant(_) => None,
     };
-    let snapshots = Snapshots::new(boost.snapshot_every, &plan.out);
     let learner =
-        Boosting { plan, boost, data: &data, recipe, kernels, interrupt, starts, continuing, snapshots };
+        Boosting { plan, boost, data: &data, recipe, kernels, interrupt, starts, continuing, journal };
     let searched = data.train_sample();
-    let (mut best, trials) = learner.choose(&searched, schemes(plan, &data, &counts)?, talk)?;
+    let (mut best, trials) = learner.choose(&searched, schemes, talk)?;
     if trials.len() > 1 {
         talk.phase("Chosen", &format!("{}  by {}", best.scheme, plan.metric.name()));
     }
@@ -114,6 +121,7 @@ pub(super) fn train(
                 scheme: &best.scheme,
                 estimator: Estimator::Boost { rounds, options, binning },
                 recipe: &learner.recipe,
+                journal,
                 kernels,
             };
             crossed.calibrate(&mut saved, talk, interrupt)?
@@ -127,7 +135,10 @@ pub(super) fn train(
     saved.metadata.metrics = scores_record(best.valid.as_ref(), test.as_ref());
     data.check()?;
     let size = model_file::save(&plan.out, &saved)?;
-    learner.snapshots.remove();
+    drop(learner);
+    if let Some(journal) = kept {
+        journal.close();
+    }
     let took = started.elapsed().as_secs_f64();
     say_saved(talk, &plan.out, size, took, cut_short);
     Ok(TrainReport {
@@ -167,7 +178,7 @@ struct Boosting<'b> {
     /// Where trees start from linear functions: the features of these.
     starts: Option<LinearStarts<'b>>,
     continuing: Option<Continuing<'b>>,
-    snapshots: Snapshots<'b>,
+    journal: Option<&'b Journal>,
 }
 
 /// One fit: how, where it starts, and when it ends.
@@ -180,7 +191,6 @@ struct FitPlan<'f> {
     /// The earlier model whose rounds are its first.
     from: Option<&'f Continuing<'f>>,
     stopping: Stopping,
-    stage: Stage,
 }
 
 /// A boosted model.
@@ -214,12 +224,12 @@ impl Boosting<'_> {
         };
         let mut done: Vec<Candidate> = Vec::new();
         let mut trials: Vec<BoostTrial> = Vec::new();
-        for (number, scheme) in schemes.into_iter().enumerate() {
+        for scheme in schemes {
             let begun = Instant::now();
             let start = self.start(sample, &scheme, valid.as_ref(), l2, talk)?;
             l2 = start.as_ref().map(|start| start.l2);
             let (scheme, valid, stopping) = (&scheme, valid.as_ref(), self.boost.stopping);
-            let fit = FitPlan { scheme, valid, start, from, stopping, stage: Stage::Search(number) };
+            let fit = FitPlan { scheme, valid, start, from, stopping };
             let candidate = self.boost(sample, &bins, fit, talk)?;
             if let Some(scores) = &candidate.valid {
                 let standings: Vec<Standing> =
@@ -268,7 +278,7 @@ impl Boosting<'_> {
         // Rounds on other data cannot be made again on these.
         let from = self.continuing.as_ref().filter(|continuing| !continuing.is_whole);
         let bins = self.bins(&sample, None, from)?;
-        let fit = FitPlan { scheme: &scheme, valid: None, start, from, stopping, stage: Stage::Refit };
+        let fit = FitPlan { scheme: &scheme, valid: None, start, from, stopping };
         let refitted = self.boost(&sample, &bins, fit, talk)?;
         // An interrupt after the last round has cut nothing short.
         let is_cut = refitted.outcome.interrupted && refitted.outcome.made < stopping.rounds;
@@ -355,7 +365,7 @@ impl Boosting<'_> {
         plan: FitPlan<'_>,
         talk: &mut Talk,
     ) -> Result<Candidate> {
-        let FitPlan { scheme, valid, start, from, stopping, stage } = plan;
+        let FitPlan { scheme, valid, start, from, stopping } = plan;
         let weighted = WeightedSample::new(sample.view(), scheme, &self.recipe)?;
         let start_logits = start.as_ref().map(|start| &start.logits[..]);
         let problem = bins.problem(&weighted, self.plan.loss, start_logits);
@@ -392,24 +402,8 @@ impl Boosting<'_> {
         });
         let begun = Instant::now();
         let before = from.map_or(&[][..], |from| &from.scores);
-        let snapshot = |trainer: &Trainer<'_>, scores: &[Standing], talk: &Talk| -> Result<()> {
-            let (model, rounds) = (trainer.model().clone(), trainer.model().rounds());
-            let trial = |index| -> Result<BoostTrial> {
-                let (scheme, scores) = (scheme.to_string(), RoundScores::of(scores));
-                let valid = BriefScores::of(&evaluated(trainer, index, trained, true)?);
-                Ok(BoostTrial { scheme, rounds, made: rounds, scores, valid, best: false })
-            };
-            let trials: Vec<BoostTrial> = index.map(trial).transpose()?.into_iter().collect();
-            let is_refit = stage == Stage::Refit;
-            let saved = self.record(model, start.as_ref(), &weighted, is_refit, &trials);
-            self.snapshots.save(stage, &saved, talk);
-            Ok(())
-        };
-        let mut scores = before.to_vec();
-        let mut failed = None;
-        let mut watch = |trainer: &Trainer<'_>, round: &Round, score: Option<Standing>| {
+        let mut watch = |_: &Trainer<'_>, round: &Round, score: Option<Standing>| {
             let took = seconds(begun.elapsed().as_secs_f64());
-            scores.extend(score);
             let value =
                 |standing: Standing| format!(", {} {:.4}", self.plan.metric.name(), standing.metric.abs());
             let score = score.map_or(String::new(), value);
@@ -417,21 +411,10 @@ impl Boosting<'_> {
                 "{scheme}: round {} of at most {}, loss {:.4}{score}, {took}",
                 round.number, stopping.rounds, round.loss
             ));
-            if self.snapshots.is_due(round.number) {
-                failed = snapshot(trainer, &scores, talk).err();
-            }
-            let is_over = self.interrupt.is_set() || failed.is_some();
-            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let score = score.as_mut().map(|score| score as &mut Score<'_>);
-        let outcome = resume(&mut trainer, stopping, before, score, &mut watch);
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        if self.snapshots.are_wanted() && stage != Stage::Refit {
-            // The rounds that were best: what is left of this fit where a later one is killed.
-            snapshot(&trainer, &outcome.scores, talk)?;
-        }
+        let outcome = kept_fit(self.journal, &mut trainer, stopping, before, score, &mut watch)?;
         talk.clear_progress();
         let valid = index.map(|index| evaluated(&trainer, index, trained, true)).transpose()?;
         let standing = index.map(|index| standing(&trainer, index)).transpose()?.unwrap_or(unknown);

@@ -9,6 +9,7 @@ use super::talk::Talk;
 use super::train_data::{OwnedSample, TrainData};
 use crate::Result;
 use crate::calibrate::Method;
+use crate::checkpoint::journal::Journal;
 use crate::experiment::calibrated::{Calibrated, ScoredRows, cross_calibrate};
 use crate::experiment::crossfit::{Estimator, OutOfFold, Setting, cross_fit};
 use crate::experiment::folds::Folds;
@@ -41,6 +42,8 @@ pub struct CrossFitting<'c> {
     pub estimator: Estimator<'c>,
     /// The rest of it.
     pub recipe: &'c Recipe,
+    /// Keeps the fits, where something does.
+    pub journal: Option<&'c Journal>,
     /// Arithmetic.
     pub kernels: &'static Kernels,
 }
@@ -91,7 +94,7 @@ impl CrossFitting<'_> {
             recipe: self.recipe,
         };
         let begun = Instant::now();
-        let crossed = cross_fit(&setting, folds, self.kernels, &mut |fold, step| {
+        let crossed = cross_fit(&setting, folds, self.journal, self.kernels, &mut |fold, step| {
             let took = seconds(begun.elapsed().as_secs_f64());
             talk.progress(&format!("fold {} of {}: step {step}, {took}", fold + 1, self.plan.folds));
             if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

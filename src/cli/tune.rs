@@ -6,7 +6,7 @@ use super::args::TuneArgs;
 use super::fold_plan::{FoldPlan, Watch};
 use super::interrupt::Interrupt;
 use super::talk::Talk;
-use super::{kernels, print, print_json, with_threads};
+use super::{kernels, print_json, print_text, with_threads};
 use crate::experiment::treatment::{Treatment, standard_treatments};
 use crate::experiment::tune::{Budget, Search};
 use crate::model::Learner;
@@ -36,7 +36,7 @@ pub fn run(args: TuneArgs) -> Result<u8> {
         if run_args.json {
             print_json(&report)?;
         } else if !run_args.quiet {
-            print(&(tune_lines(&report).join("\n") + "\n"))?;
+            print_text(&(tune_lines(&report).join("\n") + "\n"))?;
         }
         Ok(if interrupt.is_set() { interrupt.exit_status() } else { 0 })
     })

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::{NormArg, TableFormat, WeightsArgs};
 use super::shared::read_options;
-use super::{print, print_json};
+use super::{print, print_json, print_text};
 use crate::data::counts::read_counts;
 use crate::labels::{ClassCounts, LabelMap};
 use crate::report::format::{short, thousands};
@@ -45,7 +45,7 @@ pub fn run(args: WeightsArgs) -> Result<u8> {
         .collect::<Result<Vec<_>>>()?;
     let table = Table { labels, counts, betas, weights };
     match args.form {
-        TableFormat::Table => print(&table.aligned())?,
+        TableFormat::Table => print_text(&table.aligned())?,
         TableFormat::Csv => print(&table.csv()?)?,
         TableFormat::Json => print_json(&table.json(normalisation))?,
     }

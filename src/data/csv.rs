@@ -3,18 +3,27 @@
 //! A kind guessed from the first rows would have to be taken back when row 10^6 holds a word. Scanning all cells once
 //! costs about a quarter of the reading time and makes [`TableReader::fields`] final when the file is opened.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
+use std::rc::Rc;
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::csv_scan::{Seen, is_missing, parse_bool, parse_f64, parse_i64, sniff_delimiter};
 use super::input::Input;
 use super::table::{ColumnBuffer, Field, FieldKind, TableReader};
+use crate::model_file::MAX_FEATURES;
 use crate::{Error, Result};
 
 /// Bytes looked at to find the separator.
 const SNIFFED: u64 = 64 << 10;
+
+/// Longest row. A quote that is never closed, or a packed file of one line, must not take up all memory.
+const MOST_ROW_BYTES: u64 = 32 << 20;
+
+/// Columns that may stand beside features.
+const MOST_OTHER_COLUMNS: u64 = 1000;
 
 /// How a delimited text file is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +42,31 @@ pub struct CsvReader {
     fields: Vec<Field>,
     loses_spelling: Vec<bool>,
     rows: u64,
-    records: Option<Reader<Box<dyn Read>>>,
+    records: Option<Records>,
+}
+
+/// Rows of a text one after the other.
+struct Records {
+    reader: Reader<RowLimit>,
+    /// Bytes that may be read before the row ends.
+    left: Rc<Cell<u64>>,
+}
+
+/// Text that ends in an error where a row does not end.
+struct RowLimit {
+    text: Box<dyn Read>,
+    left: Rc<Cell<u64>>,
+}
+
+impl Read for RowLimit {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left.get() == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let read = self.text.read(into)?;
+        self.left.set(self.left.get().saturating_sub(read as u64));
+        Ok(read)
+    }
 }
 
 /// Opens `path` (`-` is standard input), unpacks gzip and zstd, and scans every cell for the kinds of the columns.
@@ -77,12 +110,14 @@ impl CsvReader {
     }
 
     /// A reader of records at the start of the file, the header included.
-    fn records(&self) -> Result<Reader<Box<dyn Read>>> {
-        Ok(ReaderBuilder::new()
+    fn records(&self) -> Result<Records> {
+        let left = Rc::new(Cell::new(MOST_ROW_BYTES));
+        let reader = ReaderBuilder::new()
             .delimiter(self.delimiter)
             .has_headers(false)
             .buffer_capacity(1 << 17)
-            .from_reader(self.input.text()?))
+            .from_reader(RowLimit { text: self.input.text()?, left: Rc::clone(&left) });
+        Ok(Records { reader, left })
     }
 
     fn scan_cells(&mut self) -> Result<()> {
@@ -90,6 +125,7 @@ impl CsvReader {
         let mut record = ByteRecord::new();
         let mut names = None;
         if self.has_header && self.next_record(&mut records, &mut record)? {
+            self.check_width(&record)?;
             names = Some(self.header_names(&record)?);
         }
         let mut seen: Vec<Seen> = vec![Seen::default(); names.as_ref().map_or(0, Vec::len)];
@@ -97,6 +133,7 @@ impl CsvReader {
         let mut last_lines = (0, 0);
         while self.next_record(&mut records, &mut record)? {
             if seen.is_empty() {
+                self.check_width(&record)?;
                 seen = vec![Seen::default(); record.len()];
             }
             for (cell, seen) in record.iter().zip(&mut seen) {
@@ -106,7 +143,7 @@ impl CsvReader {
                 return Err(self.not_utf8(&record));
             }
             self.rows += 1;
-            last_lines = (record.position().map_or(0, |p| p.line()), records.position().line());
+            last_lines = (record.position().map_or(0, |p| p.line()), records.reader.position().line());
         }
         if last_lines.1 > last_lines.0 + 1 && record_is_open(&self.input, last_lines.0)? {
             let detail = "a quote opened in this row is never closed".into();
@@ -124,6 +161,16 @@ impl CsvReader {
             .map(|(name, seen)| Field { name, kind: seen.kind(), class_names: None })
             .collect();
         Ok(())
+    }
+
+    /// A model could not have more columns, and their names alone would take a multiple of the file.
+    fn check_width(&self, record: &ByteRecord) -> Result<()> {
+        let (need, limit) = (record.len() as u64, MAX_FEATURES as u64 + MOST_OTHER_COLUMNS);
+        if need <= limit {
+            return Ok(());
+        }
+        let detail = format!("{need} fields; the limit is {limit}");
+        Err(Error::CsvSyntax { file: self.input.name().into(), line: 1, detail })
     }
 
     fn header_names(&self, header: &ByteRecord) -> Result<Vec<String>> {
@@ -145,10 +192,19 @@ impl CsvReader {
         Ok(names)
     }
 
-    fn next_record(&self, records: &mut Reader<Box<dyn Read>>, record: &mut ByteRecord) -> Result<bool> {
-        records.read_byte_record(record).map_err(|error| {
+    fn next_record(&self, records: &mut Records, record: &mut ByteRecord) -> Result<bool> {
+        records.left.set(MOST_ROW_BYTES);
+        let outcome = records.reader.read_byte_record(record);
+        outcome.map_err(|error| {
             let file = self.input.name().to_owned();
             match error.into_kind() {
+                ErrorKind::Io(_) if records.left.get() == 0 => Error::CsvSyntax {
+                    file,
+                    line: record.position().map_or(0, |p| p.line()),
+                    detail: format!(
+                        "a row of more than {MOST_ROW_BYTES} bytes; perhaps a quote is never closed"
+                    ),
+                },
                 ErrorKind::Io(source) => self.input.read_error(source),
                 ErrorKind::UnequalLengths { pos, expected_len, len } => Error::CsvSyntax {
                     file,

@@ -3,13 +3,15 @@
 use super::blocks::BlockReader;
 use super::columns::append_rows;
 use super::encode::FeatureEncoder;
-use super::encode_fit::{EncoderFit, column_means};
+use super::encode_fill::column_means;
+use super::encode_fit::EncoderFit;
 use super::files::FileSet;
 use super::fingerprint::Fingerprint;
 use super::finite::Origin;
 use super::kept::KeptRows;
 use super::labels_read::Labels;
-use super::options::{Missing, ReadOptions, Unlabeled};
+use super::missing::Missing;
+use super::options::{ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles, find_features};
 use super::split::Part;
 use super::table::{ColumnBuffer, Field};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::{append_rows, numbers};
 use super::encode_fill::{Source, append_filled, sparse_rows};
 use super::finite::{Origin, ValueCheck};
-use super::options::Missing;
+use super::missing::Missing;
 use super::sparse::{cut_columns, without_zeros};
 use super::table::{ColumnBuffer, TextColumn};
 use crate::matrix::{Dtype, Matrix, Storage};

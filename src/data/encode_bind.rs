@@ -106,7 +106,7 @@ impl FeatureEncoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::Missing;
+    use super::super::missing::Missing;
     use super::*;
 
     fn numeric(names: &[&str]) -> FeatureEncoder {

@@ -7,9 +7,10 @@ use super::encode::{FeatureEncoder, InputColumn, MOST_CODES, level_places};
 use super::encode_fill::{Source, append_filled};
 use super::files::kind_name;
 use super::finite::{Origin, ValueCheck};
-use super::options::{Categories, Missing};
+use super::missing::Missing;
+use super::options::Categories;
 use super::table::{ColumnBuffer, Field, FieldKind, NULL_TEXT, TextColumn};
-use crate::matrix::{Dtype, FileRowsWriter, MatRef, Matrix, Storage};
+use crate::matrix::{Dtype, FileRowsWriter, Matrix, Storage};
 use crate::{Error, Result};
 
 /// Most values a text column may have.
@@ -252,38 +253,6 @@ fn check_levels(file: &str, column: &str, values: &ColumnBuffer) -> Result<()> {
     }
 }
 
-/// The mean over `rows` of the values present in every column, 0 where none is; summed in f64 in the order of `rows`.
-/// `row_weights`, one positive number for every row of `features`, weigh it.
-pub(crate) fn column_means(features: &Matrix, rows: &[usize], row_weights: Option<&[f64]>) -> Vec<f32> {
-    // Relative to the largest, so that products with the values stay in range.
-    let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
-    // Of sparse rows the weight of missing values is added up, of others that of present ones.
-    let mut sums = vec![(0.0f64, 0.0f64); features.cols()];
-    let mut total = 0.0;
-    features.visit_rows(rows.iter().copied(), |at, values| {
-        let weight = row_weights.map_or(1.0, |w| w[rows[at]] / largest);
-        total += weight;
-        match values {
-            row @ MatRef::Sparse(_) => row.for_each_entry(|col, x| {
-                let (sum, missing) = &mut sums[col];
-                if x.is_nan() { *missing += weight } else { *sum += weight * f64::from(x) }
-            }),
-            row => row.for_each_entry(|col, x| {
-                if !x.is_nan() {
-                    sums[col].0 += weight * f64::from(x);
-                    sums[col].1 += weight;
-                }
-            }),
-        }
-    });
-    if features.dtype() == Dtype::Sparse {
-        // Where all values are missing the two were added up alike, and nothing is left.
-        sums.iter_mut().for_each(|(_, missing)| *missing = total - *missing);
-    }
-    let mean = |(sum, weight)| if weight > 0.0 { (sum / weight) as f32 } else { 0.0 };
-    sums.into_iter().map(mean).collect()
-}
-
 /// The dense columns and the features of the text columns in the order of the encoder's features.
 fn insert_texts(
     encoder: &FeatureEncoder,
@@ -338,6 +307,7 @@ fn sources_of<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode_fill::column_means;
     use super::*;
 
     const ORIGIN: Origin<'_> = Origin { file: "t", first_row: 0, kept: None };

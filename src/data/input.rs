@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
+use super::guard::GuardedRead;
 use crate::{Error, Result};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -51,9 +52,10 @@ impl Input {
         };
         let (head, raw) = peek(raw, 4).map_err(|e| self.read_error(e))?;
         let text: Box<dyn Read> = if head.starts_with(GZIP) {
-            Box::new(flate2::read::MultiGzDecoder::new(raw))
+            Box::new(GuardedRead::new(flate2::read::MultiGzDecoder::new(raw)))
         } else if head.starts_with(ZSTD) {
-            Box::new(zstd::stream::read::Decoder::new(raw).map_err(|e| self.read_error(e))?)
+            let decoder = zstd::stream::read::Decoder::new(raw).map_err(|e| self.read_error(e))?;
+            Box::new(GuardedRead::new(decoder))
         } else {
             raw
         };

@@ -68,9 +68,10 @@ impl BodyInFile<'_> {
             && (matrix.rows() == 0 || matrix.cols() == place.len);
         let mut values = if fits { T::take(matrix)? } else { return None };
         let start = values.len();
-        // What follows in the file may be further batches.
-        let expected = self.file_bytes.saturating_sub(place.start) / size_of::<T>() as u64;
-        let expected = usize::try_from(expected).unwrap_or(0);
+        // What follows in the file may be further batches. Room for them is made once: whoever takes batches one by one
+        // needs none.
+        let ahead = if state.len.is_none() { self.file_bytes.saturating_sub(place.start) } else { 0 };
+        let expected = usize::try_from(ahead / size_of::<T>() as u64).unwrap_or(0);
         let outcome = grow(&mut values, place.rows * place.len, expected)
             .and_then(|()| read_numbers_at(self.file, &mut values[start..], place.start).ok());
         if outcome.is_none() {

@@ -1,15 +1,23 @@
 //! Labels of any type with gaps: from column values to class codes.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use super::csv_scan::{parse_bool, parse_i64};
 use super::input::Input;
 use super::table::{ColumnBuffer, NULL_TEXT};
 use crate::labels::{LabelKind, LabelMap, UNSEEN};
+use crate::model_file::MAX_NAME_BYTES;
+use crate::report::text::one_line;
 use crate::{Error, Result};
 
 /// Place of a row without a label in [`Labels::codes`].
 pub(super) const NO_LABEL: u32 = u32::MAX;
+
+/// Characters of a class name shown where it is too long.
+const SHOWN_CHARS: usize = 40;
+/// Longest file of class names, unpacked.
+const MOST_NAMES_BYTES: u64 = 128 << 20;
 
 /// A label as its file holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -174,6 +182,15 @@ impl Labels {
 
     /// Fails where class names run short, and where labels are missing unless these rows are dropped.
     pub(super) fn check(&self, drop_missing: bool) -> Result<()> {
+        let long = |value: &&Value| matches!(value, Value::Text(text) if text.len() > MAX_NAME_BYTES);
+        if let Some(value) = self.values.iter().find(long) {
+            let what = format!("the class name {}", one_line(&value.name(), SHOWN_CHARS));
+            return Err(Error::TooLarge {
+                what,
+                need: value.name().len() as u64,
+                limit: MAX_NAME_BYTES as u64,
+            });
+        }
         if let Some((file, names, max_label)) = &self.beyond_names {
             return Err(Error::ClassNamesShort { file: file.clone(), names: *names, max_label: *max_label });
         }
@@ -301,7 +318,13 @@ fn no_class(from: &LabelColumn<'_>, example: f64, row: u64) -> Error {
 pub(super) fn read_class_names(path: &str) -> Result<Vec<String>> {
     let input = Input::File(path.to_owned());
     let mut text = String::new();
-    std::io::Read::read_to_string(&mut input.text()?, &mut text).map_err(|e| input.read_error(e))?;
+    // Names of as many classes as a model may have take less, unless they are far too long.
+    let read = input.text()?.take(MOST_NAMES_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|e| input.read_error(e))?;
+    if text.len() as u64 > MOST_NAMES_BYTES {
+        let what = format!("the file of class names {path}");
+        return Err(Error::TooLarge { what, need: text.len() as u64, limit: MOST_NAMES_BYTES });
+    }
     let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
     let mut known = HashSet::new();
     for (name, line) in names.iter().zip(1..) {

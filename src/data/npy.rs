@@ -88,7 +88,10 @@ impl NpyReader {
         let values = rows.checked_mul(header.cols).and_then(|values| usize::try_from(values).ok());
         let left = values.ok_or_else(|| damaged(&self.path, "more values than memory can address".into()))?;
         let direct = self.direct.as_ref().map(|file| (file, header.data_start(done)));
-        let expected = usize::try_from(self.rows_left.saturating_mul(header.cols)).unwrap_or(left);
+        // Room for all rows is made once: whoever takes them block by block needs none.
+        let ahead =
+            if self.rows_left == header.rows { self.rows_left.saturating_mul(header.cols) } else { 0 };
+        let expected = usize::try_from(ahead).unwrap_or(left);
         let mut source = Values { path: &self.path, input: &mut self.input, direct, header, left, expected };
         match buffer {
             ColumnBuffer::Vector(matrix) if header.is_matrix => {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::encode::{FeatureEncoder, InputColumn};
-use super::options::Missing;
+use super::missing::Missing;
 use super::sparse::dense_values;
 use crate::matrix::{Dtype, MatRef, Matrix, Storage};
 use crate::{Error, Result};

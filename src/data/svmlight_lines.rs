@@ -7,6 +7,8 @@ use crate::matrix::SparseRows;
 
 /// Most bytes of a block; a longer line is a block of its own.
 const BLOCK_BYTES: usize = 4 << 20;
+/// Longest line: five million features in a row. A packed file of one line must not take up all memory.
+const MOST_LINE_BYTES: usize = 64 << 20;
 /// Most lines of a block: a prediction takes room for every class in every row of it.
 const BLOCK_LINES: usize = 1 << 14;
 /// Bytes parsed by one thread at a time.
@@ -43,6 +45,10 @@ impl<R: Read> Lines<R> {
             }
             if self.at_end && rest.is_empty() {
                 return Ok(None);
+            }
+            if rest.len() >= MOST_LINE_BYTES {
+                let why = format!("a line has more than {MOST_LINE_BYTES} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             if rest.len() >= wanted {
                 // One line: twice as much each time, so that it is searched for its end a few times only.

@@ -11,12 +11,12 @@ use super::request::{Request, Step};
 use super::{Weighting, refuse};
 use crate::data::scale::{Scale, Scaler};
 use crate::data::split::StratifiedSplit;
-use crate::linear::fit::{Optimizer, Progress, fit};
+use crate::linear::fit::{Optimizer, Progress};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Grid, SearchWatch, Trial, Validation, search};
-use crate::linear::solver::metric::Preconditioner;
+use crate::linear::series::FitSeries;
 use crate::linear::weighted::{Recipe, Sample, WeightedSample};
 use crate::loss::Loss;
 use crate::matrix::Matrix;
@@ -153,11 +153,11 @@ impl Linear {
         let scheme = self.weighting.scheme(&counts(&codes, sample.row_weights, classes.len()))?;
         let mut start = request.warm_start.map(|model| self.start(model, &classes, &scaler)).transpose()?;
         let recipe = self.recipe();
-        let mut preconditioner = Preconditioner::default();
+        let mut fits = FitSeries::default();
         let l2 = match self.l2 {
             Some(l2) => l2,
             None => {
-                let found = self.search(sample, &scheme, &mut preconditioner, &mut request)?;
+                let found = self.search(sample, &scheme, &mut fits, &mut request)?;
                 start = start.or(Some(found.fit.theta));
                 found.l2
             }
@@ -165,10 +165,9 @@ impl Linear {
         let weighted = WeightedSample::new(sample, &scheme, &recipe)?;
         let mut objective = Objective::new(weighted.problem(&recipe, l2), Kernels::best());
         let start = start.unwrap_or_else(|| objective.problem().start());
-        let fitted =
-            fit(&mut objective, &mut preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
-                request.tell(&step_of(progress))
-            })?;
+        let fitted = fits.fit(&mut objective, &start, &recipe.optimizer, None, &mut |progress| {
+            request.tell(&step_of(progress))
+        })?;
         let classifier = weighted.classifier(&fitted.theta, &recipe);
         Ok(Fitted {
             classes,
@@ -244,7 +243,7 @@ impl Linear {
         &self,
         sample: Sample<'_>,
         scheme: &Scheme,
-        preconditioner: &mut Preconditioner,
+        fits: &mut FitSeries<'_>,
         request: &mut Request<'_, L>,
     ) -> Result<Trial> {
         let split = StratifiedSplit::new(sample.labels, sample.classes, self.valid_fraction, self.seed)?;
@@ -268,7 +267,7 @@ impl Linear {
         let grid = Grid { schemes: vec![scheme.clone()], l2: None };
         let mut watch = Told { request };
         let kernels = Kernels::best();
-        let best = search(part, &recipe, &grid, &validation, kernels, preconditioner, &mut watch)?;
+        let best = search(part, &recipe, &grid, &validation, kernels, fits, &mut watch)?;
         best.ok_or_else(|| refuse("weighting", "", "one scheme"))
     }
 

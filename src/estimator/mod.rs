@@ -11,6 +11,7 @@ mod features;
 mod fitted;
 mod linear;
 mod request;
+#[cfg(feature = "files")]
 mod saved;
 
 #[cfg(test)]

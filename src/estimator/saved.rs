@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fitted::{FitReport, Fitted, Scores};
 use crate::data::encode::{FeatureEncoder, InputColumn};
-use crate::data::options::Missing;
+use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
 use crate::labels::LabelMap;
 use crate::model::Model;

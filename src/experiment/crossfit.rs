@@ -6,14 +6,16 @@ use super::boost_fits::FoldBins;
 use super::folds::Folds;
 use crate::Result;
 use crate::boost::binning::BinningOptions;
+use crate::boost::kept::kept_rounds;
 use crate::boost::options::BoostOptions;
 use crate::boost::trainer::Trainer;
+use crate::checkpoint::journal::Journal;
 use crate::linear::classifier::Classifier;
-use crate::linear::fit::{Optimizer, fit};
+use crate::linear::fit::Optimizer;
 use crate::linear::heads;
 use crate::linear::objective::Objective;
 use crate::linear::rows::Rows;
-use crate::linear::solver::metric::Preconditioner;
+use crate::linear::series::FitSeries;
 use crate::linear::weighted::{Recipe, Sample, WeightedSample};
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
@@ -76,19 +78,21 @@ pub struct OutOfFold {
 
 /// Fits `setting` on the training rows of each of `folds` and predicts the rows held out. Every fit starts cold: one
 /// that started at a fit of all rows and stopped within a tolerance would still know the rows held out. What folds share
-/// is the metric of the optimizer, which changes the way to an optimum and not the optimum. `None` where `watch` broke.
+/// is the metric of the optimizer, which changes the way to an optimum and not the optimum. `journal` keeps the fits, where
+/// there is one. `None` where `watch` broke.
 ///
 /// # Errors
-/// Those of the weighting and of the fits.
+/// Those of the weighting, of the fits and of the journal.
 pub fn cross_fit(
     setting: &Setting<'_>,
     folds: Folds,
+    journal: Option<&Journal>,
     kernels: &'static Kernels,
     watch: &mut FoldWatch<'_>,
 ) -> Result<Option<OutOfFold>> {
     let classes = setting.sample.classes;
     let mut logits = vec![f32::NAN; setting.sample.labels.len() * classes];
-    let mut preconditioner = Preconditioner::default();
+    let mut fits = FitSeries::new(journal);
     let mut corrections = Vec::with_capacity(folds.folds());
     for fold in 0..folds.folds() {
         let (train, held) = folds.split(fold);
@@ -104,8 +108,8 @@ pub fn cross_fit(
         };
         let (predicted, conditions) = match setting.estimator {
             Estimator::Linear(linear) => {
-                let metric = &mut preconditioner;
-                let classifier = fit_linear(&linear, &weighted, setting.recipe, metric, kernels, &mut watch)?;
+                let fits = &mut fits;
+                let classifier = fit_linear(&linear, &weighted, setting.recipe, fits, kernels, &mut watch)?;
                 (classifier.model.logits_of(held_rows, kernels), classifier.conditions)
             }
             Estimator::Boost { rounds, options, binning } => {
@@ -113,12 +117,7 @@ pub fn cross_fit(
                 let bins = FoldBins::new(sample.rows, sample.labels, None, binning)?;
                 let problem = bins.problem(&weighted, setting.recipe.loss, None);
                 let mut trainer = Trainer::new(problem, options, kernels)?;
-                for step in 1..=rounds {
-                    trainer.round();
-                    if watch(step).is_break() {
-                        break;
-                    }
-                }
+                kept_rounds(journal, &mut trainer, rounds, &mut watch)?;
                 let logits = trainer.into_model().logits(&held_rows.matrix().select_rows(&rows))?;
                 (logits, weighted.conditions(setting.recipe))
             }
@@ -139,7 +138,7 @@ fn fit_linear(
     linear: &LinearEstimator,
     weighted: &WeightedSample<'_>,
     recipe: &Recipe,
-    preconditioner: &mut Preconditioner,
+    fits: &mut FitSeries<'_>,
     kernels: &'static Kernels,
     watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Classifier> {
@@ -152,7 +151,7 @@ fn fit_linear(
     let start = objective.problem().start();
     let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
     let last_epoch = linear.last_epoch.filter(|_| is_minibatch);
-    let fitted = fit(&mut objective, preconditioner, &start, &recipe.optimizer, None, &mut |progress| {
+    let fitted = fits.fit(&mut objective, &start, &recipe.optimizer, None, &mut |progress| {
         let flow = watch(progress.step);
         let enough = last_epoch.is_some_and(|last| progress.step >= last);
         if enough { ControlFlow::Break(()) } else { flow }
@@ -219,7 +218,9 @@ impl OutOfFold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::fit::fit;
     use crate::linear::problem::Decay;
+    use crate::linear::solver::metric::Preconditioner;
     use crate::linear::weighted::model_of;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
@@ -256,7 +257,7 @@ mod tests {
             recipe: &recipe,
         };
         let folds = Folds::new(labels, 3, 5, 1, 0).unwrap();
-        cross_fit(&setting, folds, Kernels::best(), watch).unwrap()
+        cross_fit(&setting, folds, None, Kernels::best(), watch).unwrap()
     }
 
     #[test]

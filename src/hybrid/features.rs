@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::data::column_means;
 use crate::data::encode::{FeatureEncoder, keeps_sparse};
-use crate::data::options::Missing;
+use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
 use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
 

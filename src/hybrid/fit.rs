@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 
 use super::model::mirrored;
 use crate::Result;
+use crate::checkpoint::journal::Journal;
 use crate::experiment::crossfit::{Estimator, LinearEstimator, Setting, cross_fit};
 use crate::experiment::folds::Folds;
-use crate::linear::fit::{Progress, fit};
+use crate::linear::fit::Progress;
 use crate::linear::model::LinearModel;
 use crate::linear::objective::Objective;
 use crate::linear::search::{Grid, Recipe, Sample, SearchWatch, Validation, WeightedSample, search};
-use crate::linear::solver::metric::Preconditioner;
+use crate::linear::series::FitSeries;
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
 
@@ -47,6 +48,8 @@ pub struct StartProblem<'a> {
     pub recipe: &'a Recipe,
     /// Key of the folds.
     pub seed: u64,
+    /// Keeps the fits, where something does.
+    pub journal: Option<&'a Journal>,
     /// Products of numbers.
     pub kernels: &'static Kernels,
 }
@@ -62,8 +65,8 @@ impl StartProblem<'_> {
     pub fn choose_l2(&self, validation: &Validation<'_>, watch: &mut dyn SearchWatch) -> Result<f64> {
         let grid = Grid { schemes: vec![self.scheme.clone()], l2: None };
         let loose = Recipe { optimizer: self.recipe.optimizer.loosened(), ..*self.recipe };
-        let mut preconditioner = Preconditioner::default();
-        let best = search(self.sample, &loose, &grid, validation, self.kernels, &mut preconditioner, watch)?;
+        let mut fits = FitSeries::new(self.journal);
+        let best = search(self.sample, &loose, &grid, validation, self.kernels, &mut fits, watch)?;
         Ok(best.map_or(0.0, |trial| trial.l2))
     }
 
@@ -76,9 +79,8 @@ impl StartProblem<'_> {
         let mut objective = Objective::new(weighted.problem(self.recipe, l2), self.kernels);
         let cold = objective.problem().start();
         let optimizer = &self.recipe.optimizer;
-        let mut preconditioner = Preconditioner::default();
         let mut follow = |progress: &Progress| watch(progress.step);
-        let fitted = fit(&mut objective, &mut preconditioner, &cold, optimizer, None, &mut follow)?;
+        let fitted = FitSeries::new(self.journal).fit(&mut objective, &cold, optimizer, None, &mut follow)?;
         let model = mirrored(weighted.classifier(&fitted.theta, self.recipe).model);
         let logits = self.start_logits(&model, l2, watch)?;
         Ok(StartFit { model, l2, logits })
@@ -98,7 +100,7 @@ impl StartProblem<'_> {
             estimator: Estimator::Linear(LinearEstimator { l2: Some(l2), head: None, last_epoch: None }),
             recipe: self.recipe,
         };
-        let crossed = cross_fit(&setting, folds, self.kernels, &mut |_, step| watch(step))?;
+        let crossed = cross_fit(&setting, folds, self.journal, self.kernels, &mut |_, step| watch(step))?;
         if let Some(crossed) = crossed {
             for (logit, held) in logits.iter_mut().zip(crossed.logits) {
                 if !held.is_nan() {
@@ -141,7 +143,7 @@ mod tests {
             optimizer: Optimizer::Lbfgs { tolerance: 1e-4, max_iterations: 200, certified: false },
         };
         let (scheme, kernels) = (&Scheme::None, Kernels::best());
-        let problem = StartProblem { sample, scheme, recipe: &recipe, seed: 0, kernels };
+        let problem = StartProblem { sample, scheme, recipe: &recipe, seed: 0, journal: None, kernels };
         let fitted = problem.fit(1e-3, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(fitted.model.weights_of(0)[0], -fitted.model.weights_of(1)[0]);
         let own = fitted.model.logits_of(sample.rows, kernels);

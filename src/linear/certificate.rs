@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::objective::{Objective, Value};
+use crate::checkpoint::codec::store_fields;
 use crate::loss::Loss;
 
 /// What is known about the distance of a fit from the optimum of its objective.
@@ -21,6 +22,7 @@ pub struct Certificate {
     /// Upper bound on `(J - min J) / J`; `None` where no bound exists (non-convex loss, or weights without l2).
     pub relative_gap: Option<f64>,
 }
+store_fields!(Certificate { objective, gradient_norm, relative_gap });
 
 /// The certificate at `theta`, where J is `value` and its gradient `gradient`.
 pub fn certify(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: &[f32]) -> Certificate {

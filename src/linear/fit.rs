@@ -14,6 +14,7 @@ use super::solver::schedule::Schedule;
 use super::solver::{Fit, Step};
 use super::stages::fit_samples;
 use crate::Result;
+use crate::checkpoint::codec::{Stored, bytes_of, store_fields};
 use crate::matrix::Matrix;
 
 /// How a problem is solved.
@@ -104,13 +105,83 @@ pub fn fit(
     score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Fit> {
+    fit_from(objective, preconditioner, start, None, optimizer, score, &mut |progress, _| watch(progress))
+}
+
+/// Watches a fit as [`Watch`], with what writes down its [`State`]; `None` where it could not go on from there.
+pub(super) type StateWatch<'w> = dyn FnMut(&Progress, &dyn Fn() -> Option<Vec<u8>>) -> ControlFlow<()> + 'w;
+
+/// A fit between two epochs or iterations.
+pub(super) enum State {
+    /// Passes that the samples cost, then the fit of all rows.
+    Lbfgs(usize, Box<lbfgs::State>),
+    /// The fit, and what early stopping knows of it.
+    Minibatch(Box<minibatch::State>, Best),
+}
+
+impl State {
+    /// Whether this can be a state of the fit of `objective` by `optimizer`.
+    pub(super) fn fits(&self, objective: &Objective<'_>, optimizer: &Optimizer) -> bool {
+        let parameters = objective.problem().parameters();
+        match (self, *optimizer) {
+            (State::Lbfgs(_, state), Optimizer::Lbfgs { .. }) => state.fits(objective),
+            (State::Minibatch(state, best), Optimizer::Minibatch { rule, .. }) => {
+                state.fits(objective, rule)
+                    && best.theta.as_ref().is_none_or(|theta| theta.len() == parameters)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Stored for State {
+    fn store(&self, out: &mut Vec<u8>) {
+        match self {
+            State::Lbfgs(passes, state) => store_parts(0, passes, &bytes_of(&**state), out),
+            State::Minibatch(state, best) => store_parts(1, best, &bytes_of(&**state), out),
+        }
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        Some(match u8::load(from)? {
+            0 => State::Lbfgs(Stored::load(from)?, Box::new(Stored::load(from)?)),
+            1 => {
+                let best = Stored::load(from)?;
+                State::Minibatch(Box::new(Stored::load(from)?), best)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// A [`State`] as it is stored, from the bytes of the fit itself.
+fn store_parts(kind: u8, first: &impl Stored, fit: &[u8], out: &mut Vec<u8>) {
+    out.push(kind);
+    first.store(out);
+    out.extend_from_slice(fit);
+}
+
+/// [`fit`], from `state` where the fit from `start` was left there.
+///
+/// # Errors
+/// Those of [`fit`].
+pub(super) fn fit_from(
+    objective: &mut Objective<'_>,
+    preconditioner: &mut Preconditioner,
+    start: &[f32],
+    state: Option<State>,
+    optimizer: &Optimizer,
+    score: Option<&mut Score<'_>>,
+    watch: &mut StateWatch<'_>,
+) -> Result<Fit> {
     // Rows on disk that cannot be read end the fit: what it says from there on is worth nothing.
     let matrix = objective.problem().rows.matrix();
-    let mut unless_failed = |progress: &Progress| match matrix.has_failed() {
-        true => ControlFlow::Break(()),
-        false => watch(progress),
-    };
-    let fit = fit_readable(objective, preconditioner, start, optimizer, score, &mut unless_failed);
+    let mut unless_failed =
+        |progress: &Progress, state: &dyn Fn() -> Option<Vec<u8>>| match matrix.has_failed() {
+            true => ControlFlow::Break(()),
+            false => watch(progress, state),
+        };
+    let fit = fit_readable(objective, preconditioner, start, state, optimizer, score, &mut unless_failed);
     matrix.check()?;
     fit
 }
@@ -119,32 +190,60 @@ fn fit_readable(
     objective: &mut Objective<'_>,
     preconditioner: &mut Preconditioner,
     start: &[f32],
+    state: Option<State>,
     optimizer: &Optimizer,
-    score: Option<&mut Score<'_>>,
-    watch: &mut Watch<'_>,
+    mut score: Option<&mut Score<'_>>,
+    watch: &mut StateWatch<'_>,
 ) -> Result<Fit> {
     match *optimizer {
         Optimizer::Lbfgs { tolerance, max_iterations, certified } => {
             let options = LbfgsOptions { tolerance, max_iterations, certified };
-            let mut tell =
-                |step: &Step, on_sample| watch(&Progress { on_sample, ..progress(step, max_iterations) });
-            let staged =
-                fit_samples(objective, preconditioner, start, max_iterations, &mut |step| tell(step, true))?;
-            let start = staged.as_ref().map_or(start, |staged| &staged.theta);
-            let mut fit =
-                lbfgs::minimise(objective, preconditioner, start, &options, &mut |step| tell(step, false))?;
-            fit.passes += staged.map_or(0, |staged| staged.passes.ceil() as usize);
+            let of = |step: &Step, on_sample| Progress { on_sample, ..progress(step, max_iterations) };
+            let staged_theta;
+            let (passes, start) = match state {
+                Some(State::Lbfgs(passes, state)) => (passes, lbfgs::Start::From(state)),
+                _ => {
+                    let mut tell = |step: &Step| watch(&of(step, true), &|| None);
+                    match fit_samples(objective, preconditioner, start, max_iterations, &mut tell)? {
+                        None => (0, lbfgs::Start::At(start)),
+                        Some(staged) => {
+                            staged_theta = staged.theta;
+                            (staged.passes.ceil() as usize, lbfgs::Start::At(&staged_theta))
+                        }
+                    }
+                }
+            };
+            let mut tell = |step: &Step, state: &dyn Fn() -> Vec<u8>| {
+                let whole = || {
+                    let mut out = Vec::new();
+                    store_parts(0, &passes, &state(), &mut out);
+                    Some(out)
+                };
+                watch(&of(step, false), &whole)
+            };
+            let mut fit = lbfgs::minimise_from(objective, preconditioner, start, &options, &mut tell)?;
+            fit.passes += passes;
             Ok(fit)
         }
         Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, seed } => {
             let options = MinibatchOptions { rule, epochs, batch, rate, schedule, seed };
-            let mut best = Best::new(patience, score);
-            let mut fit = minibatch::minimise(objective, start, &options, &mut |step, theta| match watch(
-                &progress(step, epochs),
-            ) {
-                ControlFlow::Continue(()) => best.see(step, theta),
-                stop => stop,
-            })?;
+            let (state, mut best) = match state {
+                Some(State::Minibatch(state, best)) => (Some(*state), best),
+                _ => (None, Best::default()),
+            };
+            let mut follow = |step: &Step, theta: &[f32], state: &dyn Fn() -> Vec<u8>| {
+                if let Some(score) = &mut score {
+                    best.see(step.number, theta, *score);
+                }
+                let whole = || {
+                    let mut out = Vec::new();
+                    store_parts(1, &best, &state(), &mut out);
+                    Some(out)
+                };
+                let flow = watch(&progress(step, epochs), &whole);
+                if score.is_some() && best.waited >= patience { ControlFlow::Break(()) } else { flow }
+            };
+            let mut fit = minibatch::minimise_from(objective, start, state, &options, &mut follow)?;
             if let Some(theta) = best.theta.take().filter(|theta| *theta != fit.theta) {
                 let mut entered = theta.clone();
                 objective.enter(&mut entered);
@@ -170,31 +269,37 @@ fn progress(step: &Step, steps: usize) -> Progress {
 }
 
 /// The best epoch so far by validation score.
-struct Best<'b, 's> {
-    patience: usize,
+pub(super) struct Best {
+    /// Epochs scored.
+    seen: usize,
     waited: usize,
     value: f64,
     epoch: usize,
     theta: Option<Vec<f32>>,
-    score: Option<&'b mut Score<'s>>,
+}
+store_fields!(Best { seen, waited, value, epoch, theta });
+
+impl Default for Best {
+    fn default() -> Self {
+        Best { seen: 0, waited: 0, value: f64::NEG_INFINITY, epoch: 0, theta: None }
+    }
 }
 
-impl<'b, 's> Best<'b, 's> {
-    fn new(patience: usize, score: Option<&'b mut Score<'s>>) -> Self {
-        Best { patience, waited: 0, value: f64::NEG_INFINITY, epoch: 0, theta: None, score }
-    }
-
-    fn see(&mut self, step: &Step, theta: &[f32]) -> ControlFlow<()> {
-        let Some(score) = &mut self.score else { return ControlFlow::Continue(()) };
+impl Best {
+    /// Scores the parameters `theta` of an epoch, once.
+    fn see(&mut self, epoch: usize, theta: &[f32], score: &mut Score<'_>) {
+        if epoch <= self.seen {
+            return;
+        }
+        self.seen = epoch;
         let value = score(theta);
         if value > self.value {
             self.value = value;
-            self.epoch = step.number;
+            self.epoch = epoch;
             self.theta = Some(theta.to_vec());
             self.waited = 0;
         } else {
             self.waited += 1;
         }
-        if self.waited >= self.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

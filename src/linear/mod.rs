@@ -72,6 +72,7 @@ pub mod route;
 pub mod rows;
 mod sample;
 pub mod search;
+pub mod series;
 mod slab;
 pub mod solver;
 mod stages;

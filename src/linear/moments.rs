@@ -130,7 +130,9 @@ impl Partial {
 }
 
 fn rows_by_class(labels: &[u32], classes: usize) -> Vec<Vec<usize>> {
-    let mut by_class = vec![Vec::new(); classes];
+    let mut counts = vec![0usize; classes];
+    labels.iter().for_each(|&label| counts[label as usize] += 1);
+    let mut by_class: Vec<Vec<usize>> = counts.into_iter().map(Vec::with_capacity).collect();
     for (row, &label) in labels.iter().enumerate() {
         by_class[label as usize].push(row);
     }

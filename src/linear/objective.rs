@@ -8,6 +8,7 @@ use super::pass::{Pass, Sums};
 use super::problem::Problem;
 use super::products::{Arithmetic, Weights};
 use super::sample::Sample;
+use crate::checkpoint::codec::store_fields;
 use crate::simd::Kernels;
 
 /// J at one point, split into its parts.
@@ -18,6 +19,7 @@ pub struct Value {
     /// `l2/2` times the squared norm of the decayed parameters.
     pub penalty: f64,
 }
+store_fields!(Value { loss, penalty });
 
 impl Value {
     /// J itself.

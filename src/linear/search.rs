@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use super::classifier::Classifier;
-use super::fit::{Optimizer, Progress, fit};
+use super::fit::{Optimizer, Progress};
 use super::objective::Objective;
 use super::rows::Rows;
+use super::series::FitSeries;
 use super::solver::Fit;
-use super::solver::metric::Preconditioner;
 pub use super::weighted::{Recipe, Sample, WeightedSample, model_of};
 use crate::metrics::{Evaluation, Metric, Standing, evaluate, evaluate_quick};
 use crate::simd::Kernels;
@@ -149,7 +149,7 @@ fn neighbours(path: &[f64], l2: f64) -> Vec<f64> {
 
 /// Tries the settings of `grid` on `sample` and returns the best trial: the highest metric of `validation`, where macro
 /// recall is within half a standard error of the highest the lowest balanced log-loss, among equals the stronger penalty.
-/// `preconditioner` can serve the last fit, too.
+/// `fits` can serve the last fit, too.
 /// `None` where the grid holds no scheme. When `watch` breaks, the best so far is returned.
 ///
 /// # Errors
@@ -161,12 +161,11 @@ pub fn search(
     grid: &Grid,
     validation: &Validation<'_>,
     kernels: &'static Kernels,
-    preconditioner: &mut Preconditioner,
+    fits: &mut FitSeries<'_>,
     watch: &mut dyn SearchWatch,
 ) -> Result<Option<Trial>> {
     let contenders = Contenders::default();
-    let mut search =
-        Search { recipe, validation, kernels, watch, preconditioner, contenders, stopped: false };
+    let mut search = Search { recipe, validation, kernels, watch, fits, contenders, stopped: false };
     let mut around = None;
     for scheme in &grid.schemes {
         let weighted = WeightedSample::new(sample, scheme, recipe)?;
@@ -196,18 +195,18 @@ pub fn search(
     }
 }
 
-struct Search<'s> {
+struct Search<'s, 'j> {
     recipe: &'s Recipe,
     validation: &'s Validation<'s>,
     kernels: &'static Kernels,
     watch: &'s mut dyn SearchWatch,
     /// One for all schemes: they weigh the same rows.
-    preconditioner: &'s mut Preconditioner,
+    fits: &'s mut FitSeries<'j>,
     contenders: Contenders,
     stopped: bool,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     fn run_path(
         &mut self,
         weighted: &WeightedSample<'_>,
@@ -253,18 +252,11 @@ impl Search<'_> {
         let loss = |theta: &[f32]| validation.balanced_log_loss(&weighted.classifier(theta, recipe), kernels);
         let mut score = |theta: &[f32]| -loss(theta);
         let (watch, stopped) = (&mut *self.watch, &mut self.stopped);
-        let fit = fit(
-            objective,
-            self.preconditioner,
-            start,
-            &recipe.optimizer,
-            Some(&mut score),
-            &mut |progress| {
-                let flow = watch.progress(progress);
-                *stopped |= flow.is_break();
-                flow
-            },
-        )?;
+        let fit = self.fits.fit(objective, start, &recipe.optimizer, Some(&mut score), &mut |progress| {
+            let flow = watch.progress(progress);
+            *stopped |= flow.is_break();
+            flow
+        })?;
         let valid = validation.evaluate(&weighted.classifier(&fit.theta, recipe), kernels, false)?;
         let standing = validation.standing(&valid, loss(&fit.theta));
         Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })

@@ -123,7 +123,7 @@ impl<'a> SparseRef<'a> {
     /// Bytes of the entries and of the places of the rows.
     pub(super) fn bytes(self) -> u64 {
         let entry = size_of::<u32>() + size_of::<f32>();
-        (self.len() * entry + self.starts.len() * size_of::<usize>()) as u64
+        (self.len() * entry + size_of_val(self.starts)) as u64
     }
 
     /// One more than the largest column of these rows, 0 without entries.

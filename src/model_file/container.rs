@@ -15,7 +15,8 @@ use crate::{Error, Result};
 pub const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 const LENGTH_BYTES: u64 = 8;
-const VALUE_BYTES: u64 = 4;
+/// Bytes of a value of a tensor.
+pub const VALUE_BYTES: u64 = 4;
 const METADATA_KEY: &str = "cbfit";
 
 /// A tensor to be written: name, shape, row-major values.

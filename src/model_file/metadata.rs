@@ -21,7 +21,8 @@ pub const FORMAT_VERSION: u64 = 4;
 /// Most classes a model may have.
 pub const MAX_CLASSES: usize = 10_000_000;
 
-const MAX_NAME_BYTES: usize = 64 * 1024;
+/// Longest name of a class, in bytes.
+pub const MAX_NAME_BYTES: usize = 64 * 1024;
 
 /// How the class weights came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -26,7 +26,9 @@ use boosted::Packed;
 use container::{Container, NamedTensor, TensorReader, Values, bad, parse_json};
 
 pub use container::MAX_HEADER_BYTES;
-pub use metadata::{FORMAT_VERSION, LinearStartRecord, MAX_CLASSES, ModelMetadata, WeightingRecord};
+pub use metadata::{
+    FORMAT_VERSION, LinearStartRecord, MAX_CLASSES, MAX_NAME_BYTES, ModelMetadata, WeightingRecord,
+};
 
 /// Most features a model may have.
 pub const MAX_FEATURES: usize = 1_000_000;
@@ -52,6 +54,8 @@ pub fn save(path: impl AsRef<Path>, saved: &SavedModel) -> Result<u64> {
     let shown = path.as_ref().display().to_string();
     with_tensors(saved, &shown, |json, tensors| {
         let mut file = AtomicFile::create(path)?;
+        let values: u64 = tensors.iter().map(|tensor| tensor.values.len() as u64).sum();
+        file.reserve(json.len() as u64 + container::VALUE_BYTES * values)?;
         let bytes = container::write(&mut file, &shown, json, tensors)?;
         file.commit()?;
         Ok(bytes)

@@ -6,7 +6,7 @@ use crate::boost::options::{BoostOptions, Trees};
 use crate::boost::trainer::{BoostProblem, Trainer};
 use crate::boost::tree::Test;
 use crate::data::encode::{FeatureEncoder, InputColumn};
-use crate::data::options::Missing;
+use crate::data::missing::Missing;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 use crate::matrix::Matrix;

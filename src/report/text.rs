@@ -1,7 +1,10 @@
 //! Reports as lines of text.
 
+use std::borrow::Cow;
+
 use super::calibration::fine;
 use super::format::{score, seconds, short, thousands};
+use super::html::escape::turns_direction;
 use super::train::{BoostSummary, BoostTrial, TrialSummary, count_spread};
 use crate::labels::{ClassCounts, LabelMap};
 use crate::linear::certificate::Certificate;
@@ -230,9 +233,41 @@ fn bands_text(evaluation: &Evaluation) -> String {
     }
 }
 
-/// A name from a file as it may go to a terminal: control characters are escaped.
-pub fn printable(name: &str) -> std::borrow::Cow<'_, str> {
-    if name.chars().any(char::is_control) { name.escape_debug().to_string().into() } else { name.into() }
+/// Longest name that is printed, in characters; files may hold names of 64 kB.
+const NAME_CHARS: usize = 200;
+
+/// A name from a file as it may go to a terminal: what steers it is escaped, what is too long is cut.
+pub fn printable(name: &str) -> Cow<'_, str> {
+    one_line(name, NAME_CHARS)
+}
+
+/// Lines with names from files in them as they may go to a terminal.
+pub fn plain(lines: &str) -> Cow<'_, str> {
+    escaped(lines, |c| c != '\n' && steers(c))
+}
+
+/// One line of at most `chars` characters of `text`, as it may go to a terminal.
+pub fn one_line(text: &str, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        None => escaped(text, steers),
+        Some((end, _)) => Cow::Owned(format!("{}\u{2026}", escaped(&text[..end], steers))),
+    }
+}
+
+/// Control characters, and marks that turn the direction of the text around them.
+fn steers(c: char) -> bool {
+    c.is_control() || turns_direction(c)
+}
+
+fn escaped(text: &str, which: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&which) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if which(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
 }
 
 #[cfg(test)]
@@ -243,5 +278,8 @@ mod tests {
     fn names_cannot_steer_the_terminal() {
         assert_eq!(printable("L\u{f6}we"), "L\u{f6}we");
         assert_eq!(printable("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(printable("a\u{202e}b\u{9b}\0"), "a\\u{202e}b\\u{9b}\\u{0}");
+        assert_eq!(plain("a\r\nb\u{7f}"), "a\\r\nb\\u{7f}");
+        assert_eq!(printable(&"\u{e4}".repeat(60_000)).chars().count(), NAME_CHARS + 1);
     }
 }

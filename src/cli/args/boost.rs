@@ -2,17 +2,13 @@
 
 use clap::{Args, ValueEnum};
 
-/// Flags of a boosted fit that goes on from something, or lets others go on.
+/// Flags of a boosted fit that goes on from something.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct GoingOnArgs {
     /// Go on from this model of --learner boost: --rounds more, with its bins, columns and settings; of these only --lr may
     /// differ
     #[arg(long, value_name = "MODEL", alias = "input-model", help_heading = "Boosting")]
     pub init_model: Option<String>,
-    /// Save the model every N rounds as OUT.snapshot (OUT.snapshot.2, ... for further weightings, OUT.snapshot.refit for the
-    /// fit of all rows) for --init-model to go on from; removed once OUT is saved
-    #[arg(long, value_name = "N", alias = "snapshot-freq", help_heading = "Boosting")]
-    pub snapshot_every: Option<usize>,
 }
 
 /// Learners.

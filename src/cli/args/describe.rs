@@ -2,7 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::shared::{ColumnArgs, FileArgs, LabelArgs, RunArgs};
+use super::boost::LearnerArg;
+use super::shared::{ColumnArgs, FileArgs, LabelArgs, MissingArg, RunArgs};
 
 /// Form of a printed table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -89,10 +90,54 @@ pub struct InspectArgs {
     pub run: RunArgs,
 }
 
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Files, globs or folders with the rows to train on, or with --against to score
+    #[arg(required = true)]
+    pub data: Vec<String>,
+    /// Check that the data fit this model instead of whether one can be trained on them
+    #[arg(long, value_name = "MODEL")]
+    pub against: Option<String>,
+    /// Check these files as validation rows
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
+    pub valid: Vec<String>,
+    /// Labels of --valid in a file of their own
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "valid")]
+    pub valid_label_file: Option<String>,
+    /// Check these files as test rows
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Data")]
+    pub test: Vec<String>,
+    /// Labels of --test in a file of their own
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "test")]
+    pub test_label_file: Option<String>,
+    /// Column that says train, valid or test for each row
+    #[arg(long, value_name = "COLUMN", help_heading = "Data")]
+    pub split_col: Option<String>,
+    /// How files are read.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Where labels are.
+    #[command(flatten)]
+    pub labels: LabelArgs,
+    /// Which columns are features.
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Missing feature values
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t, help_heading = "Data")]
+    pub missing: MissingArg,
+    /// Learner that the data are for; boost takes missing values as they are
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Learner")]
+    pub learner: LearnerArg,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// Flags of `explain`.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// Code of an error, such as E0310; all of them without
+    /// Code of an error or a warning, such as E0310 or W05; all of them without
     pub code: Option<String>,
     /// Print the page of all errors in Markdown
     #[arg(long, conflicts_with = "code")]

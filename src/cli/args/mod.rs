@@ -13,7 +13,7 @@ mod train;
 use clap::{Parser, Subcommand};
 
 pub use boost::{BoostArgs, GoingOnArgs, HessianArg, LearnerArg, TreesArg};
-pub use describe::{ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
+pub use describe::{CheckArgs, ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
 pub use export::{ExportArgs, ExportFormat};
 pub use folds::{CompareArgs, FoldArgs, TuneArgs};
 pub use manual::{CompletionsArgs, ManArgs};
@@ -69,6 +69,8 @@ pub enum Command {
     Influence(Box<InfluenceArgs>),
     /// Describe a data file or a model
     Inspect(InspectArgs),
+    /// Look for everything in data that would stop or mislead a run
+    Check(Box<CheckArgs>),
     /// Write a model for other programs, or for people
     Export(ExportArgs),
     /// Draw a model's scores, or a comparison, as one HTML file

@@ -259,6 +259,13 @@ pub struct TrainArgs {
     /// Model file [name of the training file with .cbfit]
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub out: Option<String>,
+    /// Go on from OUT.checkpoint, which a run that was killed or interrupted has left, with the same data and flags: the
+    /// model is that of a run without a break. Starts afresh where there is none
+    #[arg(long, help_heading = "Run")]
+    pub resume: bool,
+    /// Time between two checkpoints, such as 60s, 5m or never [60s]; a signal writes one as well
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    pub checkpoint_every: Option<String>,
     /// Key of every random choice
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 0, help_heading = "Run")]
     pub seed: u64,

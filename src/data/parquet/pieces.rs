@@ -79,9 +79,16 @@ impl ParquetReader {
                 }
                 *piece = Piece::Held(self.whole_column(column)?);
             }
-            if let Piece::Held(held) = piece {
-                let keep: Vec<bool> = (0..pieces.rows).map(|row| (start..end).contains(&row)).collect();
-                append_rows(buffer, held, Some(&keep));
+            match (piece, buffer) {
+                // Only the levels of these rows: a piece must not carry the names of all.
+                (Piece::Held(ColumnBuffer::Text(held)), ColumnBuffer::Text(into)) => {
+                    (start..end).for_each(|row| into.push(held.get(row)));
+                }
+                (Piece::Held(held), buffer) => {
+                    let keep: Vec<bool> = (0..pieces.rows).map(|row| (start..end).contains(&row)).collect();
+                    append_rows(buffer, held, Some(&keep));
+                }
+                (Piece::Vectors(..), _) => {}
             }
         }
         pieces.done = end;

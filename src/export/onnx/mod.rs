@@ -17,7 +17,7 @@ use prost::Message;
 use self::graph::{Graph, integer, integers, rows_of};
 use self::proto::{Entry, FLOAT, INT64, ModelProto, OperatorSet, STRING};
 use crate::calibrate::offsets::Offsets;
-use crate::data::options::Missing;
+use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
 use crate::labels::{LabelKind, LabelMap};
 use crate::linear::model::LinearModel;

@@ -6,6 +6,7 @@
 use super::factor::InverseFactor;
 use super::metric::Curvature;
 use super::second_moments::SecondMoments;
+use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::objective::Objective;
 use crate::simd::Kernels;
 
@@ -25,6 +26,7 @@ pub(super) struct ClassMetric {
     levels: Vec<Level>,
     moments: SecondMoments,
 }
+store_fields!(ClassMetric { features, mean, bias_inverse, factors, levels, moments });
 
 #[derive(Debug)]
 struct Level {
@@ -35,7 +37,31 @@ struct Level {
     factor: Option<InverseFactor>,
 }
 
+/// Without what [`ClassMetric::set_l2`] makes of it.
+impl Stored for Level {
+    fn store(&self, out: &mut Vec<u8>) {
+        self.classes.store(out);
+        self.curvature.store(out);
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        let (classes, curvature) = Stored::load(from)?;
+        Some(Level { classes, curvature, ridge: 0.0, factor: None })
+    }
+}
+
 impl ClassMetric {
+    /// Whether all sizes are those of a metric of so many classes and features.
+    pub(super) fn fits(&self, classes: usize, features: usize) -> bool {
+        let mut places: Vec<usize> =
+            self.levels.iter().flat_map(|level| level.classes.iter().copied()).collect();
+        places.sort_unstable();
+        places.iter().copied().eq(0..classes)
+            && (self.bias_inverse.len(), self.factors.len()) == (classes, classes)
+            && (self.features, self.mean.len()) == (features, features)
+            && self.moments.fits(features)
+    }
+
     /// The metric of `curvature`; [`ClassMetric::set_l2`] makes it ready.
     pub(super) fn new(objective: &Objective<'_>, curvature: &Curvature) -> Self {
         let features = objective.problem().rows.features();
@@ -69,6 +95,7 @@ impl ClassMetric {
 
     /// Factors the metric for the penalty `l2` on the weights.
     pub(super) fn set_l2(&mut self, l2: f64, kernels: &'static Kernels) {
+        self.moments.make_ready(kernels);
         let moments = &self.moments;
         for level in &mut self.levels {
             level.factor = None;

@@ -10,6 +10,7 @@ use super::balance::BiasNewton;
 use super::metric::Preconditioner;
 use super::vector::{axpy, dot, subtract_from};
 use super::{Fit, Monitor, Step, work_of_a_pass};
+use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
 use crate::linear::objective::{Objective, Value};
 use crate::{Error, Result};
@@ -54,32 +55,57 @@ pub fn minimise(
     options: &LbfgsOptions,
     monitor: &mut Monitor<'_>,
 ) -> Result<Fit> {
+    minimise_from(objective, preconditioner, Start::At(start), options, &mut |step, _| monitor(step))
+}
+
+/// Where a fit starts.
+pub(in crate::linear) enum Start<'s> {
+    /// At parameters, over the features as they are.
+    At(&'s [f32]),
+    /// Where another one was left.
+    From(Box<State>),
+}
+
+/// Called after each step as [`Monitor`], with what writes down the fit as it is.
+pub(in crate::linear) type StateMonitor<'m> = dyn FnMut(&Step, &dyn Fn() -> Vec<u8>) -> ControlFlow<()> + 'm;
+
+/// [`minimise`] from `start`. A fit that goes on shows the step it was left at to `monitor` once more.
+///
+/// # Errors
+/// Those of [`minimise`].
+pub(in crate::linear) fn minimise_from(
+    objective: &mut Objective<'_>,
+    preconditioner: &mut Preconditioner,
+    start: Start<'_>,
+    options: &LbfgsOptions,
+    monitor: &mut StateMonitor<'_>,
+) -> Result<Fit> {
     let kernels = objective.kernels();
     let passes_before = objective.evaluations();
-    if work_of_a_pass(objective.problem()) >= COARSE_WORK {
-        objective.coarsen();
-    }
-    let mut walk = Walk::start(objective, start);
-    if !walk.value.objective().is_finite() {
-        objective.refine();
-        return Err(Error::Diverged {
-            value: walk.value.objective(),
-            place: "the first pass".into(),
-            lr: "none: L-BFGS".into(),
-        });
-    }
-    preconditioner.prepare(objective, &walk.theta);
-    let mut history = History::new(walk.theta.len());
+    let mut is_left = false;
+    let mut course = match start {
+        Start::At(start) => Course::start(objective, preconditioner, start, options)?,
+        Start::From(state) => {
+            let State { preconditioner: metric, course } = *state;
+            *preconditioner = metric;
+            preconditioner.make_ready(objective);
+            if course.is_coarse {
+                objective.coarsen();
+            }
+            is_left = monitor(&course.step(), &|| state_bytes(preconditioner, &course)).is_break();
+            course
+        }
+    };
+    let earlier_passes = course.passes;
+    let mut goal = Goal::new(options, &course.balanced_at, objective);
     let mut counted = objective.evaluations();
-    let mut goal = Goal::new(options);
-    let mut steps = 0;
-    let mut converged;
-    let mut stalled = false;
-    let mut record = Record::default();
-    let mut decrease = f64::INFINITY;
+    let mut converged = false;
 
-    loop {
-        let passes = objective.evaluations() - std::mem::replace(&mut counted, objective.evaluations());
+    while !is_left {
+        let passes = std::mem::take(&mut course.uncounted) + objective.evaluations()
+            - std::mem::replace(&mut counted, objective.evaluations());
+        let Course { walk, history, record, decrease, stalled, steps, balance_below, balanced_at, .. } =
+            &mut course;
         if preconditioner.is_worn_out_by(passes) {
             preconditioner.renew(objective, &walk.theta);
             history.pushed = 0;
@@ -87,13 +113,13 @@ pub fn minimise(
         let direction = history.direction(preconditioner, kernels, &walk.gradient);
         let slope = dot(kernels, &direction, &walk.gradient);
         let estimate = -0.5 * slope / walk.value.objective().abs();
-        if objective.is_coarse() && (estimate <= COARSE_GAP || decrease < COARSE_DECREASE) {
+        if objective.is_coarse() && (estimate <= COARSE_GAP || *decrease < COARSE_DECREASE) {
             walk.leave_coarse(objective);
             continue;
         }
-        converged = goal.is_reached(estimate, &mut walk, objective);
-        record.see(steps, walk.value.objective(), estimate);
-        if converged || steps >= options.max_iterations || record.is_stagnant(steps) {
+        converged = goal.is_reached(estimate, walk, balance_below, balanced_at, objective);
+        record.see(*steps, walk.value.objective(), estimate);
+        if converged || *steps >= options.max_iterations || record.is_stagnant(*steps) {
             break;
         }
         // A direction that does not descend, or a line without progress, means a stale history: start afresh once.
@@ -103,24 +129,24 @@ pub fn minimise(
                 walk.leave_coarse(objective);
                 continue;
             }
-            if history.is_empty() || stalled {
+            if history.is_empty() || *stalled {
                 break;
             }
             history.clear();
-            stalled = true;
+            *stalled = true;
             continue;
         };
-        stalled = false;
-        decrease = step.decrease / walk.value.objective().abs();
-        steps += 1;
+        *stalled = false;
+        *decrease = step.decrease / walk.value.objective().abs();
+        *steps += 1;
         history.push(preconditioner, kernels, step.change, step.gradient_change);
-        let objective_now = walk.value.objective();
-        if let ControlFlow::Break(()) =
-            monitor(&Step { number: steps, objective: objective_now, step_size: step.length })
-        {
-            break;
-        }
+        course.step_size = step.length;
+        course.is_coarse = objective.is_coarse();
+        course.passes = earlier_passes + objective.evaluations() - passes_before;
+        course.uncounted = objective.evaluations() - std::mem::replace(&mut counted, objective.evaluations());
+        is_left = monitor(&course.step(), &|| state_bytes(preconditioner, &course)).is_break();
     }
+    let mut walk = course.walk;
     walk.leave_coarse(objective);
     if options.certified {
         walk.refine(objective);
@@ -129,28 +155,140 @@ pub fn minimise(
         certificate: walk.certificate(objective),
         theta: walk.raw(objective),
         converged,
-        steps,
-        passes: objective.evaluations() - passes_before,
+        steps: course.steps,
+        passes: earlier_passes + objective.evaluations() - passes_before,
     })
 }
 
-/// When a fit is good enough.
+/// A fit between two steps, with the metric it is in.
+#[derive(Debug)]
+pub(in crate::linear) struct State {
+    preconditioner: Preconditioner,
+    course: Course,
+}
+
+impl State {
+    /// Whether this can be a state of the fit of `objective`.
+    pub(in crate::linear) fn fits(&self, objective: &Objective<'_>) -> bool {
+        let parameters = objective.problem().parameters();
+        let Walk { theta, gradient, .. } = &self.course.walk;
+        let pairs = self.course.history.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
+        let vectors = pairs.chain([theta, gradient]).chain(&self.course.balanced_at);
+        let is_of_rows = self.preconditioner.rows() == objective.problem().rows.len();
+        is_of_rows
+            && self.preconditioner.fits(objective)
+            && vectors.into_iter().all(|vector| vector.len() == parameters)
+    }
+}
+
+/// A [`State`] as its parts are stored.
+fn state_bytes(preconditioner: &Preconditioner, course: &Course) -> Vec<u8> {
+    let mut out = Vec::new();
+    preconditioner.store(&mut out);
+    course.store(&mut out);
+    out
+}
+store_fields!(State { preconditioner, course });
+
+/// A fit without its metric.
+#[derive(Debug)]
+struct Course {
+    walk: Walk,
+    history: History,
+    record: Record,
+    /// Relative decrease of J, and length, of the last step.
+    decrease: f64,
+    step_size: f64,
+    stalled: bool,
+    steps: usize,
+    /// See [`Goal`].
+    balance_below: f64,
+    balanced_at: Option<Vec<f32>>,
+    is_coarse: bool,
+    /// Passes made, and those of them that the metric has not been told of.
+    passes: usize,
+    uncounted: usize,
+}
+store_fields!(Course {
+    walk,
+    history,
+    record,
+    decrease,
+    step_size,
+    stalled,
+    steps,
+    balance_below,
+    balanced_at,
+    is_coarse,
+    passes,
+    uncounted,
+});
+
+impl Course {
+    fn start(
+        objective: &mut Objective<'_>,
+        preconditioner: &mut Preconditioner,
+        start: &[f32],
+        options: &LbfgsOptions,
+    ) -> Result<Self> {
+        if work_of_a_pass(objective.problem()) >= COARSE_WORK {
+            objective.coarsen();
+        }
+        let walk = Walk::start(objective, start);
+        if !walk.value.objective().is_finite() {
+            objective.refine();
+            return Err(Error::Diverged {
+                value: walk.value.objective(),
+                place: "the first pass".into(),
+                lr: "none: L-BFGS".into(),
+            });
+        }
+        preconditioner.prepare(objective, &walk.theta);
+        Ok(Course {
+            history: History::new(walk.theta.len()),
+            walk,
+            record: Record::default(),
+            decrease: f64::INFINITY,
+            step_size: 0.0,
+            stalled: false,
+            steps: 0,
+            balance_below: options.tolerance,
+            balanced_at: None,
+            is_coarse: false,
+            passes: 0,
+            uncounted: 0,
+        })
+    }
+
+    fn step(&self) -> Step {
+        Step { number: self.steps, objective: self.walk.value.objective(), step_size: self.step_size }
+    }
+}
+
+/// When a fit is good enough. Below an estimated relative gap, halved by each failure, balancing the biases is tried, with
+/// the Hessian of the parameters where that was first done.
 struct Goal {
     tolerance: f64,
     certified: bool,
-    /// Estimated relative gap below which balancing the biases is tried; halved by each failure.
-    balance_below: f64,
     newton: Option<BiasNewton>,
 }
 
 impl Goal {
-    fn new(options: &LbfgsOptions) -> Self {
+    fn new(options: &LbfgsOptions, balanced_at: &Option<Vec<f32>>, objective: &Objective<'_>) -> Self {
         let LbfgsOptions { tolerance, certified, .. } = *options;
-        Goal { tolerance, certified, balance_below: tolerance, newton: None }
+        let newton = balanced_at.as_ref().and_then(|theta| BiasNewton::at(objective, theta));
+        Goal { tolerance, certified, newton }
     }
 
     /// Whether the walk has arrived where its model promises `estimate` as relative gap; the biases may be moved.
-    fn is_reached(&mut self, estimate: f64, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
+    fn is_reached(
+        &mut self,
+        estimate: f64,
+        walk: &mut Walk,
+        balance_below: &mut f64,
+        balanced_at: &mut Option<Vec<f32>>,
+        objective: &mut Objective<'_>,
+    ) -> bool {
         if estimate > self.tolerance {
             return false;
         }
@@ -159,7 +297,19 @@ impl Goal {
             Some(_) if !self.certified => estimate <= 0.5 * self.tolerance,
             // Where no bound exists, more is asked of the estimate.
             None => estimate <= 0.1 * self.tolerance,
-            Some(_) => self.is_reached_by_balance(estimate, walk, objective),
+            Some(_) if estimate > *balance_below => false,
+            Some(_) => {
+                let hope = gap_if_balanced(objective, &walk.theta, walk.value, &walk.gradient);
+                if hope.is_none_or(|gap| gap > self.tolerance) {
+                    return false;
+                }
+                *balance_below = 0.5 * estimate;
+                if self.newton.is_none() {
+                    self.newton = BiasNewton::at(objective, &walk.theta);
+                    *balanced_at = Some(walk.theta.clone());
+                }
+                self.is_reached_by_balance(walk, objective)
+            }
         }
     }
 
@@ -171,21 +321,7 @@ impl Goal {
         walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
     }
 
-    fn is_reached_by_balance(
-        &mut self,
-        estimate: f64,
-        walk: &mut Walk,
-        objective: &mut Objective<'_>,
-    ) -> bool {
-        let Walk { theta, value, gradient, .. } = &*walk;
-        let hope = gap_if_balanced(objective, theta, *value, gradient);
-        if estimate > self.balance_below || hope.is_none_or(|gap| gap > self.tolerance) {
-            return false;
-        }
-        self.balance_below = 0.5 * estimate;
-        if self.newton.is_none() {
-            self.newton = BiasNewton::at(objective, theta);
-        }
+    fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton, self.tolerance);
         let gap = walk.certificate(objective).relative_gap;
@@ -194,12 +330,13 @@ impl Goal {
 }
 
 /// The best values so far and the iteration that brought them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Record {
     objective: Option<f64>,
     estimate: Option<f64>,
     improved_at: usize,
 }
+store_fields!(Record { objective, estimate, improved_at });
 
 impl Record {
     fn see(&mut self, step: usize, objective: f64, estimate: f64) {
@@ -214,11 +351,12 @@ impl Record {
     }
 
     fn is_stagnant(&self, step: usize) -> bool {
-        step >= self.improved_at + STAGNATION
+        step >= self.improved_at.saturating_add(STAGNATION)
     }
 }
 
 /// The current point with value and gradient, in the coordinates of the objective.
+#[derive(Debug)]
 struct Walk {
     theta: Vec<f32>,
     value: Value,
@@ -226,6 +364,7 @@ struct Walk {
     /// Whether value and gradient are those of f32.
     is_in_f32: bool,
 }
+store_fields!(Walk { theta, value, gradient, is_in_f32 });
 
 /// J along a line: how far, the change of J, and its slope.
 struct Probe {
@@ -364,6 +503,7 @@ impl Walk {
 }
 
 /// The last pairs `(s, y)`, oldest first.
+#[derive(Debug)]
 struct History {
     /// Factor of the inverse metric; 1 as long as there are no pairs.
     scale: f32,
@@ -372,12 +512,15 @@ struct History {
     most_pairs: usize,
     pairs: VecDeque<Pair>,
 }
+store_fields!(History { scale, pushed, most_pairs, pairs });
 
+#[derive(Debug)]
 struct Pair {
     change: Vec<f32>,
     gradient_change: Vec<f32>,
     inverse_curvature: f64,
 }
+store_fields!(Pair { change, gradient_change, inverse_curvature });
 
 /// The scale of the metric follows each of the first pairs, then every so-manieth: it costs as much as a direction.
 const SETTLED: usize = 4;
@@ -412,7 +555,7 @@ impl History {
         if curvature <= 1e-8 * scale {
             return;
         }
-        if self.pairs.len() == self.most_pairs {
+        if self.pairs.len() >= self.most_pairs {
             self.pairs.pop_front();
         }
         let pair = Pair { change, gradient_change, inverse_curvature: 1.0 / curvature };

@@ -7,6 +7,7 @@ use super::class_metric::ClassMetric;
 use super::newton::NewtonMetric;
 use super::second_moments::Form;
 use super::work_of_a_pass;
+use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
 use crate::simd::Kernels;
@@ -27,6 +28,7 @@ pub(super) struct Curvature {
     /// Curvature of each class.
     pub(super) classes: Vec<f64>,
 }
+store_fields!(Curvature { weights, positions, classes });
 
 impl Curvature {
     /// Before anything is known of the fit: all rows by their weight, classes by their share `p (1 - p)`.
@@ -101,10 +103,40 @@ pub struct Preconditioner {
     newton_after: Option<usize>,
 }
 
+store_fields!(Preconditioner {
+    class_share,
+    l2_factors,
+    rows,
+    start,
+    metric,
+    passes,
+    lifetime,
+    passes_without_newton,
+    newton_after,
+});
+
 #[derive(Debug)]
 enum Metric {
     OfClasses(ClassMetric),
     OfParameters(NewtonMetric),
+}
+
+/// Without its factors, which depend on l2 besides: [`Preconditioner::make_ready`].
+impl Stored for Metric {
+    fn store(&self, out: &mut Vec<u8>) {
+        matches!(self, Metric::OfParameters(_)).store(out);
+        match self {
+            Metric::OfClasses(metric) => metric.store(out),
+            Metric::OfParameters(metric) => metric.store(out),
+        }
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        Some(match bool::load(from)? {
+            false => Metric::OfClasses(ClassMetric::load(from)?),
+            true => Metric::OfParameters(NewtonMetric::load(from)?),
+        })
+    }
 }
 
 impl Preconditioner {
@@ -143,6 +175,34 @@ impl Preconditioner {
         match &mut self.metric {
             None => self.renew(objective, theta),
             Some(metric) => metric.set_l2(objective),
+        }
+    }
+
+    /// Whether this can have been made for fits of the classes and features of `objective`.
+    pub(in crate::linear) fn fits(&self, objective: &Objective<'_>) -> bool {
+        let problem = objective.problem();
+        let (classes, features) = (problem.classes, problem.rows.features());
+        let is_start = |start: &Curvature| {
+            start.classes.len() == classes
+                && start.weights.len() == start.positions.len()
+                && start.positions.iter().all(|&row| row < self.rows)
+        };
+        let is_metric = |metric: &Metric| match metric {
+            Metric::OfClasses(metric) => metric.fits(classes, features),
+            Metric::OfParameters(metric) => metric.fits(problem),
+        };
+        self.start.as_ref().is_none_or(is_start) && self.metric.as_ref().is_none_or(is_metric)
+    }
+
+    /// Rows of the fit that it was last made ready for.
+    pub(in crate::linear) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Makes what was stored ready for the fit of `objective` that it was stored in.
+    pub(in crate::linear) fn make_ready(&mut self, objective: &Objective<'_>) {
+        if let Some(metric) = &mut self.metric {
+            metric.set_l2(objective);
         }
     }
 

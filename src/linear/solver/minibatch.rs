@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use super::{Fit, Step};
+use crate::checkpoint::codec::{bytes_of, store_fields};
 use crate::linear::certificate::certify;
 use crate::linear::objective::{Objective, penalty};
 use crate::linear::problem::Problem;
@@ -76,6 +77,44 @@ const ADAM_EPSILON: f64 = 1e-8;
 /// ends the fit with the parameters of this epoch.
 pub type EpochMonitor<'m> = dyn FnMut(&Step, &[f32]) -> ControlFlow<()> + 'm;
 
+/// Called after each epoch as [`EpochMonitor`], with what writes down the fit as it is.
+pub(in crate::linear) type StateMonitor<'m> =
+    dyn FnMut(&Step, &[f32], &dyn Fn() -> Vec<u8>) -> ControlFlow<()> + 'm;
+
+/// A fit between two epochs, in the coordinates of the objective.
+#[derive(Debug)]
+pub(in crate::linear) struct State {
+    theta: Vec<f32>,
+    velocity: Vec<f32>,
+    /// Second moments of AdamW; empty for other rules.
+    second: Vec<f32>,
+    steps: i32,
+    /// Epochs done, and what the last one reported.
+    epochs: usize,
+    objective: f64,
+    step_size: f64,
+}
+store_fields!(State { theta, velocity, second, steps, epochs, objective, step_size });
+
+impl State {
+    fn start(theta: Vec<f32>, rule: Rule) -> Self {
+        let second = if rule == Rule::AdamW { vec![0.0; theta.len()] } else { Vec::new() };
+        let velocity = vec![0.0; theta.len()];
+        State { theta, velocity, second, steps: 0, epochs: 0, objective: 0.0, step_size: 0.0 }
+    }
+
+    /// Whether this can be a state of the fit of `objective` by `rule`.
+    pub(in crate::linear) fn fits(&self, objective: &Objective<'_>, rule: Rule) -> bool {
+        let parameters = objective.problem().parameters();
+        let second = if rule == Rule::AdamW { parameters } else { 0 };
+        [self.theta.len(), self.velocity.len(), self.second.len()] == [parameters, parameters, second]
+    }
+
+    fn step(&self) -> Step {
+        Step { number: self.epochs, objective: self.objective, step_size: self.step_size }
+    }
+}
+
 /// Runs the epochs from `start` (over the features as they are, `C x D + C`); `monitor` sees the parameters after each.
 ///
 /// # Errors
@@ -85,6 +124,21 @@ pub fn minimise(
     start: &[f32],
     options: &MinibatchOptions,
     monitor: &mut EpochMonitor<'_>,
+) -> Result<Fit> {
+    minimise_from(objective, start, None, options, &mut |step, theta, _| monitor(step, theta))
+}
+
+/// [`minimise`], from `state` where the fit from `start` was left there. The epoch it was left at is shown to `monitor`
+/// once more.
+///
+/// # Errors
+/// Those of [`minimise`].
+pub(in crate::linear) fn minimise_from(
+    objective: &mut Objective<'_>,
+    start: &[f32],
+    state: Option<State>,
+    options: &MinibatchOptions,
+    monitor: &mut StateMonitor<'_>,
 ) -> Result<Fit> {
     let rate = options.rate.unwrap_or_else(|| automatic_rate(objective, options.rule));
     let problem = *objective.problem();
@@ -98,16 +152,25 @@ pub fn minimise(
     objective.enter(&mut theta);
     let mut gradient = vec![0.0; theta.len()];
     let start_value = objective.evaluate(&theta, &mut gradient).objective();
-    let mut trainer = Trainer::new(objective, &problem, options.rule, batch, theta);
+    let state = state.unwrap_or_else(|| State::start(theta, options.rule));
+    let mut trainer = Trainer::new(objective, &problem, options.rule, batch, state);
     let mean_weight = objective.moments().total_weight / rows as f64;
     let mut raw = start.to_vec();
-    let mut done = 0;
+    let mut is_left = false;
+    if trainer.state.epochs > 0 {
+        raw.copy_from_slice(&trainer.state.theta);
+        objective.leave(&mut raw);
+        is_left = monitor(&trainer.state.step(), &raw, &|| bytes_of(&trainer.state)).is_break();
+    }
     let diverged = |value: f64, epoch: usize| Error::Diverged {
         value,
         place: format!("epoch {epoch}"),
         lr: format!("{rate:.3e}"),
     };
-    for epoch in 1..=options.epochs {
+    for epoch in trainer.state.epochs + 1..=options.epochs {
+        if is_left {
+            break;
+        }
         // From the plain order each time: the order of an epoch depends on the seed and the epoch alone.
         let mut order: Vec<usize> = (0..rows).collect();
         CounterRng::new(options.seed, epoch as u64).shuffle(&mut order);
@@ -118,23 +181,23 @@ pub fn minimise(
             loss +=
                 trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
         }
-        done = epoch;
-        raw.copy_from_slice(&trainer.theta);
+        raw.copy_from_slice(&trainer.state.theta);
         objective.leave(&mut raw);
         if !loss.is_finite() || raw.iter().any(|w| !w.is_finite()) {
             return Err(diverged(loss, epoch));
         }
-        let report = Step { number: epoch, objective: loss + trainer.penalty(), step_size: rate * factor };
-        if let ControlFlow::Break(()) = monitor(&report, &raw) {
-            break;
-        }
+        let objective_now = loss + trainer.penalty();
+        let state = &mut trainer.state;
+        (state.epochs, state.objective, state.step_size) = (epoch, objective_now, rate * factor);
+        is_left = monitor(&state.step(), &raw, &|| bytes_of(&trainer.state)).is_break();
     }
-    let value = objective.evaluate(&trainer.theta, &mut gradient);
+    let done = trainer.state.epochs;
+    let value = objective.evaluate(&trainer.state.theta, &mut gradient);
     // A strong penalty leaves nothing to gain on the start, and batches are noisy: only a multiple of it is divergence.
     if value.objective().is_nan() || value.objective() > DIVERGED * start_value {
         return Err(diverged(value.objective(), done));
     }
-    let certificate = certify(objective, &trainer.theta, value, &gradient);
+    let certificate = certify(objective, &trainer.state.theta, value, &gradient);
     Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 2 })
 }
 
@@ -207,18 +270,15 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     eigenvalue.max(1.0)
 }
 
-/// Parameters, their velocities and the buffers of one batch, in the coordinates of the objective.
+/// The state and the buffers of one batch, in the coordinates of the objective.
 struct Trainer<'p> {
     problem: &'p Problem<'p>,
     kernels: &'static Kernels,
     centre: Option<Vec<f32>>,
     rule: Rule,
     decays: (f64, f64),
-    theta: Vec<f32>,
+    state: State,
     gradient: Vec<f32>,
-    velocity: Vec<f32>,
-    second: Vec<f32>,
-    steps: i32,
     arithmetic: Arithmetic,
     laid_out: Weights,
     blocks: Vec<BlockBuffer>,
@@ -233,14 +293,10 @@ impl<'p> Trainer<'p> {
         problem: &'p Problem<'p>,
         rule: Rule,
         batch: usize,
-        theta: Vec<f32>,
+        state: State,
     ) -> Self {
-        let second = if rule == Rule::AdamW { vec![0.0; theta.len()] } else { Vec::new() };
         Trainer {
-            gradient: vec![0.0; theta.len()],
-            velocity: vec![0.0; theta.len()],
-            second,
-            steps: 0,
+            gradient: vec![0.0; state.theta.len()],
             arithmetic: Arithmetic::in_f32(objective.kernels(), &problem.rows),
             laid_out: Weights::default(),
             blocks: std::iter::repeat_with(BlockBuffer::default).take(batch.div_ceil(TASK_ROWS)).collect(),
@@ -252,7 +308,7 @@ impl<'p> Trainer<'p> {
             centre: objective.centre().map(<[f32]>::to_vec),
             rule,
             decays: objective.decays(),
-            theta,
+            state,
         }
     }
 
@@ -271,7 +327,7 @@ impl<'p> Trainer<'p> {
     fn loss_and_gradient(&mut self, positions: &[usize]) -> f64 {
         let (problem, kernels, arithmetic) = (self.problem, self.kernels, self.arithmetic);
         let (classes, features) = (problem.classes, problem.rows.features());
-        let (weight, bias) = self.theta.split_at(classes * features);
+        let (weight, bias) = self.state.theta.split_at(classes * features);
         self.laid_out.lay_out(weight, classes, features, arithmetic);
         let mut shifted = bias.to_vec();
         if let Some(offsets) = problem.offsets {
@@ -314,7 +370,7 @@ impl<'p> Trainer<'p> {
     }
 
     fn update(&mut self, rate: f64) {
-        self.steps = self.steps.saturating_add(1);
+        self.state.steps = self.state.steps.saturating_add(1);
         let (classes, features) = (self.problem.classes, self.problem.rows.features());
         let bias_at = classes * features;
         let (on_weights, on_bias) = self.decays;
@@ -332,10 +388,12 @@ impl<'p> Trainer<'p> {
 
     /// One step of the parameters `range`, which decay by `l2`.
     fn update_range(&mut self, range: std::ops::Range<usize>, rate: f64, l2: f64) {
-        let (kernels, steps) = (self.kernels, self.steps);
-        let theta = &mut self.theta[range.clone()];
+        let kernels = self.kernels;
+        let State { theta, velocity, second, steps, .. } = &mut self.state;
+        let steps = *steps;
+        let theta = &mut theta[range.clone()];
         let gradient = &self.gradient[range.clone()];
-        let velocity = &mut self.velocity[range.clone()];
+        let velocity = &mut velocity[range.clone()];
         match self.rule {
             Rule::Sgd { momentum, nesterov } => {
                 let (lr, momentum, l2) = (rate as f32, momentum as f32, l2 as f32);
@@ -351,12 +409,12 @@ impl<'p> Trainer<'p> {
                     correction2: (1.0 - ADAM_BETA2.powi(steps)) as f32,
                     decay: l2 as f32,
                 };
-                kernels.adamw_update(theta, gradient, velocity, &mut self.second[range], step);
+                kernels.adamw_update(theta, gradient, velocity, &mut second[range], step);
             }
         }
     }
 
     fn penalty(&self) -> f64 {
-        penalty(self.problem, self.kernels, self.decays, &self.theta)
+        penalty(self.problem, self.kernels, self.decays, &self.state.theta)
     }
 }

@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 
 use super::certificate::Certificate;
 use super::problem::Problem;
+use crate::checkpoint::codec::store_fields;
 
 /// Floating-point operations of a pass for J and its gradient.
 fn work_of_a_pass(problem: &Problem<'_>) -> f64 {
@@ -49,3 +50,4 @@ pub struct Fit {
     /// Passes over all rows, including those of line searches.
     pub passes: usize,
 }
+store_fields!(Fit { theta, certificate, converged, steps, passes });

@@ -5,6 +5,7 @@
 
 use super::factor::InverseFactor;
 use super::work_of_a_pass;
+use crate::checkpoint::codec::Stored;
 use crate::linear::hessian::Hessian;
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
@@ -26,7 +27,26 @@ pub(super) struct NewtonMetric {
     work: f64,
 }
 
+/// Without what [`NewtonMetric::set_l2`] makes of it.
+impl Stored for NewtonMetric {
+    fn store(&self, out: &mut Vec<u8>) {
+        self.hessian.store(out);
+        self.work.store(out);
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        let (hessian, work) = Stored::load(from)?;
+        Some(NewtonMetric { hessian, factor: None, work })
+    }
+}
+
 impl NewtonMetric {
+    /// Whether its size is that of `problem`.
+    pub(super) fn fits(&self, problem: &Problem<'_>) -> bool {
+        let size = problem.parameters();
+        size.checked_mul(size) == Some(self.hessian.len())
+    }
+
     /// Whether it is taken: of few parameters, few classes and a convex loss.
     pub(super) fn is_taken(problem: &Problem<'_>) -> bool {
         let is_small = problem.parameters() <= MOST_PARAMETERS && problem.classes <= MOST_CLASSES;

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::factor::InverseFactor;
+use crate::checkpoint::codec::Stored;
 use crate::linear::gram::{sparse_covariance, weighted_covariance};
 use crate::linear::objective::Objective;
 use crate::linear::rows::Rows;
@@ -83,7 +84,74 @@ pub(super) enum SecondMoments {
     Rows { rows: Vec<f32>, packed: Box<PackedWeights>, products: Vec<f32> },
 }
 
+/// Without what [`SecondMoments::make_ready`] makes of it.
+impl Stored for SecondMoments {
+    fn store(&self, out: &mut Vec<u8>) {
+        match self {
+            SecondMoments::Features(products) => {
+                out.push(0);
+                products.store(out);
+            }
+            SecondMoments::SomeFeatures { chosen, products, variance } => {
+                out.push(1);
+                chosen.store(out);
+                products.store(out);
+                variance.store(out);
+            }
+            SecondMoments::Rows { rows, products, .. } => {
+                out.push(2);
+                rows.store(out);
+                products.store(out);
+            }
+        }
+    }
+
+    fn load(from: &mut &[u8]) -> Option<Self> {
+        Some(match u8::load(from)? {
+            0 => SecondMoments::Features(Stored::load(from)?),
+            1 => SecondMoments::SomeFeatures {
+                chosen: Stored::load(from)?,
+                products: Stored::load(from)?,
+                variance: Stored::load(from)?,
+            },
+            2 => SecondMoments::Rows {
+                rows: Stored::load(from)?,
+                products: Stored::load(from)?,
+                packed: Box::default(),
+            },
+            _ => return None,
+        })
+    }
+}
+
 impl SecondMoments {
+    /// Whether all sizes are those of moments of so many features.
+    pub(super) fn fits(&self, features: usize) -> bool {
+        let is_square = |size: usize| size.checked_mul(size) == Some(self.products().len());
+        match self {
+            SecondMoments::Features(_) => is_square(features),
+            SecondMoments::SomeFeatures { chosen, variance, .. } => {
+                let is_ascending = chosen.is_sorted_by(|a, b| a < b);
+                let is_within = is_ascending && chosen.last().is_none_or(|&last| last < features);
+                is_within && is_square(chosen.len()) && variance.len() == features
+            }
+            SecondMoments::Rows { rows, products, .. } => {
+                let size = products.len().isqrt();
+                is_square(size) && size.checked_mul(features) == Some(rows.len())
+            }
+        }
+    }
+
+    /// Lays out again what was stored.
+    pub(super) fn make_ready(&mut self, kernels: &Kernels) {
+        if let SecondMoments::Rows { rows, packed, products } = self
+            && packed.classes() == 0
+        {
+            let size = products.len().isqrt();
+            kernels.pack_weights(rows, size, rows.len() / size.max(1), packed);
+        }
+    }
+
     /// Those of the rows at `positions` under `weights` of sum 1, and their mean, in the coordinates of the objective.
     pub(super) fn of(objective: &Objective<'_>, positions: &[usize], weights: &[f32]) -> (Self, Vec<f32>) {
         let (rows, centre) = (&objective.problem().rows, objective.centre());

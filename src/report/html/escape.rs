@@ -24,23 +24,31 @@ pub fn markup(text: &str) -> String {
     safe
 }
 
-fn turns_direction(c: char) -> bool {
+/// Marks that turn the direction of the text around them.
+pub fn turns_direction(c: char) -> bool {
     matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
 }
 
-/// `value` as JSON inside a script element: no `<`, so neither `</script>` nor `<!--` can occur in it, and no line
-/// separators, which are line ends to older scripts. What cannot be serialised is `null`.
+/// `value` as JSON inside a script element: no `<`, so neither `</script>` nor `<!--` can occur in it, no line separators,
+/// which are line ends to older scripts, and nothing that steers whoever looks at the source of the page. What cannot be
+/// serialised is `null`.
 pub fn json(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_else(|_| "null".into());
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             // These occur in JSON only inside strings, where an escape means the same.
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => push_escape(&mut safe, c),
+            c if c.is_control() || turns_direction(c) => push_escape(&mut safe, c),
             c => safe.push(c),
         }
     }
     safe
+}
+
+/// All that is escaped has four hexadecimal digits at most.
+fn push_escape(json: &mut String, c: char) {
+    json.push_str(&format!("\\u{:04x}", u32::from(c)));
 }
 
 /// The beginning of a name that is too long to be shown.
@@ -74,7 +82,7 @@ mod tests {
     #[test]
     fn json_cannot_end_its_element_and_reads_back() {
         let safe = json(&HOSTILE);
-        assert!(!safe.contains(['<', '>', '&', '\u{2028}']), "{safe}");
+        assert!(!safe.contains(['<', '>', '&', '\u{2028}', '\u{202E}', '\0']), "{safe}");
         assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), HOSTILE);
     }
 

@@ -3,6 +3,8 @@
   "use strict";
   const root = document.documentElement;
   const at = (id) => document.getElementById(id);
+  // In names: control characters, and marks that turn the direction of the text around them.
+  const steering = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
   // Theme: the choice outlives the page where the browser lets it.
   const modes = ["auto", "light", "dark"];
@@ -91,7 +93,7 @@
       const tr = document.createElement("tr");
       const name = document.createElement("th");
       name.scope = "row";
-      name.textContent = data.names[row];
+      name.textContent = data.names[row].replace(steering, "\ufffd");
       tr.append(name);
       for (const column of data.columns) {
         const td = document.createElement("td");

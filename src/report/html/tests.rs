@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::data::encode::{FeatureEncoder, InputColumn};
-use crate::data::options::Missing;
+use crate::data::missing::Missing;
 use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind};
 use crate::loss::Loss;

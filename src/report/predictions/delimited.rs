@@ -1,7 +1,7 @@
 //! CSV and TSV.
 //!
-//! Spreadsheets run a cell that starts with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula, and class names
-//! and ids come from strangers. Such a text is written with a `'` before it unless it is a number; the other formats
+//! Spreadsheets run a cell that starts with `=`, `+`, `-`, `@` (of full width as well), a tab or an end of line as a
+//! formula, and class names and ids come from strangers. Such a text is written with a `'` before it unless it is a number; the other formats
 //! keep it as it is.
 
 use std::borrow::Cow;
@@ -101,7 +101,9 @@ fn push_id(line: &mut String, ids: &ColumnBuffer, row: usize, delimiter: char) {
 /// `text` with a `'` before it where a spreadsheet would run it as a formula. Quoting is left to the writer: a
 /// spreadsheet runs a quoted formula as well.
 pub fn guard_formula(text: &str) -> Cow<'_, str> {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    const STARTS: [char; 11] =
+        ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+    let formula = text.starts_with(STARTS) && text.parse::<f64>().is_err();
     if formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
@@ -123,7 +125,7 @@ mod tests {
         for text in ["", "cat", "a=b", "-5", "+.5e3", "'=1", "two\nlines"] {
             assert_eq!(guard_formula(text), text);
         }
-        for text in ["=1+1", "+1+1", "-cmd", "@x", "\t=1", "\r=1", "-"] {
+        for text in ["=1+1", "+1+1", "-cmd", "@x", "\t=1", "\r=1", "\n=1", "\u{ff1d}1", "-"] {
             assert_eq!(guard_formula(text), format!("'{text}"));
         }
     }
