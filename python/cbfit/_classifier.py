@@ -45,7 +45,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array, sparse matrix, data frame, Arrow table or tensor, (n_samples, n_features)
-            Numbers; a C-ordered float32 array is used where it lies.
+            Numbers; C-ordered arrays of float32 and float16 are used where they lie.
         y : array of shape (n_samples,)
             Labels: numbers, text or booleans.
         sample_weight : array of shape (n_samples,), optional

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 __version__: str
 
 Sparse = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], int]
-Rows = Union[NDArray[np.float32], Sparse]
+Rows = Union[NDArray[np.float32], NDArray[np.float16], Sparse]
 Prior = Union[str, list[float]]
 Names = Mapping[str, Any]
 Loaded = tuple[Model, tuple[str, list[str], Optional[list[str]]]]

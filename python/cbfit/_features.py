@@ -1,4 +1,4 @@
-"""Features of any kind as rows of float32: C-contiguous float32 arrays are taken as they lie, all else is copied once."""
+"""Features of any kind as rows: C-contiguous arrays of float32 and float16 are taken as they lie, all else is copied once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Sparse = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], int]
-Native = Union[NDArray[np.float32], Sparse]
+Native = Union[NDArray[np.float32], NDArray[np.float16], Sparse]
 
 
 class Rows(NamedTuple):
@@ -69,7 +69,8 @@ def rows_of(X: Any, owner: str) -> Rows:
         raise ValueError(f"Found array with dim {values.ndim}, while dim <= 2 is required by {owner}.")
     # What float32 cannot hold becomes infinite, which is refused by name.
     with np.errstate(over="ignore"):
-        return _checked(Rows(np.ascontiguousarray(values, dtype=np.float32), names), owner)
+        kind = np.float16 if values.dtype == np.float16 else np.float32
+        return _checked(Rows(np.ascontiguousarray(values, dtype=kind), names), owner)
 
 
 def column_names(X: Any) -> Optional[NDArray[np.object_]]:
