@@ -39,7 +39,7 @@ pub fn write(path: &str, sections: [&[&[u8]]; SECTIONS]) -> Result<u64> {
 /// Reads the sections of `path`; `None` where there is no such file.
 ///
 /// # Errors
-/// [`Error::BadCheckpoint`] for anything that [`write`] has not written, [`Error::TooLarge`] where it does not fit into
+/// [`Error::BadCheckpoint`] for anything that [`write()`] has not written, [`Error::TooLarge`] where it does not fit into
 /// memory, [`Error::Io`].
 pub fn read(path: &str) -> Result<Option<[Vec<u8>; SECTIONS]>> {
     let failed = |source: std::io::Error| match source.kind() {

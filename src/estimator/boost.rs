@@ -62,47 +62,47 @@ impl Boost {
         }
     }
 
-    /// How classes are weighted [alike].
+    /// How classes are weighted; by default alike.
     pub fn weighting(self, weighting: Weighting) -> Self {
         Boost { weighting, ..self }
     }
 
-    /// Rounds, at least 1 [100].
+    /// Rounds, at least 1; by default 100.
     pub fn rounds(self, rounds: usize) -> Self {
         Boost { rounds, ..self }
     }
 
-    /// Share of each step that is taken, in (0, 1] [0.1].
+    /// Share of each step that is taken, in (0, 1]; by default 0.1.
     pub fn learning_rate(mut self, learning_rate: f64) -> Self {
         self.options.learning_rate = learning_rate;
         self
     }
 
-    /// Most leaves of a tree, at least 2 [31].
+    /// Most leaves of a tree, at least 2; by default 31.
     pub fn max_leaves(mut self, max_leaves: usize) -> Self {
         self.options.max_leaves = max_leaves;
         self
     }
 
-    /// Fewest training rows of a leaf, at least 1 [20, and at most half of the rows of a class].
+    /// Fewest training rows of a leaf, at least 1; by default 20, and at most half of the rows of a class.
     pub fn min_rows(mut self, min_rows: usize) -> Self {
         self.options.min_rows = min_rows;
         self
     }
 
-    /// Added to the Hessian of a leaf, in average rows [16, with trees for all classes 1].
+    /// Added to the Hessian of a leaf, in average rows; by default 16, with trees for all classes 1.
     pub fn l2(mut self, l2: f64) -> Self {
         self.options.l2 = Some(l2);
         self
     }
 
-    /// Trees a round [one a class, from eight classes on one for all].
+    /// Trees a round; by default one a class, from eight classes on one for all.
     pub fn trees(mut self, trees: Trees) -> Self {
         self.options.trees = trees;
         self
     }
 
-    /// Key of the draws [0].
+    /// Key of the draws; by default 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.options.seed = seed;
         self
@@ -113,7 +113,7 @@ impl Boost {
         Boost { options, ..self }
     }
 
-    /// Bins of a feature, at most 254 [254].
+    /// Bins of a feature, at most 254; by default 254.
     pub fn max_bins(self, max_bins: usize) -> Self {
         Boost { max_bins, ..self }
     }
@@ -123,7 +123,7 @@ impl Boost {
         Boost { categorical, ..self }
     }
 
-    /// tau of the logit adjustment inside the loss (Menon et al., ICLR 2021) [0: none].
+    /// tau of the logit adjustment inside the loss (Menon et al., ICLR 2021); by default 0: none.
     pub fn logit_adjust(self, tau: f64) -> Self {
         Boost { logit_adjust: tau, ..self }
     }

@@ -32,22 +32,22 @@ use crate::weighting::Prior;
 /// What is compared: on every candidate the same folds and the same search for l2 or rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contest {
-    /// What fits [linear functions].
+    /// What fits; by default linear functions.
     pub learners: Vec<Learner>,
-    /// Losses [softmax].
+    /// Losses; by default softmax.
     pub losses: Vec<Loss>,
     /// Weightings; `None`: none, none adjusted after training, square root, the betas that differ on these counts, inverse,
     /// and the logit-adjusted loss.
     pub weightings: Option<Vec<Weighting>>,
-    /// Stratified folds, at least 2 [5].
+    /// Stratified folds, at least 2; by default 5.
     pub folds: usize,
-    /// Times that rows are dealt to folds anew [1].
+    /// Times that rows are dealt to folds anew; by default 1.
     pub repeats: usize,
-    /// What decides [macro recall].
+    /// What decides; by default macro recall.
     pub metric: Metric,
-    /// Whether linear functions are of features standardised by the rows of each fit [no].
+    /// Whether linear functions are of features standardised by the rows of each fit; by default no.
     pub standardize: bool,
-    /// Key of folds and draws [0].
+    /// Key of folds and draws; by default 0.
     pub seed: u64,
 }
 

@@ -73,47 +73,47 @@ impl Linear {
         }
     }
 
-    /// How classes are weighted [alike].
+    /// How classes are weighted; by default alike.
     pub fn weighting(self, weighting: Weighting) -> Self {
         Linear { weighting, ..self }
     }
 
-    /// Strength of the penalty, at least 0 [chosen on held-out rows along a warm-started path, then fitted to all rows].
+    /// Strength of the penalty, at least 0; by default chosen on held-out rows along a warm-started path, then fitted to all rows.
     pub fn l2(self, l2: f64) -> Self {
         Linear { l2: Some(l2), ..self }
     }
 
-    /// tau of the logit adjustment inside the loss (Menon et al., ICLR 2021) [0: none].
+    /// tau of the logit adjustment inside the loss (Menon et al., ICLR 2021); by default 0: none.
     pub fn logit_adjust(self, tau: f64) -> Self {
         Linear { logit_adjust: tau, ..self }
     }
 
-    /// Whether features are standardised by the rows fitted [no].
+    /// Whether features are standardised by the rows fitted; by default no.
     pub fn standardize(self, standardize: bool) -> Self {
         Linear { standardize, ..self }
     }
 
-    /// Relative gap of the objective to come within, certified for convex losses [1e-3].
+    /// Relative gap of the objective to come within, certified for convex losses; by default 1e-3.
     pub fn tolerance(self, tolerance: f64) -> Self {
         Linear { tolerance, ..self }
     }
 
-    /// Iterations at most [1000].
+    /// Iterations at most; by default 1000.
     pub fn max_iterations(self, max_iterations: usize) -> Self {
         Linear { max_iterations, ..self }
     }
 
-    /// What chooses l2 [macro recall].
+    /// What chooses l2; by default macro recall.
     pub fn metric(self, metric: Metric) -> Self {
         Linear { metric, ..self }
     }
 
-    /// Share of each class that is held out to choose l2 [0.1].
+    /// Share of each class that is held out to choose l2; by default 0.1.
     pub fn valid_fraction(self, valid_fraction: f64) -> Self {
         Linear { valid_fraction, ..self }
     }
 
-    /// Key of the draws: equal keys and data give equal models, on any number of threads [0].
+    /// Key of the draws: equal keys and data give equal models, on any number of threads; by default 0.
     pub fn seed(self, seed: u64) -> Self {
         Linear { seed, ..self }
     }
