@@ -249,7 +249,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         report = model.report()
         estimator = cls()
         found = classes_of(kind, classes)
-        told: dict[str, Any] = {"loss": report["loss"], "l2": report["l2"]}
+        told: dict[str, Any] = {"loss": report["loss"]}
+        # A file need not say.
+        if np.isfinite(report["l2"]):
+            told["l2"] = report["l2"]
         if report["loss"] in ("focal", "softmax-focal"):
             told["gamma"] = report["gamma"]
         if report["weighting"] == "effective":

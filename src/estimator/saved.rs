@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::fitted::{FitReport, Fitted, Scores};
+use crate::boost::model::BoostModel;
 use crate::data::encode::{FeatureEncoder, InputColumn};
 use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
 use crate::labels::LabelMap;
 use crate::model::Model;
 use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
-use crate::weighting::{FitConditions, Normalisation, Scheme};
+use crate::weighting::{Beta, FitConditions, Normalisation, Scheme};
 use crate::{Error, Result};
 
 /// Name of a vector of features, which is that of a matrix in an `.npy` file.
@@ -100,9 +101,9 @@ impl Fitted<String> {
         }
         let report =
             serde_json::from_value(metadata.config["report"].clone()).unwrap_or_else(|_| FitReport {
-                scheme: Scheme::Custom(metadata.class_weights.clone()),
+                scheme: scheme_of(&metadata),
                 l2: metadata.config["l2"].as_f64().unwrap_or(f64::NAN),
-                steps: 0,
+                steps: model.trees().map_or(0, BoostModel::rounds),
                 converged: true,
                 relative_gap: metadata.certificate["relative_gap"].as_f64(),
             });
@@ -124,5 +125,18 @@ impl Fitted<String> {
             scaler: (scaler.scale != Scale::None).then_some(scaler),
             report,
         })
+    }
+}
+
+/// The rule that weighted the classes; the weights themselves where it came from a file, or cannot be read.
+fn scheme_of(metadata: &ModelMetadata) -> Scheme {
+    let WeightingRecord { scheme, beta, .. } = &metadata.weighting;
+    let beta = beta.as_deref().and_then(|beta| Beta::parse(beta).ok());
+    match (scheme.as_str(), beta) {
+        ("none", _) => Scheme::None,
+        ("inverse", _) => Scheme::Inverse,
+        ("sqrt", _) => Scheme::Sqrt,
+        ("effective", Some(beta)) => Scheme::Effective(beta),
+        _ => Scheme::Custom(metadata.class_weights.clone()),
     }
 }
