@@ -8,7 +8,7 @@ use cbfit::export::onnx;
 use cbfit::labels::{LabelKind, LabelMap};
 use cbfit::model_file::{self, SavedModel};
 use cbfit::output::AtomicFile;
-use cbfit::weighting::{Prior, Scheme};
+use cbfit::weighting::Prior;
 use cbfit::{Error, Result};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -150,15 +150,11 @@ impl Model {
     /// How the fit went.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = self.fitted.report();
-        let beta = match &report.scheme {
-            Scheme::Effective(beta) => Some(beta.to_string()),
-            _ => None,
-        };
         let dict = PyDict::new(py);
         dict.set_item("loss", self.fitted.conditions().loss.name())?;
         dict.set_item("gamma", self.fitted.conditions().loss.gamma())?;
         dict.set_item("weighting", report.scheme.name())?;
-        dict.set_item("beta", beta)?;
+        dict.set_item("beta", report.scheme.beta().map(|beta| beta.to_string()))?;
         dict.set_item("l2", report.l2)?;
         dict.set_item("steps", report.steps)?;
         dict.set_item("converged", report.converged)?;

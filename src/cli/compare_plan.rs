@@ -75,10 +75,7 @@ impl SchemePlan {
         let plain = Treatment::plain(loss);
         Ok(match self {
             SchemePlan::Scheme(scheme) => Treatment::weighted(loss, scheme.clone()),
-            SchemePlan::Ratio(ratio) => {
-                let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
-                Treatment::weighted(loss, Scheme::Effective(Beta::for_ratio(*ratio, n_max, n_min)?))
-            }
+            SchemePlan::Ratio(ratio) => Treatment::weighted(loss, Scheme::with_ratio(*ratio, counts)?),
             SchemePlan::LogitAdjust(tau) => Treatment { logit_adjust: *tau, ..plain },
             SchemePlan::VectorScaling(gamma) => Treatment { vs_gamma: *gamma, ..plain },
             SchemePlan::Ldam(margin) => Treatment { ldam: *margin, ..plain },

@@ -17,7 +17,7 @@ use crate::linear::heads::Head;
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::model_file::{self, SavedModel};
-use crate::weighting::{Beta, ClassWeights, Normalisation, Scheme};
+use crate::weighting::{ClassWeights, Normalisation, Scheme};
 use crate::{Error, Result};
 
 /// A model of trees that boosting goes on with.
@@ -108,17 +108,10 @@ pub(super) fn earlier_of(args: &mut TrainArgs, is_validated: bool) -> Result<Opt
 
 /// The weighting that `saved` was fitted under.
 fn scheme_of(saved: &SavedModel, path: &str) -> Result<Scheme> {
-    let record = &saved.metadata.weighting;
-    Ok(match (record.scheme.as_str(), record.beta.as_deref()) {
-        ("none", _) => Scheme::None,
-        ("inverse", _) => Scheme::Inverse,
-        ("sqrt", _) => Scheme::Sqrt,
-        ("effective", Some(beta)) => Scheme::Effective(Beta::parse(beta)?),
-        ("custom", _) => Scheme::Custom(saved.metadata.class_weights.clone()),
-        (other, _) => {
-            let why = format!("it names no weighting to go on with: {other:?}");
-            return Err(Error::BadModel { path: path.into(), why });
-        }
+    let metadata = &saved.metadata;
+    metadata.weighting.scheme(&metadata.class_weights)?.ok_or_else(|| {
+        let why = format!("it names no weighting to go on with: {:?}", metadata.weighting.scheme);
+        Error::BadModel { path: path.into(), why }
     })
 }
 
@@ -153,10 +146,7 @@ impl Settings<'_> {
                 WeightingPlan::Scheme(scheme) => Some(scheme),
                 // A beta left open is the one that was found.
                 WeightingPlan::ChooseBeta => matches!(scheme, Scheme::Effective(_)).then(|| scheme.clone()),
-                WeightingPlan::Ratio(ratio) => {
-                    let (least, most) = metadata.counts.extremes().unwrap_or((1.0, 1.0));
-                    Some(Scheme::Effective(Beta::for_ratio(ratio, most, least)?))
-                }
+                WeightingPlan::Ratio(ratio) => Some(Scheme::with_ratio(ratio, &metadata.counts)?),
                 WeightingPlan::File(path) => {
                     Some(Scheme::Custom(read_class_weights(&path, &metadata.label_map)?))
                 }

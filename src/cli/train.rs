@@ -103,7 +103,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
     let sample = if refit { data.all_sample() } else { searched };
     if let WeightingPlan::Ratio(ratio) = plan.weighting {
         // The ratio asked for is that of the rows the model is fitted on.
-        best.scheme = scheme_of_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
+        best.scheme = Scheme::with_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
     }
     let weighted = WeightedSample::new(sample.view(), &best.scheme, &recipe)?;
     let mut summary = sample.weight_summary(&weighted);
@@ -469,7 +469,7 @@ pub(super) fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) 
     Ok(match &plan.weighting {
         WeightingPlan::Scheme(scheme) => vec![scheme.clone()],
         WeightingPlan::File(path) => vec![Scheme::Custom(read_class_weights(path, &data.main.label_map)?)],
-        WeightingPlan::Ratio(ratio) => vec![scheme_of_ratio(*ratio, counts)?],
+        WeightingPlan::Ratio(ratio) => vec![Scheme::with_ratio(*ratio, counts)?],
         WeightingPlan::ChooseBeta => {
             let mut betas = distinct_betas(n_max, n_min)?;
             // The middle one, by the ratio of weights, searches l2 for all.
@@ -481,11 +481,6 @@ pub(super) fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) 
             betas.into_iter().map(Scheme::Effective).collect()
         }
     })
-}
-
-pub(super) fn scheme_of_ratio(ratio: f64, counts: &ClassCounts) -> Result<Scheme> {
-    let (n_min, n_max) = counts.extremes().unwrap_or((0.0, 0.0));
-    Ok(Scheme::Effective(Beta::for_ratio(ratio, n_max, n_min)?))
 }
 
 /// Prints the trials of a search and keeps their summaries.

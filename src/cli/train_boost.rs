@@ -13,9 +13,7 @@ use super::kernels;
 use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_boost::BoostPlan;
 use super::talk::Talk;
-use super::train::{
-    open, recipe, say_saved, say_scores, say_test, say_tilt, say_weights, scheme_of_ratio, schemes,
-};
+use super::train::{open, recipe, say_saved, say_scores, say_test, say_tilt, say_weights, schemes};
 use super::train_calibrate::CrossFitting;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use super::train_memory::check_memory;
@@ -266,7 +264,7 @@ impl Boosting<'_> {
         let scheme = match self.plan.weighting {
             // The ratio asked for is that of the rows the model is fitted on.
             WeightingPlan::Ratio(ratio) => {
-                scheme_of_ratio(ratio, &self.data.main.counts(Some(sample.rows())))?
+                Scheme::with_ratio(ratio, &self.data.main.counts(Some(sample.rows())))?
             }
             _ => best.scheme.clone(),
         };

@@ -13,11 +13,11 @@ use crate::linear::search::Recipe;
 use crate::linear::solver::Fit;
 use crate::metrics::{Evaluation, evaluate, evaluate_decisions};
 use crate::model::Model;
-use crate::model_file::{LinearStartRecord, ModelMetadata, SavedModel, WeightingRecord};
+use crate::model_file::{LinearStartRecord, ModelMetadata, SavedModel};
 use crate::report::train::{TestScores, TrialSummary};
 use crate::simd::Kernels;
 use crate::weighting::prior::Prior;
-use crate::weighting::{FitConditions, Normalisation, Scheme};
+use crate::weighting::{FitConditions, Scheme};
 
 /// A model and what its file records of its fit.
 pub struct Fitted<'f> {
@@ -69,39 +69,18 @@ impl<'f> Fitted<'f> {
 /// `fitted` with everything its file records. Nothing of it depends on time, threads or paths, so that the same data and
 /// flags give the same bytes.
 pub fn saved_model(data: &TrainData, fitted: Fitted<'_>) -> SavedModel {
-    let beta = match fitted.scheme {
-        Scheme::Effective(beta) => Some(beta.to_string()),
-        _ => None,
-    };
-    let FitConditions { loss, counts, alpha, logit_adjust, link } = fitted.conditions;
-    let mut metadata = ModelMetadata {
-        format_version: 1,
-        cbfit_version: env!("CARGO_PKG_VERSION").into(),
-        learner: fitted.model.learner(),
-        linear_start: fitted.linear_start,
-        loss,
-        label_map: data.main.label_map.clone(),
-        counts,
-        class_weights: alpha,
-        weighting: WeightingRecord {
-            scheme: fitted.scheme.name().into(),
-            beta,
-            normalisation: Normalisation::Samples.name().into(),
-        },
-        logit_adjust,
-        logit_link: link,
-        encoder: data.main.encoder.clone(),
-        scale: data.scaler.scale,
-        config: fitted.config,
+    let (labels, encoder) = (data.main.label_map.clone(), data.main.encoder.clone());
+    let Fitted { model, linear_start, scheme, conditions, config, certificate, history } = fitted;
+    let scale = data.scaler.scale;
+    let learner = model.learner();
+    let metadata = ModelMetadata {
+        config,
         data_fingerprint: data.main.source.fingerprint.clone(),
-        metrics: Value::Null,
-        certificate: fitted.certificate,
-        history: fitted.history,
-        calibration: None,
-        offsets: None,
+        certificate,
+        history,
+        ..ModelMetadata::of_fit(learner, linear_start, scheme, conditions, labels, encoder, scale)
     };
-    metadata.format_version = metadata.needed_version();
-    SavedModel { model: fitted.model, scaler: data.scaler.clone(), metadata }
+    SavedModel { model, scaler: data.scaler.clone(), metadata }
 }
 
 /// Scores as the model file records them: without their tables by class.

@@ -90,6 +90,11 @@ pub struct Scaler {
 }
 
 impl Scaler {
+    /// The one that leaves features as they are.
+    pub fn none() -> Self {
+        Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() }
+    }
+
     /// Fits `scale` to the rows `rows` of `features`: means and population standard deviations in f64, in two passes.
     /// `row_weights`, one positive number for every row of `features`, weigh both, so that a row of weight k counts as k
     /// equal rows; only their ratios matter. Returns the scaler and the number of columns constant over these rows.

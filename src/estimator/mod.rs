@@ -26,7 +26,7 @@ pub use fitted::{FitReport, Fitted};
 pub use linear::Linear;
 pub use request::{Cancel, Request, Step};
 
-use crate::weighting::{Beta, Scheme};
+use crate::weighting::Scheme;
 use crate::{Error, Result};
 
 /// How classes are weighted in a fit.
@@ -59,8 +59,7 @@ impl Weighting {
     /// # Errors
     /// [`Error::BadBeta`] outside `[0, 1)`.
     pub fn effective(beta: f64) -> Result<Self> {
-        // By its shortest text: .9999 is meant to be one less 1e-4 exactly.
-        Ok(Weighting::Scheme(Scheme::Effective(Beta::parse(&beta.to_string())?)))
+        Scheme::effective(beta).map(Weighting::Scheme)
     }
 
     /// The rule for classes of these counts.
@@ -70,10 +69,7 @@ impl Weighting {
     pub fn scheme(&self, counts: &crate::labels::ClassCounts) -> Result<Scheme> {
         match self {
             Weighting::Scheme(scheme) => Ok(scheme.clone()),
-            Weighting::Ratio(ratio) => {
-                let (least, most) = counts.extremes().unwrap_or((1.0, 1.0));
-                Beta::for_ratio(*ratio, most, least).map(Scheme::Effective)
-            }
+            Weighting::Ratio(ratio) => Scheme::with_ratio(*ratio, counts),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Classifiers as model files, which `cbfit predict`, `eval`, `report` and `export` read, and back.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fitted::{FitReport, Fitted, Scores};
 use crate::boost::model::BoostModel;
@@ -9,8 +9,8 @@ use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
 use crate::labels::LabelMap;
 use crate::model::Model;
-use crate::model_file::{ModelMetadata, SavedModel, WeightingRecord};
-use crate::weighting::{Beta, FitConditions, Normalisation, Scheme};
+use crate::model_file::{ModelMetadata, SavedModel};
+use crate::weighting::{FitConditions, Scheme};
 use crate::{Error, Result};
 
 /// Name of a vector of features, which is that of a matrix in an `.npy` file.
@@ -43,39 +43,13 @@ impl<L> Fitted<L> {
             Scores::Linear(model) => (Model::Linear(model.clone()), Missing::Error),
             Scores::Boost(model) => (Model::Boost(model.clone()), Missing::Keep),
         };
-        let unscaled = || Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() };
-        let scaler = self.scaler.clone().unwrap_or_else(unscaled);
-        let FitConditions { loss, counts, alpha, logit_adjust, link } = self.conditions.clone();
-        let mut metadata = ModelMetadata {
-            format_version: 1,
-            cbfit_version: env!("CARGO_PKG_VERSION").into(),
-            learner: model.learner(),
-            linear_start: None,
-            loss,
-            label_map: labels,
-            counts,
-            class_weights: alpha,
-            weighting: WeightingRecord {
-                scheme: self.report.scheme.name().into(),
-                beta: match &self.report.scheme {
-                    Scheme::Effective(beta) => Some(beta.to_string()),
-                    _ => None,
-                },
-                normalisation: Normalisation::Samples.name().into(),
-            },
-            logit_adjust,
-            logit_link: link,
-            encoder: FeatureEncoder { inputs, missing },
-            scale: scaler.scale,
+        let scaler = self.scaler.clone().unwrap_or_else(Scaler::none);
+        let (scheme, conditions) = (&self.report.scheme, self.conditions.clone());
+        let encoder = FeatureEncoder { inputs, missing };
+        let metadata = ModelMetadata {
             config: json!({ "report": self.report }),
-            data_fingerprint: String::new(),
-            metrics: Value::Null,
-            certificate: Value::Null,
-            history: Value::Null,
-            calibration: None,
-            offsets: None,
+            ..ModelMetadata::of_fit(model.learner(), None, scheme, conditions, labels, encoder, scaler.scale)
         };
-        metadata.format_version = metadata.needed_version();
         Ok(SavedModel { model, scaler, metadata })
     }
 }
@@ -101,7 +75,9 @@ impl Fitted<String> {
         }
         let report =
             serde_json::from_value(metadata.config["report"].clone()).unwrap_or_else(|_| FitReport {
-                scheme: scheme_of(&metadata),
+                // The weights themselves where they came from a file, or the rule cannot be read.
+                scheme: (metadata.weighting.scheme(&metadata.class_weights).ok().flatten())
+                    .unwrap_or_else(|| Scheme::Custom(metadata.class_weights.clone())),
                 l2: metadata.config["l2"].as_f64().unwrap_or(f64::NAN),
                 steps: model.trees().map_or(0, BoostModel::rounds),
                 converged: true,
@@ -125,18 +101,5 @@ impl Fitted<String> {
             scaler: (scaler.scale != Scale::None).then_some(scaler),
             report,
         })
-    }
-}
-
-/// The rule that weighted the classes; the weights themselves where it came from a file, or cannot be read.
-fn scheme_of(metadata: &ModelMetadata) -> Scheme {
-    let WeightingRecord { scheme, beta, .. } = &metadata.weighting;
-    let beta = beta.as_deref().and_then(|beta| Beta::parse(beta).ok());
-    match (scheme.as_str(), beta) {
-        ("none", _) => Scheme::None,
-        ("inverse", _) => Scheme::Inverse,
-        ("sqrt", _) => Scheme::Sqrt,
-        ("effective", Some(beta)) => Scheme::Effective(beta),
-        _ => Scheme::Custom(metadata.class_weights.clone()),
     }
 }

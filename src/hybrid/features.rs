@@ -33,8 +33,7 @@ impl LinearFeatures {
         let is_code: Vec<bool> = encoder.categories().iter().map(Option::is_some).collect();
         let means = column_means(matrix, rows, row_weights);
         let fill = means.into_iter().zip(is_code).map(|(mean, code)| if code { 0.0 } else { mean }).collect();
-        let unscaled = Scaler { scale: Scale::None, mean: Vec::new(), deviation: Vec::new() };
-        let mut features = LinearFeatures::over(encoder, fill, unscaled);
+        let mut features = LinearFeatures::over(encoder, fill, Scaler::none());
         let mut made = features.spread(matrix);
         (features.scaler, _) = Scaler::fit(Scale::of_columns(encoder), &made, rows, row_weights);
         if features.scaler.scale != Scale::None {

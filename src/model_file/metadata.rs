@@ -10,8 +10,8 @@ use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 use crate::model::Learner;
-use crate::weighting::LogitLink;
 use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+use crate::weighting::{Beta, FitConditions, LogitLink, Normalisation, Scheme};
 
 /// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
 /// that older builds read them: 1 without, 2 with a calibration or decision offsets, 3 with trees, 4 with trees on top of
@@ -34,6 +34,32 @@ pub struct WeightingRecord {
     pub beta: Option<String>,
     /// Name of the normalisation: `samples`, `classes` or `none`.
     pub normalisation: String,
+}
+
+impl WeightingRecord {
+    /// The record of weights by `scheme`, where the mean row weighs 1.
+    pub fn of(scheme: &Scheme) -> Self {
+        WeightingRecord {
+            scheme: scheme.name().into(),
+            beta: scheme.beta().map(|beta| beta.to_string()),
+            normalisation: Normalisation::Samples.name().into(),
+        }
+    }
+
+    /// The scheme that is named, `class_weights` being those of a file; `None` where it is unknown.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadBeta`].
+    pub fn scheme(&self, class_weights: &[f64]) -> crate::Result<Option<Scheme>> {
+        Ok(match (self.scheme.as_str(), self.beta.as_deref()) {
+            ("none", _) => Some(Scheme::None),
+            ("inverse", _) => Some(Scheme::Inverse),
+            ("sqrt", _) => Some(Scheme::Sqrt),
+            ("effective", Some(beta)) => Some(Scheme::Effective(Beta::parse(beta)?)),
+            ("custom", _) => Some(Scheme::Custom(class_weights.to_vec())),
+            _ => None,
+        })
+    }
 }
 
 /// The linear functions that trees start from.
@@ -98,6 +124,43 @@ pub struct ModelMetadata {
 }
 
 impl ModelMetadata {
+    /// What follows from a fit under `conditions` with weights by `scheme`; everything that is said besides is empty.
+    pub fn of_fit(
+        learner: Learner,
+        linear_start: Option<LinearStartRecord>,
+        scheme: &Scheme,
+        conditions: FitConditions,
+        label_map: LabelMap,
+        encoder: FeatureEncoder,
+        scale: Scale,
+    ) -> Self {
+        let FitConditions { loss, counts, alpha, logit_adjust, link } = conditions;
+        let mut metadata = ModelMetadata {
+            format_version: 1,
+            cbfit_version: env!("CARGO_PKG_VERSION").into(),
+            learner,
+            linear_start,
+            loss,
+            label_map,
+            counts,
+            class_weights: alpha,
+            weighting: WeightingRecord::of(scheme),
+            logit_adjust,
+            logit_link: link,
+            encoder,
+            scale,
+            config: Value::Null,
+            data_fingerprint: String::new(),
+            metrics: Value::Null,
+            certificate: Value::Null,
+            history: Value::Null,
+            calibration: None,
+            offsets: None,
+        };
+        metadata.format_version = metadata.needed_version();
+        metadata
+    }
+
     /// The way from this model's logits to probabilities under `prior`, through its calibration where it has one.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Beta, Scheme};
+use super::Scheme;
 use crate::labels::ClassCounts;
 use crate::{Error, Result};
 
@@ -53,17 +53,15 @@ impl ClassWeights {
     /// # Errors
     /// [`Error::BadBeta`] outside `[0, 1)`, [`Error::BadCounts`] where no class has rows.
     pub fn effective(counts: &[u64], beta: f64) -> Result<Self> {
-        // By its shortest text: .9999 is meant to be one less 1e-4 exactly.
-        Self::of(Scheme::Effective(Beta::parse(&beta.to_string())?), counts)
+        Self::of(Scheme::effective(beta)?, counts)
     }
 
     /// By effective numbers, the beta being the one whose largest weight is `ratio` times its smallest.
     ///
     /// # Errors
-    /// Those of [`Beta::for_ratio`], [`Error::BadCounts`].
+    /// Those of [`Scheme::with_ratio`], [`Error::BadCounts`].
     pub fn with_ratio(counts: &[u64], ratio: f64) -> Result<Self> {
-        let (least, most) = ClassCounts::from_rows(counts.to_vec()).extremes().unwrap_or((0.0, 0.0));
-        Self::of(Scheme::Effective(Beta::for_ratio(ratio, most, least)?), counts)
+        Self::of(Scheme::with_ratio(ratio, &ClassCounts::from_rows(counts.to_vec()))?, counts)
     }
 
     /// By inverse counts.

@@ -25,6 +25,29 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// [`Scheme::Effective`] of a beta given as a number.
+    ///
+    /// # Errors
+    /// [`Error::BadBeta`] outside `[0, 1)`.
+    pub fn effective(beta: f64) -> Result<Self> {
+        // By its shortest text: .9999 is meant to be one less 1e-4 exactly.
+        Beta::parse(&beta.to_string()).map(Scheme::Effective)
+    }
+
+    /// [`Scheme::Effective`] of the beta whose largest weight on `counts` is `ratio` times its smallest.
+    ///
+    /// # Errors
+    /// Those of [`Beta::for_ratio`].
+    pub fn with_ratio(ratio: f64, counts: &ClassCounts) -> Result<Self> {
+        let (least, most) = counts.extremes().unwrap_or((0.0, 0.0));
+        Beta::for_ratio(ratio, most, least).map(Scheme::Effective)
+    }
+
+    /// Beta of effective numbers.
+    pub fn beta(&self) -> Option<Beta> {
+        if let Scheme::Effective(beta) = self { Some(*beta) } else { None }
+    }
+
     /// `none`, `inverse`, `sqrt`, `effective` or `custom`.
     pub fn name(&self) -> &'static str {
         match self {
