@@ -389,6 +389,19 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Refuses two parts whose numbers of rows differ.
+pub(crate) fn same_length(left: &str, left_rows: usize, right: &str, right_rows: usize) -> Result<()> {
+    if left_rows == right_rows {
+        return Ok(());
+    }
+    Err(Error::LengthMismatch {
+        left: left.into(),
+        left_rows: left_rows as u64,
+        right: right.into(),
+        right_rows: right_rows as u64,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use cbfit::boost::gradient::Curvature;
 use cbfit::boost::options::{BoostOptions, Lanes, Trees};
-use cbfit::estimator::{Cancel, Request};
+use cbfit::estimator::{Cancel, Estimator, Request};
 use cbfit::metrics::Metric;
 use cbfit::{Boost, Error, Linear, Result};
 use numpy::PyReadonlyArray1;
@@ -127,16 +127,7 @@ pub fn fit_linear(
     start: Option<Bound<'_, Model>>,
 ) -> PyResult<Model> {
     let recipe = settings.recipe(&common).map_err(exception)?;
-    let (rows, codes) = (x.rows()?, codes.as_slice()?);
-    let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
-    let start = start.as_ref().map(|start| start.get().fitted());
-    let cancel = Cancel::new();
-    let fitted = interruptibly(py, common.threads, &cancel, || {
-        let request =
-            Request { sample_weight: weights, warm_start: start, cancel: Some(&cancel), watch: None };
-        recipe.fit_with(&rows, codes, request)
-    })?;
-    Ok(Model::of(fitted))
+    fit(py, &recipe, common.threads, (x, codes, weights), start)
 }
 
 /// Boosts trees for codes `0..C` of classes that all have rows.
@@ -151,11 +142,24 @@ pub fn fit_boost(
     start: Option<Bound<'_, Model>>,
 ) -> PyResult<Model> {
     let recipe = settings.recipe(&common).map_err(exception)?;
+    fit(py, &recipe, common.threads, (x, codes, weights), start)
+}
+
+/// Rows, their codes and their weights.
+type Data<'py> = (Given<'py>, PyReadonlyArray1<'py, u32>, Option<PyReadonlyArray1<'py, f64>>);
+
+fn fit(
+    py: Python<'_>,
+    recipe: &(impl Estimator + Sync),
+    threads: Option<usize>,
+    (x, codes, weights): Data<'_>,
+    start: Option<Bound<'_, Model>>,
+) -> PyResult<Model> {
     let (rows, codes) = (x.rows()?, codes.as_slice()?);
     let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
     let start = start.as_ref().map(|start| start.get().fitted());
     let cancel = Cancel::new();
-    let fitted = interruptibly(py, common.threads, &cancel, || {
+    let fitted = interruptibly(py, threads, &cancel, || {
         let request =
             Request { sample_weight: weights, warm_start: start, cancel: Some(&cancel), watch: None };
         recipe.fit_with(&rows, codes, request)

@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use cbfit::boost::model::Importance;
+use cbfit::calibrate::Posterior;
 use cbfit::estimator::Fitted;
 use cbfit::export::onnx;
 use cbfit::labels::{LabelKind, LabelMap};
 use cbfit::model_file::{self, SavedModel};
 use cbfit::output::AtomicFile;
-use cbfit::weighting::Prior;
+use cbfit::weighting::{Prior, training_shares};
 use cbfit::{Error, Result};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -60,18 +61,26 @@ impl Model {
 
     /// Logits as they were trained; under a prior the logarithms of probabilities.
     fn scores(&self, rows: &Rows<'_>, prior: &Prior) -> Result<Vec<f32>> {
-        let mut scores = self.fitted.decision_function(rows)?;
+        let scores = self.fitted.decision_function(rows)?;
         if *prior == Prior::AsTrained {
             return Ok(scores);
         }
-        let correction = self.fitted.conditions().correction(prior)?;
-        let (mut wide, mut logs) = (vec![0.0; correction.classes()], vec![0.0; correction.classes()]);
-        for row in scores.chunks_exact_mut(correction.classes()) {
-            wide.iter_mut().zip(row.iter()).for_each(|(wide, &score)| *wide = f64::from(score));
-            correction.log_posterior(&wide, &mut logs);
-            row.iter_mut().zip(&logs).for_each(|(score, &log)| *score = log as f32);
-        }
-        Ok(scores)
+        let conditions = self.fitted.conditions();
+        let shares = training_shares(&conditions.counts);
+        let posterior = Posterior::new(|prior| conditions.correction(prior), &shares, prior, None)?;
+        Ok(posterior.log_posteriors(&scores).into_iter().map(|log| log as f32).collect())
+    }
+
+    /// What `of` makes of rows under a prior, without the interpreter.
+    fn under<T: Send>(
+        &self,
+        py: Python<'_>,
+        x: Given<'_>,
+        prior: Shares,
+        of: impl FnOnce(&Rows<'_>, &Prior) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
+        briefly(py, || of(&rows, &prior))
     }
 }
 
@@ -102,8 +111,7 @@ impl Model {
         x: Given<'py>,
         prior: Shares,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
-        let scores = briefly(py, || self.scores(&rows, &prior))?;
+        let scores = self.under(py, x, prior, |rows, prior| self.scores(rows, prior))?;
         by_class(py, scores, self.classes())
     }
 
@@ -114,8 +122,7 @@ impl Model {
         x: Given<'py>,
         prior: Shares,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
-        let values = briefly(py, || self.fitted.predict_proba_under(&rows, &prior))?;
+        let values = self.under(py, x, prior, |rows, prior| self.fitted.predict_proba_under(rows, prior))?;
         by_class(py, values, self.classes())
     }
 
@@ -126,8 +133,7 @@ impl Model {
         x: Given<'py>,
         prior: Shares,
     ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let (rows, prior) = (x.rows()?, prior.prior().map_err(exception)?);
-        let codes = briefly(py, || self.fitted.predict_under(&rows, &prior))?;
+        let codes = self.under(py, x, prior, |rows, prior| self.fitted.predict_under(rows, prior))?;
         Ok(codes.into_pyarray(py))
     }
 

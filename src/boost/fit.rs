@@ -79,7 +79,7 @@ pub fn resume(
         Some(_) if first > 0 && scores.len() == first => {
             scores.iter().enumerate().for_each(|(before, &score)| progress.add(before + 1, score));
         }
-        Some(score) if trainer.starts_from_a_model() => progress.start_with(first, score(trainer)),
+        Some(score) if trainer.starts_from_a_model() => progress.add_candidate(first, score(trainer)),
         _ => {}
     }
     let mut made = first;
@@ -135,11 +135,6 @@ struct Progress {
 }
 
 impl Progress {
-    /// Takes in the score of what the fit starts from, which has `rounds` rounds.
-    fn start_with(&mut self, rounds: usize, standing: Standing) {
-        self.add_candidate(rounds, standing);
-    }
-
     /// Takes in the score after round `made`.
     fn add(&mut self, made: usize, standing: Standing) {
         self.scores.push(standing);
@@ -148,6 +143,7 @@ impl Progress {
         self.add_candidate(made, Standing { metric, ..standing });
     }
 
+    /// Takes in how a number of rounds stands that may be kept.
     fn add_candidate(&mut self, rounds: usize, standing: Standing) {
         let Standing { metric, balanced_log_loss: loss, noise } = standing;
         let (highest, lowest) = self.best.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));

@@ -3,6 +3,7 @@
 use super::binned::BinnedMatrix;
 use super::binning::Binner;
 use super::model::logit_of_score;
+use crate::error::same_length;
 use crate::loss::Loss;
 use crate::{Error, Result};
 
@@ -86,17 +87,4 @@ impl BoostProblem<'_> {
             _ => logits.to_vec(),
         }
     }
-}
-
-/// Refuses two parts whose numbers of rows differ.
-pub(super) fn same_length(left: &str, left_rows: usize, right: &str, right_rows: usize) -> Result<()> {
-    if left_rows == right_rows {
-        return Ok(());
-    }
-    Err(Error::LengthMismatch {
-        left: left.into(),
-        left_rows: left_rows as u64,
-        right: right.into(),
-        right_rows: right_rows as u64,
-    })
 }

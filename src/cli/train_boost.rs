@@ -388,10 +388,12 @@ impl Boosting<'_> {
         };
         let index =
             bins.held.as_ref().map(|held| trainer.add_validation(held, held_start.as_deref())).transpose()?;
+        let balanced = |trainer: &Trainer<'_>, index: usize| {
+            evaluated(trainer, index, uniform, false).map(|scores| scores.balanced_log_loss)
+        };
         let standing = |trainer: &Trainer<'_>, index: usize| -> Result<Standing> {
             let valid = evaluated(trainer, index, trained, false)?;
-            let balanced = evaluated(trainer, index, uniform, false)?.balanced_log_loss;
-            Ok(Standing::of(self.plan.metric, &valid, balanced))
+            Ok(Standing::of(self.plan.metric, &valid, balanced(trainer, index)?))
         };
         let unknown = Standing::new(self.plan.metric, f64::NAN, 0.0, f64::NAN);
         let mut score = index.map(|index| {
@@ -415,7 +417,10 @@ impl Boosting<'_> {
         let outcome = kept_fit(self.journal, &mut trainer, stopping, before, score, &mut watch)?;
         talk.clear_progress();
         let valid = index.map(|index| evaluated(&trainer, index, trained, true)).transpose()?;
-        let standing = index.map(|index| standing(&trainer, index)).transpose()?.unwrap_or(unknown);
+        let standing = match (index, &valid) {
+            (Some(index), Some(valid)) => Standing::of(self.plan.metric, valid, balanced(&trainer, index)?),
+            _ => unknown,
+        };
         let model = trainer.into_model();
         Ok(Candidate { scheme: scheme.clone(), start, model, outcome, valid, standing })
     }

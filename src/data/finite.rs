@@ -9,6 +9,20 @@ use crate::{Error, Result};
 /// Values looked at by one thread at a time.
 const CHUNK: usize = 1 << 16;
 
+/// Refuses infinite values, and missing ones where these are an error. Columns go by their numbers.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub(crate) fn check_finite(features: &Matrix, missing_is_error: bool) -> Result<()> {
+    let (mut check, mut buffer) = (ValueCheck::default(), RowBuffer::default());
+    for (start, end) in features.blocks() {
+        let origin = Origin { file: "features", first_row: start as u64, kept: None };
+        let block = features.row_range(start, end, &mut buffer);
+        check.scan_block(&origin, block, features.cols(), |column| column.to_string());
+    }
+    check.result(missing_is_error)
+}
+
 /// Where rows of a block come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
@@ -78,8 +92,19 @@ impl ValueCheck {
         start: usize,
         name: impl Fn(usize) -> String,
     ) {
-        let cols = features.cols();
-        match features.row_range(start, features.rows(), &mut RowBuffer::default()) {
+        let mut buffer = RowBuffer::default();
+        let block = features.row_range(start, features.rows(), &mut buffer);
+        self.scan_block(origin, block, features.cols(), name);
+    }
+
+    fn scan_block(
+        &mut self,
+        origin: &Origin<'_>,
+        block: MatRef<'_>,
+        cols: usize,
+        name: impl Fn(usize) -> String,
+    ) {
+        match block {
             MatRef::F32(values) => self.scan_values(origin, values, cols, name),
             MatRef::F16(values) => self.scan_values(origin, values, cols, name),
             MatRef::Bf16(values) => self.scan_values(origin, values, cols, name),

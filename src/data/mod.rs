@@ -78,3 +78,4 @@ pub mod table;
 mod vectors;
 
 pub(crate) use encode_fill::column_means;
+pub(crate) use finite::check_finite;

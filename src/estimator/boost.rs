@@ -4,15 +4,16 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::Weighting;
-use super::coding::{check_lengths, coded, counts};
-use super::features::{Features, check_values};
+use super::coding::{check_lengths, coded};
+use super::features::Features;
 use super::fitted::{FitReport, Fitted, Scores};
-use super::refuse;
 use super::request::{Request, Step};
+use super::{Weighting, check_gamma, refuse};
 use crate::boost::binning::{Binner, BinningOptions};
 use crate::boost::options::{BoostOptions, Trees};
 use crate::boost::trainer::{BoostProblem, Trainer};
+use crate::data::check_finite;
+use crate::labels::ClassCounts;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
@@ -151,7 +152,7 @@ impl Boost {
         self.check()?;
         let features = x.matrix()?;
         check_lengths(features.rows(), y.len(), request.sample_weight)?;
-        check_values(&features, true)?;
+        check_finite(&features, false)?;
         let (classes, codes) = coded(y)?;
         let earlier = request.warm_start.map(|model| earlier(model, &classes)).transpose()?;
         let binner = match earlier {
@@ -172,7 +173,7 @@ impl Boost {
             row_weights: request.sample_weight,
             classes: classes.len(),
         };
-        let scheme = self.weighting.scheme(&counts(&codes, sample.row_weights, classes.len()))?;
+        let scheme = self.weighting.scheme(&ClassCounts::of(&codes, sample.row_weights, classes.len()))?;
         let recipe = self.recipe();
         let weighted = WeightedSample::new(sample, &scheme, &recipe)?;
         let problem = BoostProblem {
@@ -219,11 +220,7 @@ impl Boost {
         if self.rounds == 0 {
             return Err(refuse("rounds", 0, "at least 1"));
         }
-        if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
-            && !(gamma >= 0.0 && gamma.is_finite())
-        {
-            return Err(refuse("gamma", gamma, "at least 0"));
-        }
+        check_gamma(self.loss)?;
         self.options.check()
     }
 

@@ -1,6 +1,7 @@
 //! Labels of any ordered type as codes.
 
-use crate::labels::{ClassCounts, UNSEEN};
+use crate::error::same_length;
+use crate::labels::UNSEEN;
 use crate::{Error, Result};
 
 /// The distinct labels of `y`, ascending, and the place of each row's among them.
@@ -29,15 +30,8 @@ pub(super) fn codes_of<L: Ord>(y: &[L], classes: &[L]) -> Vec<u32> {
 
 /// Refuses lists of another length than `rows`, and weights that are not positive and finite.
 pub(super) fn check_lengths(rows: usize, labels: usize, weights: Option<&[f64]>) -> Result<()> {
-    let lists = [Some(("labels", labels)), weights.map(|weights| ("sample weights", weights.len()))];
-    if let Some((name, length)) = lists.into_iter().flatten().find(|&(_, length)| length != rows) {
-        return Err(Error::LengthMismatch {
-            left: "features".into(),
-            left_rows: rows as u64,
-            right: name.into(),
-            right_rows: length as u64,
-        });
-    }
+    same_length("features", rows, "labels", labels)?;
+    weights.map_or(Ok(()), |weights| same_length("features", rows, "sample weights", weights.len()))?;
     match weights.and_then(|weights| weights.iter().position(|w| !(*w > 0.0 && w.is_finite()))) {
         Some(row) => Err(super::refuse(
             "sample_weight",
@@ -46,9 +40,4 @@ pub(super) fn check_lengths(rows: usize, labels: usize, weights: Option<&[f64]>)
         )),
         None => Ok(()),
     }
-}
-
-/// Rows of each class.
-pub(super) fn counts(labels: &[u32], weights: Option<&[f64]>, classes: usize) -> ClassCounts {
-    ClassCounts::of(labels, weights, classes)
 }

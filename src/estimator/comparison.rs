@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::coding::{check_lengths, coded, counts};
-use super::features::{Features, check_values};
+use super::coding::{check_lengths, coded};
+use super::features::Features;
 use super::request::Cancel;
 use super::{Weighting, refuse};
 use crate::Result;
 use crate::boost::binning::BinningOptions;
 use crate::boost::options::BoostOptions;
+use crate::data::check_finite;
 use crate::data::scale::{Scale, Scaler};
 use crate::experiment::boost_fits::BoostSettings;
 use crate::experiment::compare::{Question, compare as compare_fits};
@@ -20,6 +21,7 @@ use crate::experiment::linear_fits::LinearSettings;
 use crate::experiment::strength::Strength;
 use crate::experiment::treatment::{TAUS, Treatment, standard_treatments};
 use crate::experiment::verdict::{best, find};
+use crate::labels::ClassCounts;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::loss::Loss;
@@ -116,9 +118,9 @@ pub fn compare<L: Ord + Clone>(
     let features = x.matrix()?;
     check_lengths(features.rows(), y.len(), None)?;
     let is_boosted = |learner: &Learner| *learner == Learner::Boost;
-    check_values(&features, contest.learners.iter().all(is_boosted))?;
+    check_finite(&features, !contest.learners.iter().all(is_boosted))?;
     let (classes, labels) = coded(y)?;
-    let counts = counts(&labels, None, classes.len());
+    let counts = ClassCounts::of(&labels, None, classes.len());
     let folds = (0..contest.repeats.max(1) as u64)
         .map(|repeat| Folds::new(&labels, classes.len(), contest.folds, contest.seed, repeat))
         .collect::<Result<Vec<Folds>>>()?;

@@ -55,28 +55,3 @@ fn check_whole(values: usize, cols: usize) -> Result<()> {
     }
     Ok(())
 }
-
-/// Refuses infinite values, and missing ones unless they are `taken`.
-pub(super) fn check_values(features: &Matrix, missing_taken: bool) -> Result<()> {
-    let is_bad = |x: f32| x.is_infinite() || x.is_nan() && !missing_taken;
-    let (mut count, mut first) = (0, None);
-    features.visit_rows(0..features.rows(), |row, values| {
-        values.for_each_entry(|column, value| {
-            if is_bad(value) {
-                count += 1;
-                first.get_or_insert((row, column, value));
-            }
-        });
-    });
-    match first {
-        None => Ok(()),
-        Some((row, column, value)) => Err(Error::NotFinite {
-            file: "features".into(),
-            kind: if value.is_nan() { "missing" } else { "infinite" },
-            count,
-            cells: (features.rows() * features.cols()) as u64,
-            row: row as u64 + 1,
-            column: column.to_string(),
-        }),
-    }
-}

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{Features, check_values};
+use super::features::Features;
 use crate::boost::model::BoostModel;
-use crate::data::scale::Scaler;
+use crate::data::check_finite;
+use crate::data::scale::{Scale, Scaler};
+use crate::error::same_length;
 use crate::linear::model::LinearModel;
 use crate::linear::rows::Rows;
 use crate::simd::Kernels;
@@ -58,14 +60,7 @@ impl<L> Fitted<L> {
     /// # Errors
     /// [`Error::BadValue`] for names that do not ascend, [`Error::LengthMismatch`] for another number of them.
     pub fn with_classes<M: Ord>(self, classes: Vec<M>) -> Result<Fitted<M>> {
-        if classes.len() != self.classes.len() {
-            return Err(Error::LengthMismatch {
-                left: "class names".into(),
-                left_rows: classes.len() as u64,
-                right: "classes".into(),
-                right_rows: self.classes.len() as u64,
-            });
-        }
+        same_length("class names", classes.len(), "classes", self.classes.len())?;
         if !classes.is_sorted_by(|a, b| a < b) {
             return Err(super::refuse("classes", "", "names in ascending order, each of them once"));
         }
@@ -96,13 +91,15 @@ impl<L> Fitted<L> {
         &self.report
     }
 
-    /// Weights (`C x D`) and biases (C) of a linear classifier over the features as they are given; `None` of trees.
+    /// Weights (`C x D`) and biases (C) of a linear classifier over the features as they are given; `None` of trees, and of a
+    /// model file whose rows are scaled to length 1, which no weights over the features do.
     pub fn coefficients(&self) -> Option<(Vec<f32>, Vec<f32>)> {
         let Scores::Linear(model) = &self.scores else { return None };
-        Some(match &self.scaler {
-            None => (model.weight.clone(), model.bias.clone()),
-            Some(scaler) => unscaled(model, scaler),
-        })
+        match &self.scaler {
+            None => Some((model.weight.clone(), model.bias.clone())),
+            Some(scaler) if scaler.scale == Scale::L2 => None,
+            Some(scaler) => Some(unscaled(model, scaler)),
+        }
     }
 
     /// The linear functions, over scaled features where the fit has standardised them.
@@ -127,7 +124,7 @@ impl<L> Fitted<L> {
                 detail: format!("{} a row, not {}", features.cols(), self.features()),
             });
         }
-        check_values(&features, matches!(self.scores, Scores::Boost(_)))?;
+        check_finite(&features, matches!(self.scores, Scores::Linear(_)))?;
         match &self.scores {
             Scores::Boost(model) => model.logits(&features),
             Scores::Linear(model) => {

@@ -4,13 +4,15 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::coding::{check_lengths, coded, counts};
-use super::features::{Features, check_values};
+use super::coding::{check_lengths, coded};
+use super::features::Features;
 use super::fitted::{FitReport, Fitted, Scores};
 use super::request::{Request, Step};
-use super::{Weighting, refuse};
+use super::{Weighting, check_gamma, refuse};
+use crate::data::check_finite;
 use crate::data::scale::{Scale, Scaler};
 use crate::data::split::StratifiedSplit;
+use crate::labels::ClassCounts;
 use crate::linear::fit::{Optimizer, Progress};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Decay;
@@ -141,7 +143,7 @@ impl Linear {
         self.check()?;
         let given = x.matrix()?;
         check_lengths(given.rows(), y.len(), request.sample_weight)?;
-        check_values(&given, false)?;
+        check_finite(&given, true)?;
         let (classes, codes) = coded(y)?;
         let (features, scaler) = self.scaled(given, request.sample_weight);
         let sample = Sample {
@@ -150,7 +152,7 @@ impl Linear {
             row_weights: request.sample_weight,
             classes: classes.len(),
         };
-        let scheme = self.weighting.scheme(&counts(&codes, sample.row_weights, classes.len()))?;
+        let scheme = self.weighting.scheme(&ClassCounts::of(&codes, sample.row_weights, classes.len()))?;
         let mut start = request.warm_start.map(|model| self.start(model, &classes, &scaler)).transpose()?;
         let recipe = self.recipe();
         let mut fits = FitSeries::default();
@@ -190,11 +192,7 @@ impl Linear {
     /// [`Error::BadValue`].
     pub fn check(&self) -> Result<()> {
         let amount = |value: f64| value >= 0.0 && value.is_finite();
-        if let Loss::Focal { gamma } | Loss::SoftmaxFocal { gamma } = self.loss
-            && !amount(gamma)
-        {
-            return Err(refuse("gamma", gamma, "at least 0"));
-        }
+        check_gamma(self.loss)?;
         match self {
             _ if self.l2.is_some_and(|l2| !amount(l2)) => {
                 Err(refuse("l2", self.l2.unwrap_or(f64::NAN), "at least 0"))

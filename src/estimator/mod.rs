@@ -26,6 +26,7 @@ pub use fitted::{FitReport, Fitted};
 pub use linear::Linear;
 pub use request::{Cancel, Request, Step};
 
+use crate::loss::Loss;
 use crate::weighting::Scheme;
 use crate::{Error, Result};
 
@@ -122,6 +123,12 @@ impl Estimator for Boost {
     ) -> Result<Fitted<L>> {
         Boost::fit_with(self, x, y, request)
     }
+}
+
+/// Refuses an exponent of a focal loss out of its range.
+fn check_gamma(loss: Loss) -> Result<()> {
+    let gamma = loss.gamma();
+    if gamma >= 0.0 && gamma.is_finite() { Ok(()) } else { Err(refuse("gamma", gamma, "at least 0")) }
 }
 
 /// Refuses a setting out of its range.

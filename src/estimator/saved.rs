@@ -7,6 +7,7 @@ use crate::boost::model::BoostModel;
 use crate::data::encode::{FeatureEncoder, InputColumn};
 use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
+use crate::error::same_length;
 use crate::labels::LabelMap;
 use crate::model::Model;
 use crate::model_file::{ModelMetadata, SavedModel};
@@ -23,21 +24,13 @@ impl<L> Fitted<L> {
     /// # Errors
     /// [`Error::LengthMismatch`] for another number of names.
     pub fn to_saved(&self, labels: LabelMap, columns: Option<Vec<String>>) -> Result<SavedModel> {
-        let mismatch = |names: &str, found: usize, what: &str, wanted: usize| Error::LengthMismatch {
-            left: names.into(),
-            left_rows: found as u64,
-            right: what.into(),
-            right_rows: wanted as u64,
-        };
-        if labels.classes() != self.classes.len() {
-            return Err(mismatch("class names", labels.classes(), "classes", self.classes.len()));
-        }
+        same_length("class names", labels.classes(), "classes", self.classes.len())?;
         let inputs = match columns {
             None => vec![InputColumn::Vector { name: VECTOR.into(), len: self.features(), means: None }],
-            Some(names) if names.len() != self.features() => {
-                return Err(mismatch("column names", names.len(), "features", self.features()));
+            Some(names) => {
+                same_length("column names", names.len(), "features", self.features())?;
+                names.into_iter().map(|name| InputColumn::Numeric { name, mean: None }).collect()
             }
-            Some(names) => names.into_iter().map(|name| InputColumn::Numeric { name, mean: None }).collect(),
         };
         let (model, missing) = match &self.scores {
             Scores::Linear(model) => (Model::Linear(model.clone()), Missing::Error),

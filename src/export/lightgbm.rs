@@ -13,6 +13,7 @@
 
 use std::fmt::Write as _;
 
+use super::odd_code;
 use crate::boost::binning::{BinnedFeature, Values};
 use crate::boost::dump::codes_in;
 use crate::boost::model::{BoostModel, BoostedTree, Output};
@@ -27,9 +28,6 @@ pub(super) const CATEGORICAL: u8 = 1;
 pub(super) const DEFAULT_LEFT: u8 = 2;
 /// Missing values are NaN, not 0.
 pub(super) const MISSING_NAN: u8 = 2 << 2;
-
-/// Largest code of a category: its set is written as bits from 0 on.
-const MOST_CODE: f32 = 65_535.0;
 
 /// What LightGBM takes for a threshold above every number.
 const HIGHEST: f64 = 1e300;
@@ -60,8 +58,8 @@ impl<'m> LightgbmText<'m> {
         }
         for feature in model.binner.features() {
             let Values::Categorical(codes) = &feature.values else { continue };
-            let whole = |code: f32| (0.0..=MOST_CODE).contains(&code) && code.fract() == 0.0;
-            if let Some(code) = codes.iter().find(|&&code| !whole(code)) {
+            // Sets of codes are written as bits from 0 on.
+            if let Some(code) = odd_code(codes) {
                 let name = names.column(feature.column);
                 return refuse(format!("category {code} of {name}"), "is no whole number from 0 to 65535");
             }

@@ -14,6 +14,14 @@ use crate::boost::names::Names;
 use crate::data::encode::InputColumn;
 use crate::model_file::ModelMetadata;
 
+/// Largest code of a category that the formats here list or look up.
+const MOST_CODE: f32 = 65_535.0;
+
+/// The first of `codes` that is no whole number from 0 to [`MOST_CODE`].
+fn odd_code(codes: &[f32]) -> Option<f32> {
+    codes.iter().copied().find(|code| !((0.0..=MOST_CODE).contains(code) && code.fract() == 0.0))
+}
+
 /// What classes, features and categories of a model are called.
 pub fn names(metadata: &ModelMetadata) -> Names {
     let levels = |input: &InputColumn| match input {

@@ -8,7 +8,7 @@
 //! weights; `linfa-logistic`, `linfa-svm` and `linfa-bayes` pass over them in silence.
 
 use linfa::ParamGuard;
-use linfa::dataset::{AsSingleTargets, DatasetBase, Float, Label};
+use linfa::dataset::{AsSingleTargets, DatasetBase, Float, Label, Records};
 use linfa::traits::{Fit, FitWith, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Data, Ix2};
 
@@ -80,6 +80,11 @@ fn matrix<F: Float, D: Data<Elem = F>>(records: &ArrayBase<D, Ix2>) -> Matrix<'s
     Matrix::from_f32(values, records.ncols())
 }
 
+/// Weights of the records, where they have some.
+fn weights_of<R: Records, T>(dataset: &DatasetBase<R, T>) -> Option<Vec<f64>> {
+    dataset.weights().map(|weights| weights.iter().map(|&weight| f64::from(weight)).collect())
+}
+
 fn fitted<E, F, D, T>(
     estimator: &E,
     dataset: &DatasetBase<ArrayBase<D, Ix2>, T>,
@@ -92,8 +97,7 @@ where
     T: AsSingleTargets,
     T::Elem: Label,
 {
-    let weights: Option<Vec<f64>> =
-        dataset.weights().map(|weights| weights.iter().map(|&w| f64::from(w)).collect());
+    let weights = weights_of(dataset);
     let labels = dataset.as_single_targets().to_vec();
     let request = Request { sample_weight: weights.as_deref(), warm_start, ..Request::default() };
     estimator.fit_with(&matrix(dataset.records()), &labels, request).map(Model)
@@ -168,14 +172,13 @@ pub fn with_class_weights<R, T>(
     weighting: &Weighting,
 ) -> Result<DatasetBase<R, T>>
 where
-    R: linfa::dataset::Records,
+    R: Records,
     T: AsSingleTargets,
     T::Elem: Label,
 {
     let labels = dataset.as_single_targets().to_vec();
     let (classes, codes) = crate::estimator::coded(&labels)?;
-    let given: Option<Vec<f64>> =
-        dataset.weights().map(|weights| weights.iter().map(|&w| f64::from(w)).collect());
+    let given = weights_of(&dataset);
     let counts = ClassCounts::of(&codes, given.as_deref(), classes.len());
     let weights = ClassWeights::new(&weighting.scheme(&counts)?, &counts, Normalisation::Samples, None)?;
     Ok(dataset.with_weights(Array1::from(weights.row_weights(&codes, given.as_deref()))))

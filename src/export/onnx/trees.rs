@@ -10,11 +10,9 @@ use crate::boost::binning::{BinnedFeature, Values};
 use crate::boost::dump::codes_in;
 use crate::boost::model::{BoostModel, Output};
 use crate::boost::tree::{Child, Node, Test};
+use crate::export::odd_code;
 use crate::loss::Loss;
 use crate::{Error, Result};
-
-/// Largest code of a category: its table is as long.
-const MOST_CODE: f32 = 65_535.0;
 
 /// The logits of `model` on the rows called `rows`, of `width` features.
 ///
@@ -176,8 +174,8 @@ impl<'m> Sets<'m> {
         }
         let sets = Sets { model, tested };
         for (feature, _) in &sets.tested {
-            let whole = |code: f32| (0.0..=MOST_CODE).contains(&code) && code.fract() == 0.0;
-            if let Some(code) = codes_of(sets.feature(*feature)).iter().find(|&&code| !whole(code)) {
+            // A table is as long as the largest code.
+            if let Some(code) = odd_code(codes_of(sets.feature(*feature))) {
                 let why = format!("category {code} is no whole number from 0 to 65535");
                 return Err(Error::bad_value("--to", "onnx", why, "take --to json"));
             }
