@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::data::scale::Scale;
 use crate::labels::{LabelKind, LabelMap};
 use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
 use crate::model::Learner;
@@ -193,6 +194,11 @@ fn model_files_come_back() {
         assert_eq!((back.report(), back.class_weights()), (model.report(), model.class_weights()));
         assert_eq!(model.to_saved(labels.clone(), Some(Vec::new())).unwrap_err().code(), "E0315");
     }
+    // No weights over the features scale rows to length 1, as a model of the command line may.
+    let plain = Linear::softmax().l2(1e-3).fit(&x, &y).unwrap();
+    let mut saved = plain.to_saved(labels, None).unwrap();
+    saved.scaler.scale = Scale::L2;
+    assert!(plain.coefficients().is_some() && Fitted::from_saved(saved).unwrap().coefficients().is_none());
 }
 
 #[test]
