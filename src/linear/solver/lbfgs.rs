@@ -3,16 +3,17 @@
 //! In the metric of [`super::metric`] embeddings take 3 to 10 times fewer passes than in a diagonal one. The metric is
 //! renewed once the passes have cost as much as another one would.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::balance::BiasNewton;
+use super::history::History;
 use super::metric::Preconditioner;
-use super::vector::{axpy, dot, subtract_from};
+use super::vector::dot;
+use super::walk::{NOISE, Walk};
 use super::{Fit, Monitor, Step, work_of_a_pass};
 use crate::checkpoint::codec::{Stored, store_fields};
-use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
-use crate::linear::objective::{Objective, Value};
+use crate::linear::certificate::gap_if_balanced;
+use crate::linear::objective::Objective;
 use crate::{Error, Result};
 
 /// When to stop.
@@ -26,13 +27,6 @@ pub struct LbfgsOptions {
     pub certified: bool,
 }
 
-/// Values that the pairs of steps and gradient changes may hold together, and bounds on their number. On embeddings 5 pairs
-/// take as many passes as 50; on kdd99_10pct, a table whose Hessian no metric follows, 100 pairs need half of what 10 do.
-const MEMORY: usize = 1 << 20;
-const FEWEST_PAIRS: usize = 5;
-const MOST_PAIRS: usize = 100;
-/// Relative rounding noise of J: f32 logits, summed in f64.
-const NOISE: f64 = 2e-7;
 /// Iterations without a lower J (beyond rounding) or a tighter gap after which nothing more is to be had.
 const STAGNATION: usize = 30;
 
@@ -108,7 +102,7 @@ pub(in crate::linear) fn minimise_from(
             &mut course;
         if preconditioner.is_worn_out_by(passes) {
             preconditioner.renew(objective, &walk.theta);
-            history.pushed = 0;
+            history.renew_scale();
         }
         let direction = history.direction(preconditioner, kernels, &walk.gradient);
         let slope = dot(kernels, &direction, &walk.gradient);
@@ -313,6 +307,12 @@ impl Goal {
         }
     }
 
+    /// Whether the gap is certified as it is.
+    fn is_certified(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
+        let gap = walk.certificate(objective).relative_gap;
+        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
+    }
+
     /// Whether the gap is met in f32, too.
     fn is_confirmed(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         if self.certified {
@@ -324,8 +324,7 @@ impl Goal {
     fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton, self.tolerance);
-        let gap = walk.certificate(objective).relative_gap;
-        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
+        self.is_certified(walk, objective)
     }
 }
 
@@ -352,249 +351,5 @@ impl Record {
 
     fn is_stagnant(&self, step: usize) -> bool {
         step >= self.improved_at.saturating_add(STAGNATION)
-    }
-}
-
-/// The current point with value and gradient, in the coordinates of the objective.
-#[derive(Debug)]
-struct Walk {
-    theta: Vec<f32>,
-    value: Value,
-    gradient: Vec<f32>,
-    /// Whether value and gradient are those of f32.
-    is_in_f32: bool,
-}
-store_fields!(Walk { theta, value, gradient, is_in_f32 });
-
-/// J along a line: how far, the change of J, and its slope.
-struct Probe {
-    length: f64,
-    change: f64,
-    slope: f64,
-}
-
-impl Probe {
-    /// Where the cubic through both ends is lowest (Nocedal & Wright 2006, eq. 3.59), a tenth of the way off the ends.
-    fn minimum_before(&self, high: &Probe) -> f64 {
-        let width = high.length - self.length;
-        let bend = self.slope + high.slope - 3.0 * (high.change - self.change) / width;
-        let root = (bend * bend - self.slope * high.slope).sqrt();
-        let share = 1.0 - (high.slope + root - bend) / (high.slope - self.slope + 2.0 * root);
-        self.length + width * if share.is_finite() { share.clamp(0.1, 0.9) } else { 0.5 }
-    }
-}
-
-struct Accepted {
-    length: f64,
-    decrease: f64,
-    change: Vec<f32>,
-    gradient_change: Vec<f32>,
-}
-
-impl Walk {
-    fn start(objective: &mut Objective<'_>, start: &[f32]) -> Self {
-        let mut theta = start.to_vec();
-        objective.enter(&mut theta);
-        let mut gradient = vec![0.0; theta.len()];
-        let value = objective.evaluate(&theta, &mut gradient);
-        Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
-    }
-
-    /// Value and gradient as they are far from the optimum no longer.
-    fn leave_coarse(&mut self, objective: &mut Objective<'_>) {
-        if objective.is_coarse() {
-            objective.refine();
-            self.value = objective.evaluate(&self.theta, &mut self.gradient);
-            self.is_in_f32 = objective.is_in_f32();
-        }
-    }
-
-    /// Value and gradient in f32 throughout.
-    fn refine(&mut self, objective: &mut Objective<'_>) {
-        if !self.is_in_f32 {
-            self.value = objective.evaluate_in_f32(&self.theta, &mut self.gradient);
-            self.is_in_f32 = true;
-        }
-    }
-
-    fn certificate(&self, objective: &Objective<'_>) -> Certificate {
-        certify(objective, &self.theta, self.value, &self.gradient)
-    }
-
-    fn raw(&self, objective: &Objective<'_>) -> Vec<f32> {
-        let mut raw = self.theta.clone();
-        objective.leave(&mut raw);
-        raw
-    }
-
-    /// Newton steps in the biases as long as they help, until the certificate meets `tolerance`.
-    fn balance_bias(&mut self, objective: &mut Objective<'_>, newton: &BiasNewton, tolerance: f64) {
-        const STEPS: usize = 4;
-        let bias_at = self.theta.len() - objective.problem().classes;
-        let kernels = objective.kernels();
-        let size = |gradient: &[f32]| dot(kernels, &gradient[bias_at..], &gradient[bias_at..]);
-        for _ in 0..STEPS {
-            let mut theta = self.theta.clone();
-            axpy(kernels, 1.0, &newton.step(&self.gradient[bias_at..]), &mut theta[bias_at..]);
-            let mut gradient = vec![0.0; theta.len()];
-            let value = objective.evaluate(&theta, &mut gradient);
-            let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE)
-                && size(&gradient) < size(&self.gradient);
-            if !is_better {
-                break;
-            }
-            (self.theta, self.value, self.gradient) = (theta, value, gradient);
-            self.is_in_f32 = objective.is_in_f32();
-            if self.certificate(objective).relative_gap.is_some_and(|gap| gap <= tolerance) {
-                break;
-            }
-        }
-    }
-
-    /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by interpolation and doubling
-    /// (Lewis & Overton 2013). `None`, and no move, where rounding leaves no such point.
-    fn search(&mut self, objective: &mut Objective<'_>, direction: &[f32], slope: f64) -> Option<Accepted> {
-        const SUFFICIENT_DECREASE: f64 = 1e-4;
-        const CURVATURE: f64 = 0.9;
-        const NOT_BEYOND: f64 = 0.8;
-        const TRIALS: usize = 40;
-        let kernels = objective.kernels();
-        let start_value = self.value.objective();
-        let noise = NOISE * start_value.abs();
-        let mut low = Probe { length: 0.0, change: 0.0, slope };
-        let mut high: Option<Probe> = None;
-        let mut length = 1.0;
-        let mut trial = Vec::with_capacity(self.theta.len());
-        let mut gradient = vec![0.0; self.theta.len()];
-        for _ in 0..TRIALS {
-            trial.clear();
-            trial.extend_from_slice(&self.theta);
-            axpy(kernels, length, direction, &mut trial);
-            let value = objective.evaluate(&trial, &mut gradient);
-            let slope_here = dot(kernels, direction, &gradient);
-            let change = value.objective() - start_value;
-            // Where the change of J drowns in rounding, the slope still tells whether the minimum was passed
-            // (the approximate Wolfe condition of Hager & Zhang 2005).
-            let decreased = change <= SUFFICIENT_DECREASE * length * slope
-                || (change <= noise && slope_here <= -NOT_BEYOND * slope);
-            let here = Probe { length, change, slope: slope_here };
-            if !decreased || !slope_here.is_finite() {
-                high = Some(here);
-            } else if slope_here < CURVATURE * slope {
-                low = here;
-            } else {
-                self.is_in_f32 = objective.is_in_f32();
-                return Some(self.accept(length, value, trial, gradient));
-            }
-            length = high.as_ref().map_or(2.0 * length, |high| low.minimum_before(high));
-        }
-        None
-    }
-
-    fn accept(&mut self, length: f64, value: Value, theta: Vec<f32>, gradient: Vec<f32>) -> Accepted {
-        // In the memory of the point left: with many classes each vector is as large as the model.
-        let mut change = std::mem::replace(&mut self.theta, theta);
-        let mut gradient_change = std::mem::replace(&mut self.gradient, gradient);
-        subtract_from(&self.theta, &mut change);
-        subtract_from(&self.gradient, &mut gradient_change);
-        let decrease = std::mem::replace(&mut self.value, value).objective() - value.objective();
-        Accepted { length, decrease, change, gradient_change }
-    }
-}
-
-/// The last pairs `(s, y)`, oldest first.
-#[derive(Debug)]
-struct History {
-    /// Factor of the inverse metric; 1 as long as there are no pairs.
-    scale: f32,
-    /// Pairs seen since the metric is what it is.
-    pushed: usize,
-    most_pairs: usize,
-    pairs: VecDeque<Pair>,
-}
-store_fields!(History { scale, pushed, most_pairs, pairs });
-
-#[derive(Debug)]
-struct Pair {
-    change: Vec<f32>,
-    gradient_change: Vec<f32>,
-    inverse_curvature: f64,
-}
-store_fields!(Pair { change, gradient_change, inverse_curvature });
-
-/// The scale of the metric follows each of the first pairs, then every so-manieth: it costs as much as a direction.
-const SETTLED: usize = 4;
-const RESCALE: usize = 8;
-
-impl History {
-    fn new(parameters: usize) -> Self {
-        let most_pairs = (MEMORY / (2 * parameters.max(1))).clamp(FEWEST_PAIRS, MOST_PAIRS);
-        History { scale: 1.0, pushed: 0, most_pairs, pairs: VecDeque::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    fn clear(&mut self) {
-        (self.scale, self.pushed) = (1.0, 0);
-        self.pairs.clear();
-    }
-
-    fn push(
-        &mut self,
-        preconditioner: &Preconditioner,
-        kernels: &crate::simd::Kernels,
-        change: Vec<f32>,
-        gradient_change: Vec<f32>,
-    ) {
-        let curvature = dot(kernels, &change, &gradient_change);
-        let scale =
-            (dot(kernels, &change, &change) * dot(kernels, &gradient_change, &gradient_change)).sqrt();
-        // Rounding or a non-convex stretch can leave a pair without curvature; it would spoil the metric.
-        if curvature <= 1e-8 * scale {
-            return;
-        }
-        if self.pairs.len() >= self.most_pairs {
-            self.pairs.pop_front();
-        }
-        let pair = Pair { change, gradient_change, inverse_curvature: 1.0 / curvature };
-        if self.pushed < SETTLED || self.pushed.is_multiple_of(RESCALE) {
-            self.scale = pair.metric_scale(preconditioner, kernels);
-        }
-        self.pushed += 1;
-        self.pairs.push_back(pair);
-    }
-
-    /// The quasi-Newton direction `-H gradient` by the two-loop recursion.
-    fn direction(
-        &self,
-        preconditioner: &Preconditioner,
-        kernels: &crate::simd::Kernels,
-        gradient: &[f32],
-    ) -> Vec<f32> {
-        let mut direction: Vec<f32> = gradient.iter().map(|g| -g).collect();
-        let mut along = Vec::with_capacity(self.pairs.len());
-        for pair in self.pairs.iter().rev() {
-            let alpha = pair.inverse_curvature * dot(kernels, &pair.change, &direction);
-            axpy(kernels, -alpha, &pair.gradient_change, &mut direction);
-            along.push(alpha);
-        }
-        preconditioner.solve(&mut direction, kernels);
-        direction.iter_mut().for_each(|d| *d *= self.scale);
-        for (pair, alpha) in self.pairs.iter().zip(along.into_iter().rev()) {
-            let beta = pair.inverse_curvature * dot(kernels, &pair.gradient_change, &direction);
-            axpy(kernels, alpha - beta, &pair.change, &mut direction);
-        }
-        direction
-    }
-}
-
-impl Pair {
-    /// `s.y / y'M^-1 y`: the factor that fits the metric M to this pair.
-    fn metric_scale(&self, preconditioner: &Preconditioner, kernels: &crate::simd::Kernels) -> f32 {
-        let mut solved = self.gradient_change.clone();
-        preconditioner.solve(&mut solved, kernels);
-        (1.0 / (self.inverse_curvature * dot(kernels, &solved, &self.gradient_change))) as f32
     }
 }

@@ -3,6 +3,7 @@
 mod balance;
 mod class_metric;
 pub(super) mod factor;
+mod history;
 pub mod lbfgs;
 pub mod metric;
 pub mod minibatch;
@@ -10,6 +11,7 @@ mod newton;
 pub mod schedule;
 pub mod second_moments;
 mod vector;
+mod walk;
 
 use std::ops::ControlFlow;
 
