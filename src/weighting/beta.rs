@@ -319,6 +319,7 @@ mod tests {
             ("0.9.9", "not a number"),
             ("0.9e", "not a number"),
             ("0.9e99999999999", "exponent"),
+            ("0.9e9999999999x", "not a number"),
             ("N=0.5", "at least 1"),
             ("N=-3", "at least 1"),
             ("N=1e999", "at least 1"),
@@ -427,5 +428,13 @@ mod tests {
         assert_eq!(Beta::from_eps(0.25).unwrap().value(), 0.75);
         let beta = Beta::parse("0.5").unwrap();
         assert!((beta.weight_ratio(2.0, 1.0) - 1.5).abs() < 1e-15);
+    }
+
+    #[test]
+    fn ratios_of_the_most_unequal_counts_are_met() {
+        for (ratio, n_max) in [(9e11, 1e12), (0.5e12, 1e12), (1.5, 1e12)] {
+            let found = Beta::for_ratio(ratio, n_max, 1.0).unwrap().weight_ratio(n_max, 1.0);
+            assert!((found / ratio - 1.0).abs() < 1e-9, "{found} for {ratio}");
+        }
     }
 }
