@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -139,20 +140,45 @@ fn a_full_disk_leaves_the_old_model_and_the_message_has_the_bytes() {
     folder.ok(&line);
 }
 
+/// `command` as the user nobody where this one may write everywhere, as root may; `None` where that is not allowed.
+fn unprivileged(folder: &Folder, line: &str) -> Option<Run> {
+    const NOBODY: u32 = 65_534;
+    let inner = folder.command(line);
+    // Nobody may look neither into the folder of the sources nor into that of this test.
+    let (program, data) = (folder.path("cbfit"), folder.path("train.parquet"));
+    std::fs::copy(inner.get_program(), &program).unwrap();
+    std::fs::copy(common::repo(TRAIN), data).unwrap();
+    for (name, mode) in [("", 0o755), ("cbfit", 0o755), ("train.parquet", 0o644)] {
+        std::fs::set_permissions(folder.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(folder.path("shut"), Some(NOBODY), Some(NOBODY)).ok()?;
+    let mut command = Command::new(program);
+    command.current_dir(folder.path("")).args(line.replace(TRAIN, "train.parquet").split_whitespace());
+    command.stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+    Some(Run::of(line, command.output().ok()?))
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_found_before_the_work() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("shut")).unwrap();
     folder.write("shut/m.cbfit", "old");
     std::fs::set_permissions(folder.path("shut"), std::fs::Permissions::from_mode(0o555)).unwrap();
-    if std::fs::write(folder.path("shut/probe"), "").is_ok() {
+    let may_write = std::fs::write(folder.path("shut/probe"), "").is_ok();
+    let line = format!("--train {TRAIN} {QUICK} -o shut/m.cbfit");
+    let run = if may_write {
         std::fs::remove_file(folder.path("shut/probe")).unwrap();
-        return println!("skipped: this user may write everywhere");
-    }
-    let run = folder.run(&format!("--train {TRAIN} {QUICK} -o shut/m.cbfit"));
+        unprivileged(&folder, &line)
+    } else {
+        Some(folder.run(&line))
+    };
+    let Some(run) = run else {
+        return println!("skipped: this user may write everywhere, and become no other");
+    };
     run.expect_failure("E0402", &["shut/m.cbfit", "cannot create"], "writable");
     assert!(!run.stderr.contains("   Read  "), "{}", run.stderr);
     assert_eq!(folder.read("shut/m.cbfit"), b"old");
+    assert_eq!(std::fs::read_dir(folder.path("shut")).unwrap().count(), 1);
 }
 
 #[test]

@@ -292,3 +292,23 @@ fn losses_survive_json() {
         assert_eq!(serde_json::from_str::<Loss>(&text).unwrap(), loss);
     }
 }
+
+#[test]
+fn losses_without_focusing_are_the_convex_ones() {
+    for (loss, name, is_convex) in [
+        (Loss::Softmax, "softmax", true),
+        (Loss::Sigmoid, "sigmoid", true),
+        (Loss::Focal { gamma: 0.0 }, "focal", true),
+        (Loss::Focal { gamma: 0.5 }, "focal", false),
+        (Loss::SoftmaxFocal { gamma: 2.0 }, "softmax-focal", false),
+    ] {
+        assert_eq!((loss.name(), loss.is_convex()), (name, is_convex));
+        let plain = if matches!(loss, Loss::Softmax | Loss::SoftmaxFocal { .. }) {
+            Loss::Softmax
+        } else {
+            Loss::Sigmoid
+        };
+        let ratio = loss.curvature_bound() / plain.curvature_bound();
+        assert!((loss.relative_curvature() - ratio).abs() < 1e-12, "{loss:?}");
+    }
+}

@@ -175,4 +175,18 @@ mod tests {
         bins.add(0.4, 1.0, 0.0);
         assert!((bins.error() - 0.45).abs() < 1e-15);
     }
+
+    #[test]
+    fn rows_fall_into_bins_by_their_own_middle() {
+        // Middles 0.5, 7.5 and 14.5 of 15: the first, the eighth and the last bin.
+        let mut bins = EqualMassBins::new(15.0);
+        bins.add(1.0, 1.0, 1.0);
+        bins.add(0.5, 13.0, 13.0);
+        bins.add(0.1, 1.0, 0.0);
+        let taken: Vec<usize> = (0..BINS).filter(|&bin| bins.mass[bin] > 0.0).collect();
+        assert_eq!(taken, [0, 7, 14]);
+        assert!((bins.gaps[7] - 6.5).abs() < 1e-12);
+        let error = calibration_error(vec![(0.9, true, 1.0), (0.3, false, 3.0)]);
+        assert!((error - (0.1 + 0.9) / 4.0).abs() < 1e-12, "{error}");
+    }
 }

@@ -85,4 +85,14 @@ mod tests {
         assert_eq!(of(f64::NAN).metric, f64::NEG_INFINITY);
         assert_eq!(of(1.0).balanced_log_loss, f64::INFINITY);
     }
+
+    #[test]
+    fn a_standing_is_that_of_the_scores() {
+        let p = [0.7, 0.3, 0.4, 0.6, 0.8, 0.2];
+        let counts = crate::labels::ClassCounts::from_rows(vec![50, 50]);
+        let scores = super::super::evaluate(&p, &[0, 1, 1], &counts, None).unwrap();
+        let found = Standing::of(Metric::MacroRecall, &scores, 0.6);
+        assert_eq!(found, Standing::new(Metric::MacroRecall, 0.75, scores.macro_recall_error, 0.6));
+        assert!(found.noise > 0.0);
+    }
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::tallied::Tallied;
 use super::*;
 use crate::labels::UNSEEN;
 use crate::rng::CounterRng;
@@ -97,7 +98,8 @@ fn decisions_change_what_is_predicted_and_no_probability() {
         assert_eq!(metric.value(&decided), metric.value(&plain), "{metric}");
     }
     assert_eq!(evaluate_decisions(&p, &labels, &counts, None, &[0; 3]).unwrap_err().code(), "E0315");
-    assert_eq!(evaluate_decisions(&p, &labels, &counts, None, &[0, 0, 0, 3]).unwrap_err().code(), "E0315");
+    let error = evaluate_decisions(&p, &labels, &counts, None, &[0, 0, 3, 4]).unwrap_err();
+    assert!(matches!(error, Error::LengthMismatch { left_rows: 2, right_rows: 4, .. }), "{error}");
 }
 
 #[test]
@@ -122,6 +124,87 @@ fn probabilities_of_a_block_can_be_checked_alone() {
     assert!(check_probabilities(&[], 0).is_ok());
     let error = check_probabilities(&[0.5, 0.5, f32::NAN, f32::NAN, 0.5, 0.5, -1.0, 2.0], 2).unwrap_err();
     assert!(matches!(error, Error::BadProbabilities { count: 2, rows: 4, first_row: 2 }), "{error}");
+}
+
+#[test]
+fn rows_added_one_by_one_give_the_scores_of_all() {
+    let (p, labels, weights) = random_problem(400, 5, 11);
+    // Two classes in each band but the last.
+    let train = [900, 500, 60, 30, 4];
+    let counts = ClassCounts::from_rows(train.to_vec());
+    let whole = evaluate(&p, &labels, &counts, Some(&weights)).unwrap();
+    let rows = row_scores(&p, &labels, 5).unwrap();
+    let mut tallied = Tallied::new(5);
+    tallied.add(1, 2, 7.0, 3.0);
+    let names = [
+        "top1",
+        "top5",
+        "macro_recall",
+        "macro_f1",
+        "worst_class",
+        "worst_decile",
+        "g_mean",
+        "mcc",
+        "auprc",
+        "many",
+        "medium",
+        "few",
+        "log_loss",
+        "balanced_log_loss",
+        "brier",
+        "ece",
+        "classwise_ece",
+    ];
+    for metric in names.map(|name| Metric::parse(name).unwrap()) {
+        tallied.clear();
+        for (row, score) in rows.iter().enumerate() {
+            let loss = if metric == Metric::Brier { score.brier } else { score.log_loss };
+            tallied.add(labels[row], score.predicted, weights[row], loss);
+        }
+        let needs_more = matches!(metric, Metric::Top5 | Metric::Auprc | Metric::Ece | Metric::ClasswiseEce);
+        assert_eq!(metric.is_tallied(), !needs_more, "{metric}");
+        if let Some(found) = tallied.value(metric, &train) {
+            let expected = metric.value(&whole);
+            assert!((found - expected).abs() < 1e-12, "{metric}: {found} against {expected}");
+        }
+    }
+    assert!((tallied.macro_recall_error() - whole.macro_recall_error).abs() < 1e-15);
+    // A prediction of no class is wrong, and nobody's.
+    let share = |tallied: &Tallied| tallied.value(Metric::Top1, &train).unwrap();
+    let (before, total) = (share(&tallied), weights.iter().sum::<f64>());
+    tallied.add(0, UNSEEN, 2.0, 1.0);
+    assert!((share(&tallied) - before * total / (total + 2.0)).abs() < 1e-12);
+}
+
+#[test]
+fn rows_beyond_the_first_task_keep_their_labels_and_weights() {
+    let mut rng = CounterRng::new(8, 0);
+    let labels: Vec<u32> = (0..3_000).map(|_| rng.below(3) as u32).collect();
+    let weights: Vec<f64> = labels.iter().map(|_| 0.25 + rng.next_f64()).collect();
+    let p: Vec<f32> =
+        labels.iter().flat_map(|&y| [0, 1, 2].map(|class| f32::from(u8::from(class == y)))).collect();
+    let counts = ClassCounts::of(&labels, Some(&weights), 3);
+    let seen = evaluate(&p, &labels, &ClassCounts::from_rows(counts.rows), Some(&weights)).unwrap();
+    assert_eq!((seen.top1, seen.log_loss, seen.brier), (1.0, 0.0, 0.0));
+    for (class, weight) in seen.per_class.iter().zip(&counts.weighted) {
+        let share = weight / weights.iter().sum::<f64>();
+        assert!((class.mean_probability - share).abs() < 1e-12 && (class.true_share - share).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_class_counts_by_its_rows_or_its_band_or_once() {
+    for metric in [Metric::Top1, Metric::Mcc, Metric::LogLoss, Metric::Brier] {
+        assert_eq!(metric.class_share(7, 50), 7.0, "{metric}");
+    }
+    for (metric, shares) in [
+        (Metric::Many, [1.0, 0.0, 0.0]),
+        (Metric::Medium, [0.0, 1.0, 0.0]),
+        (Metric::Few, [0.0, 0.0, 1.0]),
+        (Metric::MacroRecall, [1.0; 3]),
+    ] {
+        assert_eq!([101, 100, 19].map(|rows| metric.class_share(7, rows)), shares, "{metric}");
+    }
 }
 
 #[test]

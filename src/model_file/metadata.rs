@@ -345,4 +345,78 @@ mod tests {
         json["surprise"] = 1.into();
         assert!(serde_json::from_value::<ModelMetadata>(json).is_err());
     }
+
+    #[test]
+    fn a_weighting_is_recorded_and_read_again() {
+        for scheme in [Scheme::None, Scheme::Inverse, Scheme::Sqrt, Scheme::effective(0.999).unwrap()] {
+            let record = WeightingRecord::of(&scheme);
+            assert_eq!((record.scheme.as_str(), record.normalisation.as_str()), (scheme.name(), "samples"));
+            assert_eq!(record.scheme(&[]).unwrap(), Some(scheme));
+        }
+        let custom = WeightingRecord::of(&Scheme::Custom(vec![1.0]));
+        assert_eq!(custom.scheme(&[2.0, 3.0]).unwrap(), Some(Scheme::Custom(vec![2.0, 3.0])));
+        let of = |scheme: &str, beta: Option<&str>| WeightingRecord {
+            scheme: scheme.into(),
+            beta: beta.map(String::from),
+            ..custom.clone()
+        };
+        assert_eq!(of("effective", Some("1")).scheme(&[]).unwrap_err().code(), "E0207");
+        assert_eq!(of("effective", None).scheme(&[]).unwrap(), None);
+        assert_eq!(of("balanced", Some("0.9")).scheme(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_fit_is_recorded_in_the_oldest_format_that_holds_it() {
+        let of = |learner, start: Option<LinearStartRecord>| {
+            let example = example().metadata;
+            let conditions = FitConditions {
+                loss: Loss::Softmax,
+                counts: example.counts.clone(),
+                alpha: vec![0.5, 1.0, 4.0],
+                logit_adjust: 0.25,
+                link: LogitLink { shift: vec![0.0, 1.0, 0.0], ..LogitLink::default() },
+            };
+            let (labels, encoder) = (example.label_map, example.encoder);
+            let scheme = Scheme::Inverse;
+            let prior = Prior::Natural;
+            let expected = conditions.correction(&prior).unwrap();
+            let made =
+                ModelMetadata::of_fit(learner, start, &scheme, conditions, labels, encoder, Scale::Standard);
+            assert_eq!(made.prior_correction(&prior).unwrap(), expected);
+            assert_eq!(made.validate(), Ok(()));
+            // Without a calibration that is all there is.
+            assert_eq!(made.posterior(&prior).unwrap().correction(), &expected);
+            (made.format_version, made.class_weights, made.logit_adjust, made.weighting.scheme)
+        };
+        let rest = (vec![0.5, 1.0, 4.0], 0.25, "inverse".to_owned());
+        let expected = |version| (version, rest.0.clone(), rest.1, rest.2.clone());
+        assert_eq!(of(Learner::Linear, None), expected(1));
+        assert_eq!(of(Learner::Boost, None), expected(3));
+        assert_eq!(of(Learner::Boost, Some(LinearStartRecord { l2: 0.0, scale: Scale::None })), expected(4));
+    }
+
+    #[test]
+    fn what_trees_start_from_is_checked() {
+        let start = |l2| {
+            let mut metadata = example().metadata;
+            metadata.linear_start = Some(LinearStartRecord { l2, scale: Scale::None });
+            metadata
+        };
+        let mut metadata = start(0.5);
+        assert!(metadata.validate().unwrap_err().contains("and has none"));
+        metadata.learner = Learner::Boost;
+        assert!(metadata.validate().unwrap_err().contains("trees that start from linear functions"));
+        metadata.format_version = 4;
+        assert_eq!(metadata.validate(), Ok(()));
+        for l2 in [-1.0, f64::NAN] {
+            let metadata = ModelMetadata { learner: Learner::Boost, format_version: 4, ..start(l2) };
+            assert!(metadata.validate().unwrap_err().contains("l2 of its linear functions"), "{l2}");
+        }
+        let mut metadata = example().metadata;
+        metadata.format_version = 0;
+        assert!(metadata.validate().unwrap_err().contains("version is 0"));
+        metadata.format_version = 1;
+        metadata.logit_adjust = f64::INFINITY;
+        assert!(metadata.validate().unwrap_err().contains("logit adjustment is inf"));
+    }
 }

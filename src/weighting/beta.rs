@@ -319,6 +319,7 @@ mod tests {
             ("0.9.9", "not a number"),
             ("0.9e", "not a number"),
             ("0.9e99999999999", "exponent"),
+            ("0.9e9999999999x", "not a number"),
             ("N=0.5", "at least 1"),
             ("N=-3", "at least 1"),
             ("N=1e999", "at least 1"),
@@ -407,6 +408,33 @@ mod tests {
             let effective = beta.effective_number(f64::from(n));
             prop_assert!(effective >= 1.0 - 1e-15 && effective <= f64::from(n) * (1.0 + 1e-15));
             prop_assert!(effective <= (1.0 / beta.eps()) * (1.0 + 1e-15));
+        }
+    }
+
+    #[test]
+    fn betas_that_weigh_alike_are_left_out() {
+        let eps = |n_max, n_min| -> Vec<f64> {
+            distinct_betas(n_max, n_min).unwrap().into_iter().map(Beta::eps).collect()
+        };
+        // Up to .9999 the ratio of E_n grows by a factor, from there on by less than 5 %.
+        assert_eq!(eps(500.0, 5.0), [0.1, 1e-2, 1e-3, 1e-4]);
+        // .9 and .99 weigh classes of 1,000 rows and more alike: one stands for both, and is left out.
+        assert_eq!(eps(1e5, 1e3)[..2], [1e-3, 1e-4]);
+        assert_eq!(eps(7.0, 7.0), [0.1], "no beta is another");
+    }
+
+    #[test]
+    fn a_beta_is_one_less_its_eps() {
+        assert_eq!(Beta::from_eps(0.25).unwrap().value(), 0.75);
+        let beta = Beta::parse("0.5").unwrap();
+        assert!((beta.weight_ratio(2.0, 1.0) - 1.5).abs() < 1e-15);
+    }
+
+    #[test]
+    fn ratios_of_the_most_unequal_counts_are_met() {
+        for (ratio, n_max) in [(9e11, 1e12), (0.5e12, 1e12), (1.5, 1e12)] {
+            let found = Beta::for_ratio(ratio, n_max, 1.0).unwrap().weight_ratio(n_max, 1.0);
+            assert!((found / ratio - 1.0).abs() < 1e-9, "{found} for {ratio}");
         }
     }
 }

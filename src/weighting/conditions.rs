@@ -44,3 +44,38 @@ pub fn is_tilted(alpha: &[f64], logit_adjust: f64, link: &LogitLink) -> bool {
     let (most, least) = (present().fold(0.0, f64::max), present().fold(f64::INFINITY, f64::min));
     most > EQUAL_RATIO * least || logit_adjust != 0.0 || !link.is_identity()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_adjustment_and_link_tilt_probabilities() {
+        let plain = LogitLink::default();
+        assert!(!is_tilted(&[2.0, 0.0, 2.0], 0.0, &plain), "a class without rows has no weight");
+        assert!(!is_tilted(&[1.0, 1.01], 0.0, &plain));
+        assert!(is_tilted(&[1.0, 1.02], 0.0, &plain));
+        assert!(is_tilted(&[1.0, 1.0], -1.0, &plain));
+        assert!(is_tilted(&[1.0, 1.0], 0.0, &LogitLink { margins: vec![0.0, 0.1], ..plain }));
+    }
+
+    #[test]
+    fn the_correction_takes_all_that_the_loss_did_into_account() {
+        let conditions = FitConditions {
+            loss: Loss::Softmax,
+            counts: ClassCounts::from_rows(vec![30, 10]),
+            alpha: vec![0.5, 2.5],
+            logit_adjust: 1.0,
+            link: LogitLink { shift: vec![0.0, 2.0], ..LogitLink::default() },
+        };
+        let mut found = [0.0; 2];
+        conditions.correction(&Prior::Natural).unwrap().posterior(&[1.0, -0.5], &mut found);
+        // The loss saw z + shift + log pi; what it fits is proportional to alpha times the posterior.
+        let raw = [(1.0f64).exp() * 0.75 / 0.5, (1.5f64).exp() * 0.25 / 2.5];
+        let expected = raw[0] / (raw[0] + raw[1]);
+        assert!(
+            (found[0] - expected).abs() < 1e-12 && (found[1] - 1.0 + expected).abs() < 1e-12,
+            "{found:?}"
+        );
+    }
+}

@@ -112,4 +112,19 @@ mod tests {
         assert!(link(&[1.0, 0.0], &[]).validate(2).unwrap_err().contains("factor of class 1 is 0"));
         assert!(link(&[], &[-1.0, 0.0]).validate(2).unwrap_err().contains("margin of class 0 is -1"));
     }
+
+    #[test]
+    fn any_part_makes_a_link() {
+        assert!(LogitLink::default().is_identity());
+        let zero = || vec![0.0];
+        for link in [
+            LogitLink { scale: zero(), ..LogitLink::default() },
+            LogitLink { shift: zero(), ..LogitLink::default() },
+            LogitLink { margins: zero(), ..LogitLink::default() },
+        ] {
+            assert!(!link.is_identity(), "{link:?}");
+        }
+        let shift = LogitLink { shift: vec![0.0, f64::NAN], ..LogitLink::default() };
+        assert!(shift.validate(2).unwrap_err().contains("shift of class 1 is NaN"));
+    }
 }

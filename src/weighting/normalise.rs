@@ -320,4 +320,37 @@ mod tests {
             prop_assert!(weights.capped <= at_cap);
         }
     }
+
+    #[test]
+    fn the_mean_row_weighs_one_by_every_rule() {
+        let counts = [400, 0, 100, 4];
+        let of = |scheme: Scheme| {
+            let counts = ClassCounts::from_rows(counts.to_vec());
+            ClassWeights::new(&scheme, &counts, Normalisation::Samples, None).unwrap()
+        };
+        assert_eq!(ClassWeights::inverse(&counts).unwrap(), of(Scheme::Inverse));
+        assert_eq!(ClassWeights::sqrt(&counts).unwrap(), of(Scheme::Sqrt));
+        assert_eq!(ClassWeights::effective(&counts, 0.99).unwrap(), of(effective("0.99")));
+        let found = ClassWeights::with_ratio(&counts, 5.0).unwrap();
+        assert!((found.alpha[3] / found.alpha[0] - 5.0).abs() < 1e-9, "{found:?}");
+        assert!((sum_samples(&found, &ClassCounts::from_rows(counts.to_vec())) - 504.0).abs() < 1e-9);
+        assert_eq!(ClassWeights::effective(&counts, 1.0).unwrap_err().code(), "E0207");
+        assert_eq!(ClassWeights::inverse(&[0, 0]).unwrap_err().code(), "E0317");
+    }
+
+    #[test]
+    fn a_tilt_multiplies_what_was_and_what_is() {
+        let counts = ClassCounts::from_rows(vec![8, 2]);
+        let mut weights = ClassWeights::new(&Scheme::Inverse, &counts, Normalisation::Samples, None).unwrap();
+        let before = weights.clone();
+        weights.tilt(&[2.0, 0.5]);
+        assert_eq!(weights.raw, [before.raw[0] * 2.0, before.raw[1] * 0.5]);
+        assert_eq!(weights.alpha, [before.alpha[0] * 2.0, before.alpha[1] * 0.5]);
+    }
+
+    #[test]
+    fn rules_have_their_names() {
+        let names = [Normalisation::Samples, Normalisation::Classes, Normalisation::None].map(|n| n.name());
+        assert_eq!(names, ["samples", "classes", "none"]);
+    }
 }

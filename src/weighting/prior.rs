@@ -564,4 +564,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn shares_are_those_of_the_weighted_rows() {
+        let counts = |weighted: &[f64]| ClassCounts { rows: vec![1; 3], weighted: weighted.to_vec() };
+        assert_eq!(training_shares(&counts(&[3.0, 0.0, 1.0])), [0.75, 0.0, 0.25]);
+        assert_eq!(training_shares(&counts(&[0.0; 3])), [0.0; 3]);
+    }
+
+    #[test]
+    fn a_formula_says_what_is_done() {
+        let (pi, prior) = ([0.75, 0.25], Prior::Uniform);
+        let plain = PriorCorrection::new(Loss::Focal { gamma: 2.0 }, &[0.5, 4.0], &pi, 1.0, &prior).unwrap();
+        let link = LogitLink { scale: vec![1.0, 2.0], shift: vec![0.0, 3.0], margins: vec![0.5, 0.0] };
+        let correction = plain.through(&link, &prior);
+        let found = correction.formula();
+        assert_eq!((correction.classes(), found.link), (2, Link::Focal(2.0)));
+        assert_eq!(found.shift, [0.75f64.ln(), 0.25f64.ln() + 3.0]);
+        assert_eq!((found.scale, found.margins), (&link.scale[..], &link.margins[..]));
+        let offset = found.offset[1] - found.offset[0];
+        assert!((offset - (0.125f64.ln() + 3f64.ln())).abs() < 1e-12, "{found:?}");
+        let names = [Prior::AsTrained, Prior::Natural, prior, Prior::Given(vec![])].map(|prior| prior.name());
+        assert_eq!(names, ["as-trained", "natural", "uniform", "given"]);
+    }
 }

@@ -152,4 +152,10 @@ mod tests {
         assert_eq!(Resampling::Over.multiplicities(&[2, 2, 0], 4, 0)[2], 2.0);
         assert!(Resampling::Balanced.multiplicities(&[], 3, 0).is_empty());
     }
+
+    #[test]
+    fn every_way_has_its_name() {
+        let names = [Resampling::Balanced, Resampling::Over, Resampling::Under].map(Resampling::name);
+        assert_eq!(names, ["balanced", "over", "under"]);
+    }
 }

@@ -168,4 +168,15 @@ mod tests {
         assert_eq!(Scheme::Sqrt.to_string(), "sqrt");
         assert_eq!(Scheme::Effective(Beta::parse("1-1e-9").unwrap()).to_string(), "effective 1-1e-9");
     }
+
+    #[test]
+    fn schemes_of_numbers_are_those_of_their_text() {
+        let betas = [0.9999, 0.0, 0.5].map(|beta| Scheme::effective(beta).unwrap().beta().unwrap());
+        assert_eq!(betas, ["0.9999", "0", "0.5"].map(|text| Beta::parse(text).unwrap()));
+        assert_eq!(Scheme::effective(1.0).unwrap_err().code(), "E0207");
+        assert_eq!((Scheme::Inverse.beta(), Scheme::Custom(vec![]).name()), (None, "custom"));
+        let weights = Scheme::with_ratio(3.0, &counts(&[900, 0, 30])).unwrap();
+        let weights = weights.class_weights(&counts(&[900, 0, 30])).unwrap();
+        assert!((weights[2] / weights[0] - 3.0).abs() < 1e-9, "{weights:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Damaged files of every sort, each read in all the ways cbfit reads it, with an eye on time and memory.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)] // Helpers of tests.
 
+pub mod checkpoints;
 pub mod memory;
 pub mod mutate;
 pub mod seeds;
@@ -108,6 +109,7 @@ impl Bench {
         let text = |packed: &[u8], name: &str| self.unpacked(name).unwrap_or_else(|| packed.to_vec());
         let bytes = match (inside, ending(&seed.name)) {
             (true, "gz") => seeds::gzip(&damaged(&text(&seed.bytes, &seed.name), &other.bytes, &mut rng)),
+            (true, "checkpoint") => checkpoints::forged(&self.folder, &seed.bytes, &other.bytes, &mut rng),
             (true, "zst") => seeds::zstd(&damaged(&text(&seed.bytes, &seed.name), &other.bytes, &mut rng)),
             _ => damaged(&seed.bytes, &other.bytes, &mut rng),
         };
@@ -207,6 +209,7 @@ impl Bench {
                 let model = if path.contains("digits") { "digits.cbfit" } else { "linear.cbfit" };
                 self.cbfit(&format!("predict {model} {path} --quiet -o sink.csv"))
             }
+            Use::Checkpoint => checkpoints::go_on(Path::new(&*path)),
             Use::Model => {
                 for export in ["csv", "lightgbm", "text", "json"] {
                     let _ = self

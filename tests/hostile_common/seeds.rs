@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::cbfit_ok;
+use super::{cbfit_ok, checkpoints};
 
 /// What a file is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub enum Use {
     Comparison,
     /// A model, which is described, written out and put to work.
     Model,
+    /// The state of a run that was left, which goes on from it.
+    Checkpoint,
 }
 
 /// A file to be damaged.
@@ -118,6 +120,9 @@ pub fn seeds(folder: &Path) -> Vec<Seed> {
         let out = folder.join(name);
         cbfit_ok(folder, &format!("{line} -o {name}"));
         add(name, &std::fs::read(out).unwrap(), &[Use::Model]);
+    }
+    for (number, bytes) in checkpoints::left(folder).into_iter().enumerate() {
+        add(&format!("left{number}.checkpoint"), &bytes, &[Use::Checkpoint]);
     }
     let compare = "compare train.csv --schemes none,inverse --folds 2 --quiet";
     cbfit_ok(folder, &format!("{compare} -o comparison.json"));
