@@ -85,7 +85,7 @@ def check(cbfit, data, name, train, test, flags, prior):
     own = np.stack(ours["probabilities"])
     tops = np.sort(own, axis=1)
     tied = tops[:, -1] - tops[:, -2] < LIMIT
-    differ = (labels.astype(str) != ours["pred"].astype(str).to_numpy()) & ~tied
+    differ = (labels.astype(str) != ours["prediction"].astype(str).to_numpy()) & ~tied
     return {
         "case": name, "probability": float(np.abs(own - theirs).max()), "labels": int(differ.sum()), "tied": int(tied.sum()),
         "self_check": exported["largest_difference"], "bytes": exported["bytes"],

@@ -86,6 +86,13 @@ impl ClassCounts {
     }
 }
 
+/// The whole number a float stands for; `None` for fractions, infinities and numbers i64 cannot hold.
+#[cfg(any(feature = "files", feature = "polars"))]
+pub(crate) fn whole_number(value: f64) -> Option<i64> {
+    const LIMIT: f64 = 9.2e18;
+    (value.fract() == 0.0 && value.abs() < LIMIT).then_some(value as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::csv_scan::{parse_bool, parse_i64};
 use super::input::Input;
 use super::table::{ColumnBuffer, NULL_TEXT};
-use crate::labels::{LabelKind, LabelMap, UNSEEN};
+use crate::labels::{LabelKind, LabelMap, UNSEEN, whole_number};
 use crate::model_file::MAX_NAME_BYTES;
 use crate::report::text::one_line;
 use crate::{Error, Result};
@@ -293,12 +293,6 @@ fn code_of(value: &Value, kind: LabelKind, index: &HashMap<&str, u32>) -> u32 {
         }
     };
     index.get(name.as_str()).or_else(other).copied().unwrap_or(UNSEEN)
-}
-
-/// The whole number a float stands for; `None` for fractions, infinities and numbers i64 cannot hold.
-fn whole_number(value: f64) -> Option<i64> {
-    const LIMIT: f64 = 9.2e18;
-    (value.fract() == 0.0 && value.abs() < LIMIT).then_some(value as i64)
 }
 
 /// Why a float that stands for no whole number within 64 bits cannot be a label.

@@ -175,13 +175,15 @@ impl<L: Clone> Fitted<L> {
     /// # Errors
     /// Those of [`Fitted::predict_proba_under`].
     pub fn predict_under(&self, x: &impl Features, prior: &Prior) -> Result<Vec<L>> {
-        let probabilities = self.predict_proba_under(x, prior)?;
+        self.predict_proba_under(x, prior).map(|probabilities| self.most_probable(&probabilities))
+    }
+
+    /// The class of the largest of each C probabilities.
+    pub(crate) fn most_probable(&self, probabilities: &[f32]) -> Vec<L> {
         let best =
             |row: &[f32]| (1..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best });
-        Ok(probabilities
-            .chunks_exact(self.classes.len())
-            .map(|row| self.classes[best(row)].clone())
-            .collect())
+        let rows = probabilities.chunks_exact(self.classes.len());
+        rows.map(|row| self.classes[best(row)].clone()).collect()
     }
 }
 

@@ -2,5 +2,7 @@
 
 #[cfg(feature = "linfa")]
 pub mod linfa;
+#[cfg(feature = "polars")]
+pub mod polars;
 #[cfg(feature = "smartcore")]
 pub mod smartcore;

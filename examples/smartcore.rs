@@ -1,0 +1,35 @@
+//! A grid of settings in smartcore's cross-validation: `cargo run --example smartcore --features smartcore`
+
+mod digits;
+
+use cbfit::interop::smartcore::Classifier;
+use cbfit::{Linear, Weighting};
+use smartcore::api::SupervisedEstimator;
+use smartcore::linalg::basic::matrix::DenseMatrix;
+use smartcore::model_selection::{KFold, cross_validate};
+
+fn macro_recall(truth: &Vec<u32>, found: &Vec<u32>) -> f64 {
+    let recall = |class: u32| {
+        let own = truth.iter().zip(found).filter(|(truth, _)| **truth == class);
+        let rows = own.clone().count();
+        (rows > 0).then(|| own.filter(|(truth, found)| truth == found).count() as f64 / rows as f64)
+    };
+    let recalls: Vec<f64> = (0..10).filter_map(recall).collect();
+    recalls.iter().sum::<f64>() / recalls.len() as f64
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (values, y) = digits::digits();
+    let x = DenseMatrix::new(y.len(), 64, values, false)?;
+    let folds = KFold::default().with_n_splits(5);
+    for l2 in [1e-3, 1e-2, 1e-1] {
+        for (name, weighting) in [("none", Weighting::none()), ("0.99", Weighting::effective(0.99)?)] {
+            let linear = Linear::sigmoid().l2(l2).weighting(weighting);
+            let empty: Classifier<Linear, f32, u32> =
+                SupervisedEstimator::<DenseMatrix<f32>, Vec<u32>, Linear>::new();
+            let scores = cross_validate(empty, &x, &y, linear, &folds, &macro_recall)?;
+            println!("l2 {l2:<6} beta {name:5} macro recall {:.3}", scores.mean_test_score());
+        }
+    }
+    Ok(())
+}
