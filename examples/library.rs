@@ -32,7 +32,7 @@ fn main() -> cbfit::Result<()> {
 
     // Every fourth row is held out; all have a row of 64 features.
     let (values, labels) = digits::digits();
-    let is_held = |row: &usize| row % 4 == 0;
+    let is_held = |row: &usize| row.is_multiple_of(4);
     let part = |held: bool| -> (Vec<f32>, Vec<u32>) {
         let rows = (0..labels.len()).filter(|row| is_held(row) == held);
         let (x, y): (Vec<_>, Vec<_>) =

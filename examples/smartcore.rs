@@ -8,7 +8,7 @@ use smartcore::api::SupervisedEstimator;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::model_selection::{KFold, cross_validate};
 
-fn macro_recall(truth: &Vec<u32>, found: &Vec<u32>) -> f64 {
+fn macro_recall(truth: &[u32], found: &[u32]) -> f64 {
     let recall = |class: u32| {
         let own = truth.iter().zip(found).filter(|(truth, _)| **truth == class);
         let rows = own.clone().count();
@@ -21,13 +21,14 @@ fn macro_recall(truth: &Vec<u32>, found: &Vec<u32>) -> f64 {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (values, y) = digits::digits();
     let x = DenseMatrix::new(y.len(), 64, values, false)?;
+    let score = |truth: &Vec<u32>, found: &Vec<u32>| macro_recall(truth, found);
     let folds = KFold::default().with_n_splits(5);
     for l2 in [1e-3, 1e-2, 1e-1] {
         for (name, weighting) in [("none", Weighting::none()), ("0.99", Weighting::effective(0.99)?)] {
             let linear = Linear::sigmoid().l2(l2).weighting(weighting);
             let empty: Classifier<Linear, f32, u32> =
                 SupervisedEstimator::<DenseMatrix<f32>, Vec<u32>, Linear>::new();
-            let scores = cross_validate(empty, &x, &y, linear, &folds, &macro_recall)?;
+            let scores = cross_validate(empty, &x, &y, linear, &folds, &score)?;
             println!("l2 {l2:<6} beta {name:5} macro recall {:.3}", scores.mean_test_score());
         }
     }
