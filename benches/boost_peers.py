@@ -3,7 +3,7 @@
     cargo bench --no-run --bench boost
     python benches/boost_peers.py --data DIR [--case cover_binary] [--threads 1] [--repeat 3] [--l2 1]
 
-Settings: 63 leaves, learning rate .1, 100 rounds, 255 bins, 20 rows a leaf, no l2. Text columns become codes, or a
+Settings: 63 leaves, learning rate .1, 100 rounds (`--rounds`), 255 bins, 20 rows a leaf, no l2. Text columns become codes, or a
 column of zeros and ones for each value in `onehot` cases. The data sets without an official test file are split 7:3 by
 class; test rows of classes that training lacks are left out. Times are the least of the repetitions; CPU seconds stand
 beside them because on a busy machine only those compare, and only on one thread: the threads of a peer may wait for
@@ -29,11 +29,12 @@ CASES = {
     "kdd99_5": ("kdd99_10pct_train.parquet", "kdd99_corrected_test.parquet", "label5"),
     "kdd99_23": ("kdd99_10pct_train.parquet", "kdd99_corrected_test.parquet", "label"),
     "kdd99_5_onehot": ("kdd99_10pct_train.parquet", "kdd99_corrected_test.parquet", "label5"),
+    "made_million": None,  # 50,000 rows to train on, a million to predict, 50 features
 }
 LEARNERS = [
     "cbfit", "lightgbm", "lightgbm-col", "lightgbm-row", "xgboost", "sklearn", "catboost", "catboost-leafwise",
 ]
-ROUNDS, LEAVES, RATE, MIN_ROWS = 100, 63, 0.1, 20
+LEAVES, RATE, MIN_ROWS = 63, 0.1, 20
 
 
 def prepare(name, data, folder):
@@ -42,6 +43,9 @@ def prepare(name, data, folder):
     arrays = folder / f"{name}.npz"
     if arrays.exists():
         return files, arrays
+    if CASES[name] is None:
+        parts, labels = zip(*(made(rows, seed) for rows, seed in ((50_000, 0), (1_000_000, 1))))
+        return write(files, arrays, parts, labels)
     train_file, test_file, label = CASES[name]
     train = pq.read_table(data / train_file)
     if test_file:
@@ -57,11 +61,23 @@ def prepare(name, data, folder):
     coded = [column for c in columns for column in code_text(train[c], test[c])]
     labels = [np.array([code[v] for v in t[label].to_pylist()], np.int64) for t in (train, test)]
     parts = [np.stack([column[part] for column in coded], 1) for part in (0, 1)]
+    return write(files, arrays, parts, labels)
+
+
+def write(files, arrays, parts, labels):
     for file, x, y in zip(files, parts, labels):
         table = {f"f{at}": x[:, at] for at in range(x.shape[1])}
         pq.write_table(pa.table({**table, "label": y}), file)
     np.savez(arrays, x=parts[0], y=labels[0], test_x=parts[1], test_y=labels[1])
     return files, arrays
+
+
+def made(rows, seed):
+    """Two classes: logistic in five features, a product of signs and a square."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 50)).astype(np.float32)
+    z = x[:, :5].sum(1) + np.sign(x[:, 5] * x[:, 6]) + 0.5 * x[:, 7] ** 2 - 2.5
+    return x, (z + rng.logistic(size=rows) > 0).astype(np.int64)
 
 
 def split(labels):
@@ -97,7 +113,7 @@ def one_hot(train, test):
     return [[(part == value).astype(np.float32) for part in column] for value in np.unique(column[0])]
 
 
-def peer(learner, arrays, threads, l2):
+def peer(learner, arrays, threads, l2, rounds):
     """One fit of a peer in this process."""
     data = np.load(arrays)
     x, y, test_x, test_y = (data[key] for key in ("x", "y", "test_x", "test_y"))
@@ -116,7 +132,7 @@ def peer(learner, arrays, threads, l2):
         clock.start()
         rows = lightgbm.Dataset(x, y, params=settings).construct()
         binning = clock.lap()
-        model = lightgbm.train(settings, rows, ROUNDS)
+        model = lightgbm.train(settings, rows, rounds)
         training = clock.lap()
         scores = model.predict(test_x, num_threads=threads)
     elif learner == "xgboost":
@@ -131,7 +147,7 @@ def peer(learner, arrays, threads, l2):
         clock.start()
         rows = xgboost.QuantileDMatrix(x, y, max_bin=255, nthread=threads)
         binning = clock.lap()
-        model = xgboost.train(settings, rows, ROUNDS)
+        model = xgboost.train(settings, rows, rounds)
         training = clock.lap()
         scores = model.inplace_predict(test_x)
     elif learner.startswith("catboost"):
@@ -142,7 +158,7 @@ def peer(learner, arrays, threads, l2):
         if learner.endswith("leafwise"):
             shape = {"grow_policy": "Lossguide", "max_leaves": LEAVES, "depth": 16, "min_data_in_leaf": MIN_ROWS}
         model = catboost.CatBoostClassifier(
-            iterations=ROUNDS, learning_rate=RATE, border_count=254, l2_leaf_reg=l2, thread_count=threads,
+            iterations=rounds, learning_rate=RATE, border_count=254, l2_leaf_reg=l2, thread_count=threads,
             loss_function="Logloss" if binary else "MultiClass", boosting_type="Plain", bootstrap_type="No",
             random_strength=0, random_seed=0, verbose=False, allow_writing_files=False, **shape,
         )
@@ -157,7 +173,7 @@ def peer(learner, arrays, threads, l2):
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         model = HistGradientBoostingClassifier(
-            max_iter=ROUNDS, max_leaf_nodes=LEAVES, learning_rate=RATE, max_bins=255,
+            max_iter=rounds, max_leaf_nodes=LEAVES, learning_rate=RATE, max_bins=255,
             min_samples_leaf=MIN_ROWS, l2_regularization=l2, early_stopping=False, random_state=0,
         )
         clock.start()
@@ -202,13 +218,13 @@ def own_l2(arrays, l2):
     return l2 if y.max() > 1 else l2 / (p * (1 - p))
 
 
-def run(learner, files, arrays, threads, l2, binary):
+def run(learner, files, arrays, threads, l2, rounds, binary):
     if learner == "cbfit":
         l2 = own_l2(arrays, l2)
-        settings = ["--rounds", ROUNDS, "--leaves", LEAVES, "--lr", RATE, "--min-rows", MIN_ROWS, "--l2", l2]
+        settings = ["--rounds", rounds, "--leaves", LEAVES, "--lr", RATE, "--min-rows", MIN_ROWS, "--l2", l2]
         command = [binary, "--train", files[0], "--test", files[1], "--threads", threads, *settings]
     else:
-        settings = ["--arrays", arrays, "--threads", threads, "--l2", l2]
+        settings = ["--arrays", arrays, "--threads", threads, "--l2", l2, "--rounds", rounds]
         command = [sys.executable, __file__, "--peer", learner, *settings]
     environment = {"OMP_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
@@ -249,13 +265,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--l2", type=float, default=0.0, help="penalty of every learner, the same for two classes; cbfit's unit is an average row")
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("target/bench"))
     parser.add_argument("--binary", type=pathlib.Path, help="the Rust side; found under target/release by default")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--arrays", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:
-        peer(args.peer, args.arrays, args.threads, args.l2)
+        peer(args.peer, args.arrays, args.threads, args.l2, args.rounds)
         return
     args.cache.mkdir(parents=True, exist_ok=True)
     binary = args.binary or cargo_binary()
@@ -268,7 +285,7 @@ def main():
         best = {}
         for _ in range(args.repeat):
             for learner in learners:
-                result = run(learner, files, arrays, args.threads, args.l2, binary)
+                result = run(learner, files, arrays, args.threads, args.l2, args.rounds, binary)
                 if result:
                     known = best.setdefault(learner, result)
                     for key in (k for k in result if k.endswith(("_s", "_cpu")) and k != "phases_s"):
