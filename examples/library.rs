@@ -5,20 +5,11 @@ mod digits;
 use cbfit::estimator::{Cancel, Features};
 use cbfit::{Boost, ClassWeights, Contest, Fitted, Linear, Prior, Weighting, compare};
 
-/// Share of the right labels, class by class, and their mean.
-fn macro_recall(truth: &[u32], found: &[u32]) -> f64 {
-    let recall = |class: u32| {
-        let own = truth.iter().zip(found).filter(|(truth, _)| **truth == class);
-        own.clone().filter(|(truth, found)| truth == found).count() as f64 / own.count() as f64
-    };
-    (0..10).map(recall).sum::<f64>() / 10.0
-}
-
 fn describe(name: &str, model: &Fitted<u32>, x: &impl Features, y: &[u32]) -> cbfit::Result<()> {
     let report = model.report();
     println!("{name}: l2 {}, {} steps, gap {:?}", report.l2, report.steps, report.relative_gap);
     for prior in [Prior::AsTrained, Prior::Natural, Prior::Uniform] {
-        let recall = macro_recall(y, &model.predict_under(x, &prior)?);
+        let recall = digits::macro_recall(y, &model.predict_under(x, &prior)?);
         let rare: f32 = model.predict_proba_under(x, &prior)?.iter().skip(9).step_by(10).sum();
         println!("  {:10} macro recall {recall:.3}, rows said to be nines {rare:.1}", prior.name());
     }

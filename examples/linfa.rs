@@ -4,18 +4,9 @@ mod digits;
 
 use cbfit::interop::linfa::Params;
 use cbfit::{Linear, Weighting};
+use digits::macro_recall;
 use linfa::prelude::*;
-use ndarray::{Array1, Array2};
-
-fn macro_recall(truth: &Array1<usize>, found: &Array1<usize>) -> f64 {
-    let recall = |class: usize| {
-        let own = truth.iter().zip(found).filter(|(truth, _)| **truth == class);
-        let rows = own.clone().count();
-        (rows > 0).then(|| own.filter(|(truth, found)| truth == found).count() as f64 / rows as f64)
-    };
-    let recalls: Vec<f64> = (0..10).filter_map(recall).collect();
-    recalls.iter().sum::<f64>() / recalls.len() as f64
-}
+use ndarray::Array2;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (values, labels) = digits::digits();
@@ -26,8 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [("none", Weighting::none()), ("inverse", Weighting::inverse()), ("sqrt", Weighting::sqrt())];
     let linear = |weighting: &Weighting| Params::new(Linear::softmax().l2(1e-2).weighting(weighting.clone()));
     let models: Vec<_> = weightings.iter().map(|(_, weighting)| linear(weighting)).collect();
-    let scores = dataset
-        .cross_validate_single(5, &models, |found, truth| Ok(macro_recall(&truth.to_owned(), found)))?;
+    let scores = dataset.cross_validate_single(5, &models, |found, truth| Ok(macro_recall(truth, found)))?;
     weightings
         .iter()
         .zip(&scores)

@@ -8,20 +8,10 @@ use smartcore::api::SupervisedEstimator;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::model_selection::{KFold, cross_validate};
 
-fn macro_recall(truth: &[u32], found: &[u32]) -> f64 {
-    let recall = |class: u32| {
-        let own = truth.iter().zip(found).filter(|(truth, _)| **truth == class);
-        let rows = own.clone().count();
-        (rows > 0).then(|| own.filter(|(truth, found)| truth == found).count() as f64 / rows as f64)
-    };
-    let recalls: Vec<f64> = (0..10).filter_map(recall).collect();
-    recalls.iter().sum::<f64>() / recalls.len() as f64
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (values, y) = digits::digits();
     let x = DenseMatrix::new(y.len(), 64, values, false)?;
-    let score = |truth: &Vec<u32>, found: &Vec<u32>| macro_recall(truth, found);
+    let score = |truth: &Vec<u32>, found: &Vec<u32>| digits::macro_recall(truth, found);
     let folds = KFold::default().with_n_splits(5);
     for l2 in [1e-3, 1e-2, 1e-1] {
         for (name, weighting) in [("none", Weighting::none()), ("0.99", Weighting::effective(0.99)?)] {

@@ -6,9 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use cbfit::data::format::{OpenOptions, open_table};
 use cbfit::data::scale::{Scale, Scaler};
-use cbfit::data::table::{ColumnBuffer, FieldKind, new_buffer};
 use cbfit::labels::ClassCounts;
 use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
@@ -19,63 +17,24 @@ use cbfit::loss::Loss;
 use cbfit::matrix::{Matrix, Storage};
 use cbfit::simd::Kernels;
 use cbfit::weighting::{Beta, ClassWeights, Normalisation, Scheme};
-
-/// Features (the vector column, or all others side by side) and labels of a Parquet file.
-fn read(path: &str) -> (Matrix<'static>, Vec<u32>) {
-    let mut table = open_table(path, &OpenOptions::default()).unwrap();
-    let all: Vec<usize> = (0..table.fields().len()).collect();
-    let label_at = table.fields().iter().position(|f| f.name == "label").unwrap();
-    let kinds: Vec<FieldKind> = table.fields().iter().map(|f| f.kind.clone()).collect();
-    let mut buffers: Vec<ColumnBuffer> = kinds.iter().map(|kind| new_buffer(kind).unwrap()).collect();
-    while table.append_block(&all, &mut buffers).unwrap() > 0 {}
-    let labels = match buffers.remove(label_at) {
-        ColumnBuffer::Int { values, .. } => codes(values),
-        ColumnBuffer::Text(text) => {
-            codes((0..text.codes().len()).map(|row| text.get(row).unwrap().to_owned()).collect())
-        }
-        other => panic!("labels are {other:?}"),
-    };
-    if let Some(ColumnBuffer::Vector(features)) = buffers.first() {
-        return (features.clone(), labels);
-    }
-    let columns: Vec<Vec<f32>> = buffers.iter().map(numbers).collect();
-    let values = (0..labels.len()).flat_map(|row| columns.iter().map(move |c| c[row])).collect();
-    (Matrix::from_f32(values, columns.len()), labels)
-}
-
-fn codes<T: Ord + Clone>(labels: Vec<T>) -> Vec<u32> {
-    let mut order: BTreeMap<T, u32> = labels.iter().map(|label| (label.clone(), 0)).collect();
-    for (code, value) in order.values_mut().enumerate() {
-        *value = code as u32;
-    }
-    labels.iter().map(|label| order[label]).collect()
-}
-
-fn numbers(column: &ColumnBuffer) -> Vec<f32> {
-    match column {
-        ColumnBuffer::Int { values, .. } => values.iter().map(|&v| v as f32).collect(),
-        ColumnBuffer::Float(values) => values.iter().map(|&v| v as f32).collect(),
-        ColumnBuffer::Bool { values, .. } => values.iter().map(|&v| f32::from(u8::from(v))).collect(),
-        other => panic!("feature column {other:?}"),
-    }
-}
+use common::table;
 
 fn load(dataset: &str) -> Option<(Matrix<'static>, Vec<u32>)> {
     Some(match dataset {
         "digits_lt_train" => {
-            let (mut features, labels) = read(&common::repo("data/digits_lt_train.parquet"));
+            let (mut features, labels) = table::read(&common::repo("data/digits_lt_train.parquet"));
             if let Storage::F32(values) = features.storage_mut() {
                 values.iter_mut().for_each(|v| *v /= 16.0);
             }
             (features, labels)
         }
         "covertype_20k" => {
-            let (mut features, labels) = read(common::shared("covertype_20k.parquet")?.to_str()?);
+            let (mut features, labels) = table::read(common::shared("covertype_20k.parquet")?.to_str()?);
             let rows: Vec<usize> = (0..labels.len()).collect();
             Scaler::fit(Scale::Standard, &features, &rows, None).0.apply(&mut features);
             (features, labels)
         }
-        name => read(common::shared(&format!("{name}.parquet"))?.to_str()?),
+        name => table::read(common::shared(&format!("{name}.parquet"))?.to_str()?),
     })
 }
 

@@ -15,10 +15,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use cbfit::data::format::{OpenOptions, open_table};
-use cbfit::data::table::{ColumnBuffer, FieldKind, new_buffer};
 use cbfit::{Fitted, Linear, Weighting};
 use linfa::traits::Fit;
 use linfa_logistic::MultiLogisticRegression;
@@ -53,47 +49,16 @@ impl Table {
     }
 }
 
-/// Labels as their places in order, and all other columns, of every `step`th row.
+/// Every `step`th row of a file.
 fn read(path: &str, step: usize) -> Table {
-    let mut table = open_table(path, &OpenOptions::default()).unwrap();
-    let all: Vec<usize> = (0..table.fields().len()).collect();
-    let label_at = table.fields().iter().position(|field| field.name == "label").unwrap();
-    let kinds: Vec<FieldKind> = table.fields().iter().map(|field| field.kind.clone()).collect();
-    let mut buffers: Vec<ColumnBuffer> = kinds.iter().map(|kind| new_buffer(kind).unwrap()).collect();
-    while table.append_block(&all, &mut buffers).unwrap() > 0 {}
-    let labels = match buffers.remove(label_at) {
-        ColumnBuffer::Int { values, .. } => places(&every(values, step)),
-        ColumnBuffer::Text(text) => {
-            let names = (0..text.codes().len()).map(|row| text.get(row).unwrap().to_owned()).collect();
-            places(&every::<String>(names, step))
-        }
-        other => unreachable!("labels are {other:?}"),
-    };
-    if let [ColumnBuffer::Vector(matrix)] = &buffers[..] {
-        let (rows, columns) = (matrix.rows(), matrix.cols());
-        let row = |row| (0..columns).map(move |column| matrix.get(row, column));
-        return Table { values: (0..rows).step_by(step).flat_map(row).collect(), columns, labels };
-    }
-    let numbers: Vec<Vec<f32>> = buffers
-        .into_iter()
-        .map(|buffer| match buffer {
-            ColumnBuffer::Int { values, .. } => every(values.iter().map(|&v| v as f32).collect(), step),
-            ColumnBuffer::Float(values) => every(values.iter().map(|&v| v as f32).collect(), step),
-            other => unreachable!("a feature is {other:?}"),
-        })
-        .collect();
-    let values = (0..labels.len()).flat_map(|row| numbers.iter().map(move |column| column[row])).collect();
-    Table { values, columns: numbers.len(), labels }
-}
-
-fn every<T>(values: Vec<T>, step: usize) -> Vec<T> {
-    values.into_iter().step_by(step).collect()
-}
-
-fn places<T: Ord + Clone>(labels: &[T]) -> Vec<usize> {
-    let mut order: BTreeMap<T, usize> = labels.iter().map(|label| (label.clone(), 0)).collect();
-    order.values_mut().enumerate().for_each(|(place, value)| *value = place);
-    labels.iter().map(|label| order[label]).collect()
+    let (matrix, labels) = common::table::read(path);
+    let (rows, columns) = (matrix.rows(), matrix.cols());
+    let row = |row| (0..columns).map(move |column| (row, column));
+    let places = (0..rows).step_by(step).flat_map(row);
+    let values = places.map(|(row, column)| matrix.get(row, column)).collect();
+    // Of the rows taken: some classes may be in none of them.
+    let labels = common::table::codes(labels.into_iter().step_by(step).collect());
+    Table { values, columns, labels: labels.into_iter().map(|label| label as usize).collect() }
 }
 
 /// The data set as the script that made the reference has it; `None` where its file is absent.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 pub mod cli;
+pub mod table;
 
 use std::path::PathBuf;
 

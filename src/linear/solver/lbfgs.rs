@@ -307,12 +307,6 @@ impl Goal {
         }
     }
 
-    /// Whether the gap is certified as it is.
-    fn is_certified(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
-        let gap = walk.certificate(objective).relative_gap;
-        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
-    }
-
     /// Whether the gap is met in f32, too.
     fn is_confirmed(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         if self.certified {
@@ -324,7 +318,8 @@ impl Goal {
     fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton, self.tolerance);
-        self.is_certified(walk, objective)
+        let gap = walk.certificate(objective).relative_gap;
+        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
     }
 }
 
