@@ -1,13 +1,14 @@
 """Boosted trees: cbfit beside LightGBM, XGBoost, scikit-learn and CatBoost, the same settings, one fit a process.
 
     cargo bench --no-run --bench boost
-    python benches/boost_peers.py --data DIR [--case cover_binary] [--threads 1] [--repeat 3] [--l2 1]
+    python benches/boost_peers.py --data DIR [--case cover_binary] [--threads 1] [--repeat 3] [--l2 1] [--seed 1 --seed 2]
 
 Settings: 63 leaves, learning rate .1, 100 rounds (`--rounds`), 255 bins, 20 rows a leaf, no l2. Text columns become codes, or a
 column of zeros and ones for each value in `onehot` cases. The data sets without an official test file are split 7:3 by
-class; test rows of classes that training lacks are left out. Times are the least of the repetitions; CPU seconds stand
-beside them because on a busy machine only those compare, and only on one thread: the threads of a peer may wait for
-each other at full load.
+class; `--seed` above 0 so splits the training file of each, another way for each seed. Test rows of classes that training
+lacks are left out. Times are the least of the repetitions; CPU seconds stand beside them because on a busy machine only
+those compare, and only on one thread: the threads of a peer may wait for each other at full load. Every run is a line of
+`boost.jsonl` in `--cache`, from which `page.py` makes a page.
 """
 
 import argparse
@@ -37,21 +38,22 @@ LEARNERS = [
 LEAVES, RATE, MIN_ROWS = 63, 0.1, 20
 
 
-def prepare(name, data, folder):
+def prepare(name, seed, data, folder):
     """Train and test as numbers, as Parquet for cbfit and as npz for the peers."""
-    files = [folder / f"{name}_{part}.parquet" for part in ("train", "test")]
-    arrays = folder / f"{name}.npz"
+    stem = f"{name}_{seed}" if seed else name
+    files = [folder / f"{stem}_{part}.parquet" for part in ("train", "test")]
+    arrays = folder / f"{stem}.npz"
     if arrays.exists():
         return files, arrays
     if CASES[name] is None:
-        parts, labels = zip(*(made(rows, seed) for rows, seed in ((50_000, 0), (1_000_000, 1))))
+        parts, labels = zip(*(made(rows, seed) for rows, seed in ((50_000, 2 * seed), (1_000_000, 2 * seed + 1))))
         return write(files, arrays, parts, labels)
     train_file, test_file, label = CASES[name]
     train = pq.read_table(data / train_file)
-    if test_file:
+    if test_file and not seed:
         test = pq.read_table(data / test_file)
     else:
-        held_out = split(np.array(train[label].to_pylist(), dtype=object))
+        held_out = split(np.array(train[label].to_pylist(), dtype=object), seed)
         train, test = train.filter(pa.array(~held_out)), train.filter(pa.array(held_out))
     columns = [c for c in train.column_names if not c.startswith("label")]
     code_text = one_hot if name.endswith("onehot") else codes
@@ -80,9 +82,9 @@ def made(rows, seed):
     return x, (z + rng.logistic(size=rows) > 0).astype(np.int64)
 
 
-def split(labels):
+def split(labels, seed):
     """Three tenths of every class."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     held_out = np.zeros(len(labels), bool)
     for value in sorted(set(labels)):
         rows = np.flatnonzero(labels == value)
@@ -212,10 +214,10 @@ def peak_kb():
 
 
 def own_l2(arrays, l2):
-    """cbfit's unit of l2 is the Hessian of an average row at the start, p (1 - p) of two classes; that of the others is 1."""
-    y = np.load(arrays)["y"]
-    p = y.mean()
-    return l2 if y.max() > 1 else l2 / (p * (1 - p))
+    """cbfit's unit of l2 is the Hessian of an average row of a class at the start, p (1 - p); that of the others is 1."""
+    p = np.bincount(np.load(arrays)["y"].astype(np.int64))
+    p = p / p.sum()
+    return l2 / (p * (1 - p)).mean()
 
 
 def run(learner, files, arrays, threads, l2, rounds, binary):
@@ -234,17 +236,26 @@ def run(learner, files, arrays, threads, l2, rounds, binary):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def table(case, results):
-    """Rows of the Markdown table of a case: least times, and those of the others over cbfit's."""
-    own = results["cbfit"]
-    for learner, best in results.items():
+HEAD = """| case | learner | binning s / CPU s | training s / CPU s | CPU of cbfit's | predict s / CPU s | log-loss | macro recall | peak MB |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def rows_of(results):
+    """Rows of the Markdown table of a case and seed: least times, and those of the others over cbfit's."""
+    best = {}
+    for result in results:
+        known = best.setdefault(result["learner"], dict(result))
+        for key in (k for k in result if k.endswith(("_s", "_cpu")) and k != "phases_s"):
+            known[key] = min(known[key], result[key])
+    own = best["cbfit"]
+    for learner, best in best.items():
         ratio = best["train_cpu"] / max(own["train_cpu"], 1e-9)
-        print(
+        case = best["case"] + (f", seed {best['seed']}" if best["seed"] else "")
+        yield (
             f"| {case} | {learner} | {best['bin_s']:.2f} / {best['bin_cpu']:.2f} "
             f"| {best['train_s']:.2f} / {best['train_cpu']:.2f} | {ratio:.2f} "
             f"| {best['predict_s']:.2f} / {best['predict_cpu']:.2f} "
-            f"| {best['log_loss']:.5f} | {best['macro_recall']:.4f} | {best['peak_kb'] / 1024:.0f} |",
-            flush=True,
+            f"| {best['log_loss']:.5f} | {best['macro_recall']:.4f} | {best['peak_kb'] / 1024:.0f} |"
         )
 
 
@@ -264,8 +275,9 @@ def main():
     parser.add_argument("--learner", action="append", choices=LEARNERS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--l2", type=float, default=0.0, help="penalty of every learner, the same for two classes; cbfit's unit is an average row")
+    parser.add_argument("--l2", type=float, default=0.0, help="penalty of every learner; cbfit's own unit, an average row, is converted")
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("target/bench"))
     parser.add_argument("--binary", type=pathlib.Path, help="the Rust side; found under target/release by default")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -276,21 +288,20 @@ def main():
         return
     args.cache.mkdir(parents=True, exist_ok=True)
     binary = args.binary or cargo_binary()
-    print("| case | learner | binning s / CPU s | training s / CPU s | CPU of cbfit's | predict s / CPU s "
-          "| log-loss | macro recall | peak MB |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for case in args.case or CASES:
-        files, arrays = prepare(case, args.data, args.cache)
-        learners = ["cbfit", *(l for l in args.learner or LEARNERS if l != "cbfit")]
-        best = {}
-        for _ in range(args.repeat):
-            for learner in learners:
-                result = run(learner, files, arrays, args.threads, args.l2, args.rounds, binary)
-                if result:
-                    known = best.setdefault(learner, result)
-                    for key in (k for k in result if k.endswith(("_s", "_cpu")) and k != "phases_s"):
-                        known[key] = min(known[key], result[key])
-        table(case, best)
+    print(HEAD)
+    with open(args.cache / "boost.jsonl", "w") as lines:
+        for case, seed in ((case, seed) for case in args.case or CASES for seed in args.seed or [0]):
+            files, arrays = prepare(case, seed, args.data, args.cache)
+            learners = ["cbfit", *(l for l in args.learner or LEARNERS if l != "cbfit")]
+            results = []
+            for _ in range(args.repeat):
+                for learner in learners:
+                    result = run(learner, files, arrays, args.threads, args.l2, args.rounds, binary)
+                    if result:
+                        of = {"case": case, "seed": seed, "l2": args.l2, "rounds": args.rounds}
+                        results.append(result | of)
+                        print(json.dumps(results[-1]), file=lines, flush=True)
+            print("\n".join(rows_of(results)), flush=True)
 
 
 if __name__ == "__main__":

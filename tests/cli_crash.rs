@@ -40,6 +40,7 @@ fn two_runs_do_not_write_one_model() {
     // However the name is spelt.
     std::os::unix::fs::symlink(folder.path("m.cbfit"), folder.path("link.cbfit")).unwrap();
     folder.fails(&format!("{line} -o link.cbfit"), "E0403", &["link.cbfit", &pid], "-o");
+    folder.fails(&format!("compare {TRAIN} -o m.cbfit"), "E0403", &["m.cbfit", &pid], "-o");
     folder.ok(&format!("{line} -o other.cbfit"));
     assert_eq!(folder.read("m.cbfit"), b"old");
     child.kill().unwrap();

@@ -269,7 +269,10 @@ fn the_process_stays_within_its_limit() {
     within(train, 32);
     within("predict m.cbfit x.npy -o p.csv --threads 2", 32);
     // All scores are held at once, and what ranks them.
-    within("eval m.cbfit x.npy --label-file y.npy --threads 2", 50);
+    let eval = "eval m.cbfit x.npy --label-file y.npy --threads 2";
+    within(eval, 50);
+    let too_little = format!("{eval} --memory-limit 10M");
+    folder.fails(&too_little, "E0802", &["the scores of 100,000 rows", "10.0 MB"], "fewer rows");
     // Bins take a byte a value, twice while training and validation rows are parted.
     within(
         "--train x.npy --label-file y.npy --learner boost --rounds 2 --weighting sqrt -o b.cbfit --threads 2",

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::boost_continue::Continuing;
 use super::interrupt::Interrupt;
-use super::plan::{OptimizerPlan, TrainPlan};
+use super::plan::TrainPlan;
 use super::talk::Talk;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
 use crate::boost::start::Init;
@@ -13,7 +13,7 @@ use crate::checkpoint::journal::Journal;
 use crate::hybrid::features::LinearFeatures;
 use crate::hybrid::fit::{StartFit, StartProblem};
 use crate::hybrid::model::LinearStart;
-use crate::linear::fit::{Progress, suits_lbfgs};
+use crate::linear::fit::Progress;
 use crate::linear::rows::Rows;
 use crate::linear::search::{Recipe, Sample, SearchWatch, Trial, Validation};
 use crate::matrix::Matrix;
@@ -92,13 +92,7 @@ impl<'d> LinearStarts<'d> {
         let valid = data.valid_part().map(|part| part.rows.matrix());
         let valid = valid.filter(|valid| !std::ptr::eq(*valid, matrix)).map(|valid| features.apply(valid));
         // Other features than those that trees read: more of them, and fewer zeros.
-        let optimizer = match plan.optimizer {
-            OptimizerPlan::Given(optimizer) => optimizer,
-            OptimizerPlan::Auto { lbfgs, minibatch } => {
-                let is_small = suits_lbfgs(&main, data.train.len(), data.main.label_map.classes());
-                if is_small { lbfgs } else { minibatch }
-            }
-        };
+        let optimizer = plan.optimizer.of_rows(&main, data.train.len(), data.main.label_map.classes());
         let recipe = Recipe { optimizer, ..*recipe };
         LinearStarts { features, main, valid, recipe, seed: plan.seed, journal, kernels }
     }

@@ -6,6 +6,7 @@ use super::args::CompareArgs;
 use super::compare_plan::{SchemePlan, treatments};
 use super::fold_plan::{FoldPlan, FoldRows, Watch};
 use super::interrupt::Interrupt;
+use super::lock::Lock;
 use super::shared::refuse_overwriting;
 use super::talk::Talk;
 use super::{kernels, print_json, print_text, with_threads, write_json};
@@ -45,6 +46,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
         refuse_overwriting(out, args.folds.data.iter().chain(&args.test))?;
         AtomicFile::check(out)?;
     }
+    let _lock = args.out.as_deref().map(Lock::take).transpose()?;
     let plan = ComparePlan {
         schemes: args.schemes.iter().map(|text| SchemePlan::parse(text)).collect::<Result<Vec<_>>>()?,
         test: args.test,

@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg};
 use super::boost_start::{StartPlan, start_of};
 use super::interrupt::Interrupt;
-use super::plan::{OptimizerPlan, default_optimizers, l2_value, loss_of, missing_of, scale_of};
+use super::plan::{l2_value, loss_of, missing_of, scale_of};
 use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
+use super::plan_optimizer::default_optimizers;
 use super::scoring::{fixed_prior, say_spilled};
 use super::shared::{PriorPlan, memory_of, no_effect, prior_of, read_options};
 use super::talk::{Progress, Talk, progress_of};
@@ -22,7 +23,6 @@ use crate::experiment::linear_fits::LinearSettings;
 use crate::experiment::strength::Strength;
 use crate::experiment::treatment::{TAUS, Treatment};
 use crate::labels::ClassCounts;
-use crate::linear::fit;
 use crate::linear::problem::Decay;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
@@ -154,16 +154,10 @@ impl FoldPlan {
     /// Those of the file of a prior.
     pub fn settings(&self, rows: &FoldRows) -> Result<FitSettings> {
         let main = rows.main();
-        let classes = main.label_map.classes();
         let mut boost = self.boost.clone();
         boost.binning.categorical = rows.categorical();
-        let optimizer = match default_optimizers(self.seed)? {
-            OptimizerPlan::Auto { lbfgs, .. } if fit::suits_lbfgs(&main.features, main.rows(), classes) => {
-                lbfgs
-            }
-            OptimizerPlan::Auto { minibatch, .. } => minibatch,
-            OptimizerPlan::Given(given) => given,
-        };
+        let optimizer =
+            default_optimizers(self.seed)?.of_rows(&main.features, main.rows(), main.label_map.classes());
         let asked = self.prior.as_ref();
         let asked = asked.map(|plan| fixed_prior(plan, &main.label_map, &rows.counts)).transpose()?;
         let linear = LinearSettings { l2: self.l2, optimizer: optimizer.loosened(), decay: Decay::Weights };

@@ -1,4 +1,4 @@
-//! One training run a model file: the lock beside it.
+//! One run a file that it writes: the lock beside it.
 //!
 //! The system holds the lock and gives it free when the process ends, however it ends: there is no stale one to guess at.
 //! What stands in the file is for messages, and for whoever tidies up after a process that was killed.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::output::{Passing, remove_remains};
 use crate::{Error, Result};
 
-/// The lock of a model file, held until this value goes.
+/// The lock of a file, held until this value goes.
 #[derive(Debug)]
 pub struct Lock {
     /// Gone before the lock is: who gets the lock of a file that is no longer there tries again.
@@ -35,7 +35,7 @@ struct Holder {
 const MOST_BYTES: u64 = 512;
 
 impl Lock {
-    /// Locks the model file `out`, and removes what a run that was killed has left of its own. `None` where `out` is no
+    /// Locks `out`, and removes what a run that was killed has left of its own. `None` where `out` is no
     /// regular file, or lies on a file system without locks.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub mod plan;
 mod plan_boost;
 mod plan_continue;
 pub mod plan_head;
+pub mod plan_optimizer;
 pub mod predict;
 pub mod report;
 mod row_facts;
@@ -38,6 +39,7 @@ mod train_calibrate;
 mod train_data;
 mod train_memory;
 mod train_save;
+mod train_talk;
 pub mod tune;
 pub mod weights;
 

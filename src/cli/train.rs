@@ -7,35 +7,37 @@ use super::args::TrainArgs;
 use super::interrupt::Interrupt;
 use super::keeping::Deciding;
 use super::lock::Lock;
-use super::plan::{OptimizerPlan, TrainPlan, WeightingPlan};
+use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
-use super::train_data::TrainData;
+use super::train_data::{OwnedSample, TrainData};
 use super::train_memory::check_memory;
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
+use super::train_talk::{
+    Trials, announce, closed_form_text, fitted_text, progress_text, resample_text, say_saved, say_scores,
+    say_test, say_tilt, say_weights, solver_text,
+};
 use super::{kernels, print_json, train_boost, with_threads};
 use crate::Result;
 use crate::data::counts::read_class_weights;
 use crate::experiment::crossfit::{Estimator, LinearEstimator};
 use crate::labels::ClassCounts;
-use crate::linear::fit::{Optimizer, Progress, suits_lbfgs};
+use crate::linear::fit::Optimizer;
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
 use crate::linear::route::Route;
-use crate::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
+use crate::linear::search::{Grid, Recipe, Sample, Trial, Validation, WeightedSample, search};
 use crate::linear::series::FitSeries;
 use crate::linear::solver::Fit;
 use crate::metrics::Evaluation;
-use crate::model_file::{self, ModelMetadata};
+use crate::model_file;
 use crate::output::AtomicFile;
-use crate::report::calibration::natural_name;
-use crate::report::format::{bytes, seconds, short, thousands};
+use crate::report::format::{short, thousands};
 use crate::report::text;
-use crate::report::train::{Chosen, FitSummary, ModelSummary, TestScores, TrainReport, TrialSummary};
+use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport};
 use crate::simd::Kernels;
-use crate::weighting::conditions::is_tilted;
-use crate::weighting::{Beta, Resampling, Scheme, WeightSummary, distinct_betas};
+use crate::weighting::{Beta, Scheme, distinct_betas};
 
 /// Runs the command.
 ///
@@ -97,10 +99,15 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
 
     let mut trials = Trials::new(talk, interrupt);
     let mut fits = FitSeries::new(journal.as_ref());
-    let mut best = choose(plan, &data, schemes, &recipe, kernels, &mut fits, &mut trials)?;
+    let mut best = choose(&deciding, &searched, &mut fits, &mut trials)?;
     let trials = trials.summaries;
     let refit = plan.refit && data.has_rows_to_add() && !interrupt.is_set();
-    let sample = if refit { data.all_sample() } else { searched };
+    let sample = if refit {
+        drop(searched); // all rows take as much again
+        data.all_sample()
+    } else {
+        searched
+    };
     if let WeightingPlan::Ratio(ratio) = plan.weighting {
         // The ratio asked for is that of the rows the model is fitted on.
         best.scheme = Scheme::with_ratio(ratio, &data.main.counts(Some(sample.rows())))?;
@@ -209,57 +216,6 @@ pub(super) fn open(plan: &TrainPlan, talk: &mut Talk, kernels: &Kernels) -> Resu
     Ok(data)
 }
 
-fn announce(plan: &TrainPlan, talk: &Talk, kernels: &Kernels) {
-    let threads = rayon::current_num_threads();
-    talk.line(&format!(
-        "cbfit {}  {}/{}  seed {}  {} thread{}  {}",
-        env!("CARGO_PKG_VERSION"),
-        if plan.boost.is_some() { "boost" } else { "linear" },
-        plan.loss.name(),
-        plan.seed,
-        threads,
-        if threads == 1 { "" } else { "s" },
-        kernels.isa().name()
-    ));
-}
-
-/// Says how the model does on the test rows, uncalibrated and calibrated.
-pub(super) fn say_test(talk: &Talk, test: &TestScores, metadata: &ModelMetadata) {
-    let labels = &metadata.label_map;
-    say_scores(talk, "Test", &test.trained, labels, "as trained");
-    let (log_loss, ece) = (test.natural_log_loss, test.natural_ece);
-    talk.phase("", &format!("probabilities with --prior natural: log-loss {log_loss:.4}   ECE {ece:.4}"));
-    if let Some(calibrated) = &test.calibrated {
-        let map = metadata.calibration.as_ref().map(|map| natural_name(Some(map.method())));
-        let with_offsets = if metadata.offsets.is_some() { ", labels by offsets" } else { "" };
-        let name = format!("{}{with_offsets}", map.unwrap_or("as trained".into()));
-        say_scores(talk, "", calibrated, labels, &name);
-    }
-}
-
-/// Says what probabilities mean by default.
-pub(super) fn say_tilt(talk: &Talk, metadata: &ModelMetadata) {
-    if let Some(map) = &metadata.calibration {
-        let method = map.method().name();
-        talk.phase(
-            "Note",
-            &format!("predict and eval give calibrated natural probabilities ({method}) by default"),
-        );
-    } else if is_tilted(&metadata.class_weights, metadata.logit_adjust, &metadata.logit_link) {
-        let tilted = "probabilities are tilted towards the rare classes";
-        talk.phase("Note", &format!("{tilted}; predict and eval take --prior natural to put them right"));
-    }
-}
-
-/// Says where the model is, and what to do next.
-pub(super) fn say_saved(talk: &Talk, out: &str, size: u64, took: f64, cut_short: bool) {
-    let (size, took) = (bytes(size), seconds(took));
-    talk.phase("Saved", &format!("{out} ({size}) after {took}   next: cbfit eval {out} DATA"));
-    if cut_short {
-        talk.phase("Stopped", "interrupted: this is the best model so far, not fitted to the end");
-    }
-}
-
 /// The settings to fit in the end, and where to start.
 pub(super) struct Best {
     pub scheme: Scheme,
@@ -272,26 +228,23 @@ pub(super) struct Best {
 }
 
 fn choose(
-    plan: &TrainPlan,
-    data: &TrainData,
-    schemes: Vec<Scheme>,
-    recipe: &Recipe,
-    kernels: &'static Kernels,
+    deciding: &Deciding<'_>,
+    sample: &OwnedSample<'_>,
     fits: &mut FitSeries<'_>,
     watch: &mut Trials<'_>,
 ) -> Result<Best> {
+    let Deciding { plan, data, recipe, schemes, kernels } = *deciding;
     let Some(part) = data.valid_part() else {
         // The plan has seen to it that scheme and l2 are given where nothing validates.
-        let scheme = schemes.into_iter().next().unwrap_or(Scheme::None);
+        let scheme = schemes.first().cloned().unwrap_or(Scheme::None);
         let l2 = plan.head.head.is_fitted().then(|| plan.l2.unwrap_or(0.0));
         return Ok(Best { scheme, l2, fit: None, head: plan.head.setting, evaluation: None });
     };
     let validation = part.validation(plan.metric);
-    let sample = data.train_sample();
     if !plan.head.head.is_fitted() {
         return choose_closed_form(plan, sample.view(), schemes, recipe, &validation, kernels);
     }
-    let grid = Grid { schemes, l2: plan.l2 };
+    let grid = Grid { schemes: schemes.to_vec(), l2: plan.l2 };
     let loose = Recipe { optimizer: recipe.optimizer.loosened(), ..*recipe };
     watch.talk.line(&text::trial_header());
     let best = search(sample.view(), &loose, &grid, &validation, kernels, fits, watch)?;
@@ -323,7 +276,7 @@ fn head_settings(plan: &TrainPlan) -> Option<Vec<Setting>> {
 fn choose_closed_form(
     plan: &TrainPlan,
     sample: Sample<'_>,
-    schemes: Vec<Scheme>,
+    schemes: &[Scheme],
     recipe: &Recipe,
     validation: &Validation<'_>,
     kernels: &'static Kernels,
@@ -332,11 +285,11 @@ fn choose_closed_form(
     let mut best = Best { scheme: Scheme::None, l2: None, fit: None, head: None, evaluation: None };
     let signed = |evaluation: &Evaluation| validation.standing(evaluation, 0.0).metric;
     for scheme in schemes {
-        let weighted = WeightedSample::new(sample, &scheme, recipe)?;
+        let weighted = WeightedSample::new(sample, scheme, recipe)?;
         let chosen = Builder::new(&weighted, None, kernels).choose(&settings, validation)?;
         if best.evaluation.as_ref().is_none_or(|so_far| signed(&chosen.evaluation) > signed(so_far)) {
             (best.scheme, best.head, best.evaluation) =
-                (scheme, Some(chosen.setting), Some(chosen.evaluation));
+                (scheme.clone(), Some(chosen.setting), Some(chosen.evaluation));
         }
     }
     Ok(best)
@@ -381,58 +334,7 @@ impl FinalFit<'_> {
     }
 }
 
-fn resample_text(resampling: Resampling, weighted: &WeightedSample<'_>, rows: usize) -> String {
-    let (drawn, rows) = (thousands(weighted.rows() as u64), thousands(rows as u64));
-    format!("{}   {drawn} of {rows} rows drawn, each weighs as often as it was", resampling.name())
-}
-
-fn closed_form_text(rows: usize, refitted: bool) -> String {
-    let which = if refitted { "training and validation rows together: " } else { "" };
-    format!("{which}{} rows, in closed form", thousands(rows as u64))
-}
-
-fn fitted_text(fit: &FitSummary, optimizer: &Optimizer) -> String {
-    let (unit, reached) = match optimizer {
-        Optimizer::Lbfgs { .. } if fit.converged => ("iterations", ""),
-        Optimizer::Lbfgs { .. } => ("iterations", ", NOT converged"),
-        // Minibatches end by their epochs, not by a tolerance.
-        Optimizer::Minibatch { .. } => ("epochs", ""),
-    };
-    format!(
-        "{}{} rows, {} {unit}; {}{reached}",
-        if fit.refitted { "training and validation rows together: " } else { "" },
-        thousands(fit.rows as u64),
-        fit.steps,
-        text::certificate_text(&fit.certificate),
-    )
-}
-
-pub(super) fn say_weights(talk: &Talk, summary: &WeightSummary, rows: usize) {
-    for (number, line) in text::weight_lines(summary, rows as u64).iter().enumerate() {
-        talk.phase(if number == 0 { "Weights" } else { "" }, line);
-    }
-}
-
-pub(super) fn say_scores(
-    talk: &Talk,
-    name: &str,
-    scores: &Evaluation,
-    labels: &crate::labels::LabelMap,
-    prior: &str,
-) {
-    for (number, line) in text::evaluation_lines(scores, labels, prior).iter().enumerate() {
-        talk.phase(if number == 0 { name } else { "" }, line);
-    }
-}
-
 pub(super) fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
-    let optimizer = match plan.optimizer {
-        OptimizerPlan::Given(optimizer) => optimizer,
-        OptimizerPlan::Auto { lbfgs, minibatch } => {
-            let (rows, classes) = (data.train.len(), data.main.label_map.classes());
-            if suits_lbfgs(&data.main.features, rows, classes) { lbfgs } else { minibatch }
-        }
-    };
     Recipe {
         loss: plan.loss,
         logit_adjust: plan.logit_adjust,
@@ -441,24 +343,10 @@ pub(super) fn recipe(plan: &TrainPlan, data: &TrainData) -> Recipe {
         resampling: plan.resampling.map(|resampling| (resampling, plan.seed)),
         decay: plan.decay,
         max_weight: plan.max_weight,
-        optimizer,
-    }
-}
-
-fn solver_text(optimizer: &Optimizer) -> String {
-    match optimizer {
-        Optimizer::Lbfgs { tolerance, max_iterations, .. } => {
-            format!(
-                "lbfgs   to a certified gap of {}, at most {max_iterations} iterations",
-                short(*tolerance)
-            )
-        }
-        Optimizer::Minibatch { rule, epochs, batch, rate, schedule, patience, .. } => format!(
-            "{}   {epochs} epochs, batch {}, rate {}, {} schedule, patience {patience}",
-            rule.name(),
-            batch.map_or("by the rows".into(), |batch| batch.to_string()),
-            rate.map_or("from the features".into(), short),
-            schedule.name()
+        optimizer: plan.optimizer.of_rows(
+            &data.main.features,
+            data.train.len(),
+            data.main.label_map.classes(),
         ),
     }
 }
@@ -481,48 +369,4 @@ pub(super) fn schemes(plan: &TrainPlan, data: &TrainData, counts: &ClassCounts) 
             betas.into_iter().map(Scheme::Effective).collect()
         }
     })
-}
-
-/// Prints the trials of a search and keeps their summaries.
-struct Trials<'t> {
-    talk: &'t mut Talk,
-    interrupt: &'t Interrupt,
-    current: String,
-    begun: Instant,
-    summaries: Vec<TrialSummary>,
-}
-
-impl<'t> Trials<'t> {
-    fn new(talk: &'t mut Talk, interrupt: &'t Interrupt) -> Self {
-        Trials { talk, interrupt, current: String::new(), begun: Instant::now(), summaries: Vec::new() }
-    }
-}
-
-impl SearchWatch for Trials<'_> {
-    fn begin(&mut self, scheme: &Scheme, l2: f64) {
-        self.current = format!("{scheme}  l2 {}", short(l2));
-        self.begun = Instant::now();
-    }
-
-    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
-        self.talk.progress(&progress_text(&self.current, progress, &self.begun));
-        if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    fn trial(&mut self, trial: &Trial, best: bool) {
-        let summary = TrialSummary::of(trial, best);
-        self.talk.line(&text::trial_line(&summary, self.begun.elapsed().as_secs_f64()));
-        self.summaries.push(summary);
-    }
-}
-
-fn progress_text(what: &str, progress: &Progress, begun: &Instant) -> String {
-    format!(
-        "{what}: step {} of at most {}, J {:.5}{}, {}",
-        progress.step,
-        progress.steps,
-        progress.objective,
-        if progress.on_sample { " on a sample" } else { "" },
-        seconds(begun.elapsed().as_secs_f64())
-    )
 }

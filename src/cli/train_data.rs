@@ -1,5 +1,6 @@
 //! The rows of a training run: read, split, scaled.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::plan::{TrainPlan, ValidationPlan};
@@ -64,7 +65,7 @@ impl HeldPart<'_> {
 /// Rows to fit on, with labels and weights gathered in their order.
 pub struct OwnedSample<'a> {
     features: &'a Matrix<'a>,
-    rows: Vec<usize>,
+    rows: Cow<'a, [usize]>,
     /// One a row.
     pub labels: Vec<u32>,
     /// One a row, where rows have weights.
@@ -195,7 +196,7 @@ impl TrainData {
 
     /// The rows of the search.
     pub fn train_sample(&self) -> OwnedSample<'_> {
-        self.sample(self.train.clone())
+        self.sample(Cow::Borrowed(&self.train))
     }
 
     /// Training and validation rows of the training files together.
@@ -205,10 +206,10 @@ impl TrainData {
             rows.extend_from_slice(valid);
         }
         rows.sort_unstable();
-        self.sample(rows)
+        self.sample(Cow::Owned(rows))
     }
 
-    fn sample(&self, rows: Vec<usize>) -> OwnedSample<'_> {
+    fn sample<'a>(&'a self, rows: Cow<'a, [usize]>) -> OwnedSample<'a> {
         let weights = self.main.row_weights.as_ref();
         OwnedSample {
             features: &self.main.features,
