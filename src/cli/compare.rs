@@ -46,7 +46,6 @@ pub fn run(args: CompareArgs) -> Result<u8> {
         refuse_overwriting(out, args.folds.data.iter().chain(&args.test))?;
         AtomicFile::check(out)?;
     }
-    let _lock = args.out.as_deref().map(Lock::take).transpose()?;
     let plan = ComparePlan {
         schemes: args.schemes.iter().map(|text| SchemePlan::parse(text)).collect::<Result<Vec<_>>>()?,
         test: args.test,
@@ -54,6 +53,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
         folds: FoldPlan::new(args.folds)?,
     };
     let interrupt = Interrupt::listen();
+    let _lock = args.out.as_deref().map(Lock::take).transpose()?;
     let mut talk = Talk::new(run_args.quiet, plan.folds.progress);
     with_threads(&run_args, || {
         let Some(report) = compared(&plan, &mut talk, &interrupt)? else {

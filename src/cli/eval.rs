@@ -82,6 +82,10 @@ impl<'a> CostReport<'a> {
     }
 }
 
+/// Bytes of a row besides the scores of its classes: label, decision, measures, its places in the orders by probability.
+/// Measured on 400,000 rows of 10 classes, two threads.
+const ROW_BYTES: u64 = 90;
+
 /// Rows to score.
 struct Predicted {
     truth: Vec<u32>,
@@ -117,7 +121,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let mut data = reader.read_all()?;
         say_spilled(&talk, &data, &options);
         say_left_out(&talk, &data);
-        check_scores(&options, data.rows(), labels.classes())?;
+        check_scores(&options, data.rows(), labels.classes(), ROW_BYTES)?;
         let mut probabilities = scorer.logits(&mut data)?;
         let posterior = scorer.posterior(&prior, &probabilities)?;
         let decided = decisions.of(&posterior, &mut probabilities);

@@ -1,4 +1,4 @@
-//! One run a file that it writes: the lock beside it.
+//! One run a model file or comparison: the lock beside it.
 //!
 //! The system holds the lock and gives it free when the process ends, however it ends: there is no stale one to guess at.
 //! What stands in the file is for messages, and for whoever tidies up after a process that was killed.

@@ -15,6 +15,9 @@ use crate::report::format::thousands;
 use crate::report::predictions::{PredictionBlock, PredictionFormat, PredictionSchema, PredictionWriter};
 use crate::{Error, Result};
 
+/// Bytes of the class decided for.
+const LABEL_BYTES: u64 = 4;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -52,7 +55,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         while let Some(mut block) = blocks.next()? {
             if blocks.at_once {
                 say_spilled(&talk, &block, &options);
-                check_scores(&options, block.rows(), scorer.classes())?;
+                check_scores(&options, block.rows(), scorer.classes(), LABEL_BYTES)?;
             }
             let mut values = scorer.logits(&mut block)?;
             let posterior = match &posterior {

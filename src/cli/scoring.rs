@@ -165,17 +165,14 @@ impl Decisions {
 
 /// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
 pub const SCORE_BYTES: u64 = 8;
-/// Bytes that a row costs besides where all are scored together: label, decision, scores, places in the orders by
-/// probability. Measured on 400,000 rows of 10 classes.
-const SCORED_ROW_BYTES: u64 = 90;
-
-/// Refuses scores of so many rows that memory does not hold them, where all are needed at once.
+/// Refuses scores of so many rows that memory does not hold them, where all are needed at once and each row takes
+/// `row_bytes` besides.
 ///
 /// # Errors
 /// [`Error::OverMemory`].
-pub fn check_scores(options: &ReadOptions, rows: usize, classes: usize) -> Result<()> {
+pub fn check_scores(options: &ReadOptions, rows: usize, classes: usize, row_bytes: u64) -> Result<()> {
     let Some(memory) = &options.memory else { return Ok(()) };
-    let row = (classes as u64).saturating_mul(SCORE_BYTES).saturating_add(SCORED_ROW_BYTES);
+    let row = (classes as u64).saturating_mul(SCORE_BYTES).saturating_add(row_bytes);
     let need = (rows as u64).saturating_mul(row);
     let (rows, classes) = (thousands(rows as u64), thousands(classes as u64));
     memory.check(

@@ -12,19 +12,18 @@ use super::objective::Objective;
 use super::pass::{Pass, ranges};
 use super::products::BlockBuffer;
 use crate::loss::Loss;
-use crate::simd::Kernels;
 
 /// Share of the curvature of a class that rows left out carry at most.
 const LEFT_OUT: f64 = 0.01;
 /// Rows of one task of a pass, and of one product.
 const TASK_ROWS: usize = 4096;
 const BLOCK_ROWS: usize = 256;
-/// Rows of a pair of classes that one task adds up, and values of the matrices that tasks hold together.
+/// Rows of a pair of classes that one task adds up, and values of the matrices that tasks hold together: 8 MiB.
 const PAIR_ROWS: usize = 8192;
-const VALUES_HELD: usize = 1 << 24;
+const VALUES_HELD: usize = 1 << 21;
 /// Classes kept over all rows at most: 12 bytes each.
 const MOST_KEPT: u64 = 1 << 24;
-/// Values of the rows drawn, features and the 1 of the bias: 128 MiB.
+/// Values of the rows drawn at most, features and the 1 of the bias.
 const MOST_VALUES: f64 = (1 << 25) as f64;
 
 /// The classes that rows keep.
@@ -56,11 +55,10 @@ impl Objective<'_> {
         let drawn =
             self.with_f32_pass(theta, |pass| Kept::of(pass, &spans))?.drawn(self, &spans, most_work)?;
         let positions: Vec<u32> = drawn.chosen.iter().map(|&(at, _)| drawn.kept.rows[at]).collect();
-        let x = self.rows_with_bias(&positions);
         let pairs = drawn.pairs(self);
         let width = (self.problem().rows.features() + 1) as f64;
         let work = pairs.iter().map(|rows| rows.len() as f64).sum::<f64>() * width * width;
-        Some(Hessian { upper: self.sum_pairs(&x, pairs), work })
+        Some(Hessian { upper: self.sum_pairs(&positions, pairs), work })
     }
 
     /// `1 + ||x||^2` of every row.
@@ -81,8 +79,8 @@ impl Objective<'_> {
         spans
     }
 
-    /// The Hessian from the rows of each pair of classes `(a, b)`, `a <= b`, at `a * C + b`.
-    fn sum_pairs(&self, x: &[f32], pairs: Vec<PairRows>) -> Vec<f32> {
+    /// The Hessian from the rows of each pair of classes `(a, b)`, `a <= b`, at `a * C + b`: places among `positions`.
+    fn sum_pairs(&self, positions: &[u32], pairs: Vec<PairRows>) -> Vec<f32> {
         let problem = self.problem();
         let (classes, features) = (problem.classes, problem.rows.features());
         let size = problem.parameters();
@@ -97,8 +95,7 @@ impl Objective<'_> {
         };
         let mut hessian = vec![0.0f32; size * size];
         for tasks in tasks.chunks((VALUES_HELD / (features + 1).pow(2)).max(2)) {
-            let products =
-                |(_, rows): &(usize, &[(u32, f32)])| weighted_products(x, features + 1, rows, self.kernels());
+            let products = |(_, rows): &(usize, &[(u32, f32)])| self.weighted_products(positions, rows);
             let sums: Vec<Vec<f32>> = tasks.par_iter().map(products).collect();
             for (&(pair, _), sum) in tasks.iter().zip(&sums) {
                 let (a, b) = (pair / classes, pair % classes);
@@ -121,35 +118,33 @@ impl Objective<'_> {
         hessian
     }
 
-    /// Centred rows at `positions`, a 1 behind the features of each.
-    fn rows_with_bias(&self, positions: &[u32]) -> Vec<f32> {
+    /// `sum_r weight_r x_r x_r'` of some of the rows at `positions`, centred and with a 1 behind the features; upper triangle.
+    /// A row is read anew for each pair of classes: together, they may be more than memory holds.
+    fn weighted_products(&self, positions: &[u32], some: &[(u32, f32)]) -> Vec<f32> {
         let (problem, kernels) = (self.problem(), self.kernels());
         let features = problem.rows.features();
-        let mut x = vec![1.0; positions.len() * (features + 1)];
-        x.par_chunks_exact_mut(features + 1).zip(positions).for_each(|(x, &position)| {
-            problem.rows.gather_into(kernels, self.centre(), &[position as usize], &mut x[..features]);
-        });
-        x
-    }
-}
-
-/// `sum_r weight_r x_r x_r'` of some of the rows `x` (`width` values each), upper triangle.
-fn weighted_products(x: &[f32], width: usize, some: &[(u32, f32)], kernels: &Kernels) -> Vec<f32> {
-    let mut sum = vec![0.0; width * width];
-    let (mut plain, mut weighted) = (Vec::new(), Vec::new());
-    for some in some.chunks(BLOCK_ROWS) {
-        plain.clear();
-        some.iter().for_each(|&(at, _)| plain.extend_from_slice(&x[at as usize * width..][..width]));
-        weighted.clear();
-        weighted.resize(plain.len(), 0.0);
-        for ((weighted, plain), &(_, weight)) in
-            weighted.chunks_exact_mut(width).zip(plain.chunks_exact(width)).zip(some)
-        {
-            kernels.axpy(weight, plain, weighted);
+        let width = features + 1;
+        let mut sum = vec![0.0; width * width];
+        let mut row = vec![0.0; features];
+        let (mut plain, mut weighted) = (Vec::new(), Vec::new());
+        for some in some.chunks(BLOCK_ROWS) {
+            plain.clear();
+            plain.resize(some.len() * width, 1.0);
+            let places = some.iter().map(|&(at, _)| positions[at as usize] as usize);
+            problem.rows.visit_wide(kernels, self.centre(), places, &mut row, |at, x| {
+                plain[at * width..][..features].copy_from_slice(x);
+            });
+            weighted.clear();
+            weighted.resize(plain.len(), 0.0);
+            for ((weighted, plain), &(_, weight)) in
+                weighted.chunks_exact_mut(width).zip(plain.chunks_exact(width)).zip(some)
+            {
+                kernels.axpy(weight, plain, weighted);
+            }
+            kernels.accumulate_gram(&weighted, &plain, width, &mut sum);
         }
-        kernels.accumulate_gram(&weighted, &plain, width, &mut sum);
+        sum
     }
-    sum
 }
 
 impl Kept {
@@ -364,6 +359,7 @@ mod tests {
     use crate::linear::rows::Rows;
     use crate::matrix::Matrix;
     use crate::rng::CounterRng;
+    use crate::simd::Kernels;
 
     const ROWS: usize = 700;
     const FEATURES: usize = 5;

@@ -32,7 +32,7 @@ const STAGNATION: usize = 30;
 
 /// Estimated relative gap, and relative decrease of J in an iteration, at which coarse arithmetic ends. On banking77 and
 /// clinc150imb a gap from 0.1 to 1e-4 leaves the number of passes as it is.
-const COARSE_GAP: f64 = 1e-4;
+const COARSE_GAP: f64 = 1e-3;
 const COARSE_DECREASE: f64 = 1e-4;
 /// Floating-point operations of a pass from which coarse arithmetic saves more than the pass that leaves it.
 const COARSE_WORK: f64 = 1e9;
