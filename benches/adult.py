@@ -1,11 +1,11 @@
-"""Adult with its categories as they are: AUC of cbfit, LightGBM and CatBoost, each with its defaults.
+"""Adult with its categories as they are: AUC of cbfit, LightGBM and CatBoost, each with its defaults, and of cbfit unweighted.
 
     cargo build --release
     python benches/adult.py --cbfit target/release/cbfit --data ../shared/data
 
 Text columns are native categories of all three. Prints one JSON line a learner: AUC and log-loss of the official test rows,
-seconds of the whole command for cbfit (reading, the search for rounds and the last fit included) and of the fit for the
-others. `--seeds N` gives each learner N seeds; the official training rows stay the same.
+least seconds of the whole command for cbfit (reading, the search for rounds and the last fit included) and of the fit for
+the others. `--seeds N` gives each learner N seeds; the official training rows stay the same.
 """
 
 import argparse
@@ -22,14 +22,15 @@ import pandas as pd
 def by_cbfit(program, data, flags):
     def fit(seed, threads):
         with tempfile.TemporaryDirectory() as place:
-            def run(line):
-                subprocess.run([program, *line.split()], cwd=place, check=True, capture_output=True)
+            def run(*arguments):
+                line = [program, *map(str, arguments), "--threads", str(threads), "--quiet"]
+                subprocess.run(line, cwd=place, check=True)
 
             begun = time.perf_counter()
-            train = (data / "adult_train.parquet").resolve()
-            run(f"--train {train} --label label --learner boost {flags} --seed {seed} --threads {threads} -o m.cbfit")
+            train, test = ((data / f"adult_{part}.parquet").resolve() for part in ("train", "test"))
+            run("--train", train, "--label", "label", "--learner", "boost", *flags, "--seed", seed, "-o", "m.cbfit")
             took = time.perf_counter() - begun
-            run(f"predict m.cbfit {(data / 'adult_test.parquet').resolve()} --proba -o p.parquet")
+            run("predict", "m.cbfit", test, "--proba", "-o", "p.parquet")
             return np.stack(pd.read_parquet(f"{place}/p.parquet")["probabilities"])[:, 1], took
 
     return fit
@@ -84,8 +85,8 @@ def main():
     y = (test["label"] == positive).to_numpy()
     program = str(args.cbfit.resolve())
     learners = {
-        "cbfit": by_cbfit(program, args.data, ""),
-        "cbfit --weighting none": by_cbfit(program, args.data, "--weighting none"),
+        "cbfit": by_cbfit(program, args.data, []),
+        "cbfit --weighting none": by_cbfit(program, args.data, ["--weighting", "none"]),
         "LightGBM": by_lightgbm(train, test),
         "CatBoost": by_catboost(train, test),
     }

@@ -233,15 +233,6 @@ def judge(run, events, stopped, failed, data, weights, optimum, budget):
     return result
 
 
-def stand_in(results):
-    """Where the optimum is not known, the lowest J that any run reached takes its place, and is called so."""
-    lowest = min((r["objective"] for r in results if "objective" in r), default=None)
-    for result in results:
-        result["optimum"], result["proven"] = lowest, False
-        if lowest and "objective" in result:
-            result["final_gap"] = result["objective"] / lowest - 1
-
-
 def check_passes(results):
     """All solvers of a pass are at the same parameters: their J must agree, within 1e-5, or 1e-2 in bf16."""
     said = {r["solver"]: r["said_objective"] for r in results if r.get("said_objective")}
@@ -280,7 +271,7 @@ def machine():
         "simd": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags],
         "memory": first("/proc/meminfo", "MemTotal"),
         "load": os.getloadavg()[0],
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "rustc": command("rustc", "--version"),
         "commit": command("git", "rev-parse", "--short", "HEAD"),
@@ -366,7 +357,7 @@ def main():
             if case.kind == "pass":
                 check_passes(of_case)
             if case.kind == "fit" and optimum is None:
-                stand_in(of_case)
+                table.stand_in(of_case)
     text = table.markdown(info, results, LEVELS)
     with open(os.path.join(args.cache, "table.md"), "w") as file:
         file.write(text)

@@ -29,6 +29,8 @@ def linear(paths):
     text = ["", "## Linear models", ""]
     for path in paths:
         first, *results = lines_of(path)
+        for case in dict.fromkeys(r["case"] for r in results if r["case"].startswith("fit") and r["optimum"] is None):
+            table.stand_in([r for r in results if r["case"] == case])
         text.append(f"Seconds a run at most: {first['budget']:g}.")
         text.append(table.markdown(first["machine"], results, first["levels"]))
     return text
@@ -40,9 +42,10 @@ def boosted(paths):
     text = ["", "## Boosted trees", ""]
     for rounds, threads in settings:
         of = [r for r in results if (r["rounds"], r["threads"]) == (rounds, threads)]
-        text += [f"{rounds} rounds, {threads} threads, {boost_peers.LEAVES} leaves, learning rate {boost_peers.RATE}.", ""]
-        text.append(boost_peers.HEAD)
-        for key in dict.fromkeys((r["case"], r["l2"]) for r in of if r["seed"] == 0):
+        text += [f"{rounds} rounds, threads: {threads}, {boost_peers.LEAVES} leaves, learning rate {boost_peers.RATE}.", ""]
+        cases = dict.fromkeys((r["case"], r["l2"]) for r in of if r["seed"] == 0)
+        text += [boost_peers.HEAD] if cases else []
+        for key in cases:
             text += boost_peers.rows_of([r for r in of if (r["case"], r["l2"], r["seed"]) == (*key, 0)])
         text += ["", *over_seeds([r for r in of if r["seed"]])]
     return text
@@ -52,20 +55,21 @@ def over_seeds(results):
     """Mean and standard deviation over splits, and in how many of them cbfit was no worse."""
     if not results:
         return []
-    text = ["| case | l2 | learner | splits | log-loss | cbfit no worse | macro recall | cbfit no worse | training s |",
-            "|---|---|---|---|---|---|---|---|---|"]
+    text = ["| case | l2 | learner | splits | log-loss | cbfit no worse | macro recall | cbfit no worse |",
+            "|---|---|---|---|---|---|---|---|"]
     for case, l2 in dict.fromkeys((r["case"], r["l2"]) for r in results):
         own = {r["seed"]: r for r in results if (r["case"], r["l2"], r["learner"]) == (case, l2, "cbfit")}
-        for learner in dict.fromkeys(r["learner"] for r in results if r["case"] == case):
+        for learner in dict.fromkeys(r["learner"] for r in results if (r["case"], r["l2"]) == (case, l2)):
             theirs = {r["seed"]: r for r in results if (r["case"], r["l2"], r["learner"]) == (case, l2, learner)}
             splits = sorted(own.keys() & theirs.keys())
+            if not splits:
+                continue
             cells = [case, f"{l2:g}", learner, len(splits)]
             for what, sign in (("log_loss", 1), ("macro_recall", -1)):
                 values = [theirs[split][what] for split in splits]
                 spread = statistics.stdev(values) if len(values) > 1 else 0.0
                 no_worse = sum(sign * (own[split][what] - theirs[split][what]) <= 0 for split in splits)
                 cells += [f"{statistics.mean(values):.5f} +- {spread:.5f}", "" if learner == "cbfit" else no_worse]
-            cells.append(f"{min(theirs[split]['train_s'] for split in splits):.2f}")
             text.append("| " + " | ".join(map(str, cells)) + " |")
     return [*text, ""]
 

@@ -11,6 +11,15 @@ def times(result, levels):
     return [min(within(level), default=None) for level in levels]
 
 
+def stand_in(results):
+    """Where the optimum is not known, the lowest J that any run reached takes its place, and is called so."""
+    lowest = min((r["objective"] for r in results if "objective" in r), default=None)
+    for result in results:
+        result["optimum"], result["proven"] = lowest, False
+        if lowest and "objective" in result:
+            result["final_gap"] = result["objective"] / lowest - 1
+
+
 def seconds(value):
     return "-" if value is None else f"{value:.3g}"
 
