@@ -5,10 +5,10 @@
 
 Settings: 63 leaves, learning rate .1, 100 rounds (`--rounds`), 255 bins, 20 rows a leaf, no l2. Text columns become codes, or a
 column of zeros and ones for each value in `onehot` cases. The data sets without an official test file are split 7:3 by
-class; `--seed` above 0 so splits the training file of each, another way for each seed (made rows are drawn anew). Test rows of classes that training
-lacks are left out. Times are the least of the repetitions; CPU seconds stand beside them because on a busy machine only
-those compare, and only on one thread: the threads of a peer may wait for each other at full load. Every run is a line of
-`boost.jsonl` in `--cache` (the next run begins it anew), from which `page.py` makes a page.
+class; `--seed` above 0 so splits the training file of each, another way for each seed (made rows are drawn anew). Test
+rows of classes that training lacks are left out. Times are the least of the repetitions; CPU seconds stand beside them
+because on a busy machine only those compare, and only on one thread: the threads of a peer may wait for each other at
+full load. Every run is a line of `boost.jsonl` in `--cache` (the next run begins it anew), from which `page.py` makes a page.
 """
 
 import argparse
@@ -248,14 +248,14 @@ def rows_of(results):
         for key in (k for k in result if k.endswith(("_s", "_cpu")) and k != "phases_s"):
             known[key] = min(known[key], result[key])
     own = best.get("cbfit")
-    for learner, best in best.items():
-        ratio = f"{best['train_cpu'] / max(own['train_cpu'], 1e-9):.2f}" if own else "-"
-        case = best["case"] + (f", seed {best['seed']}" if best["seed"] else "") + (f", l2 {best['l2']:g}" if best["l2"] else "")
+    for learner, r in best.items():
+        ratio = f"{r['train_cpu'] / max(own['train_cpu'], 1e-9):.2f}" if own else "-"
+        case = r["case"] + (f", seed {r['seed']}" if r["seed"] else "") + (f", l2 {r['l2']:g}" if r["l2"] else "")
         yield (
-            f"| {case} | {learner} | {best['bin_s']:.2f} / {best['bin_cpu']:.2f} "
-            f"| {best['train_s']:.2f} / {best['train_cpu']:.2f} | {ratio} "
-            f"| {best['predict_s']:.2f} / {best['predict_cpu']:.2f} "
-            f"| {best['log_loss']:.5f} | {best['macro_recall']:.4f} | {best['peak_kb'] / 1024:.0f} |"
+            f"| {case} | {learner} | {r['bin_s']:.2f} / {r['bin_cpu']:.2f} "
+            f"| {r['train_s']:.2f} / {r['train_cpu']:.2f} | {ratio} "
+            f"| {r['predict_s']:.2f} / {r['predict_cpu']:.2f} "
+            f"| {r['log_loss']:.5f} | {r['macro_recall']:.4f} | {r['peak_kb'] / 1024:.0f} |"
         )
 
 

@@ -29,8 +29,6 @@ def linear(paths):
     text = ["", "## Linear models", ""]
     for path in paths:
         first, *results = lines_of(path)
-        for case in dict.fromkeys(r["case"] for r in results if r["case"].startswith("fit") and r["optimum"] is None):
-            table.stand_in([r for r in results if r["case"] == case])
         text.append(f"Seconds a run at most: {first['budget']:g}.")
         text.append(table.markdown(first["machine"], results, first["levels"]))
     return text
