@@ -22,7 +22,9 @@ import time
 ROWS = 1000
 LIMIT = 1e-5
 BOOST = "--learner boost --valid-fraction 0"
-# Name, training file, test file or none to split, flags, flags of export and predict.
+HYBRID = f"{BOOST} --init linear:1e-4"
+GAPS = 0.05
+# Name, training file, test file or none to split, flags, flags of export and predict. "gaps" in the name blanks numbers.
 CASES = [
     ("cifar10_lt100 softmax", "cifar10_lt100_mobilenet_train", "cifar10_mobilenet_test", "--beta 0.9999 --l2 1e-2", ""),
     ("cifar10_lt100 sigmoid, natural", "cifar10_lt100_mobilenet_train", "cifar10_mobilenet_test", "--beta 0.9999 --l2 1e-2 --loss sigmoid", "--prior natural"),
@@ -33,6 +35,12 @@ CASES = [
     ("covertype_20k, trees for all", "covertype_20k", None, f"{BOOST} --weighting none --trees vector --rounds 60", "--prior uniform"),
     ("adult, categories", "adult_train", "adult_test", f"{BOOST} --weighting none --rounds 100", ""),
     ("kdd99 label5, categories", "kdd99_10pct_train", "kdd99_corrected_test", f"{BOOST} --beta 0.9999 --rounds 20", "--prior natural"),
+    ("covertype_20k, trees on linear functions", "covertype_20k", None, f"{HYBRID} --beta 0.999 --rounds 60", "--prior uniform"),
+    ("covertype_20k, a tree a class on linear functions, gaps", "covertype_20k", None, f"{HYBRID} --beta 0.999 --trees per-class --rounds 30 --loss sigmoid", "--prior natural"),
+    ("adult, categories and gaps, trees on linear functions", "adult_train", "adult_test", f"{HYBRID} --beta 0.999 --rounds 60", "--prior natural"),
+    ("adult, sigmoid, trees on linear functions", "adult_train", "adult_test", f"{HYBRID} --weighting none --loss sigmoid --rounds 60", ""),
+    ("kdd99 label5, categories and gaps, trees on linear functions", "kdd99_10pct_train", "kdd99_corrected_test", f"{HYBRID} --beta 0.9999 --rounds 20", "--prior natural"),
+    ("clinc150imb, trees on linear functions", "clinc150imb_minilm_train", "clinc150_minilm_test", f"{HYBRID} --beta 0.99 --rounds 5", "--prior natural"),
 ]
 
 
@@ -53,6 +61,16 @@ def features(frame, inputs):
     return np.concatenate(parts, axis=1)
 
 
+def with_gaps(frame, seed):
+    """The rows with some of their numbers missing."""
+    import numpy as np
+
+    frame, rng = frame.copy(), np.random.default_rng(seed)
+    for column in frame.select_dtypes("number").columns.difference(["label", "label5"]):
+        frame[column] = frame[column].astype(np.float64).mask(rng.random(len(frame)) < GAPS)
+    return frame
+
+
 def check(cbfit, data, name, train, test, flags, prior):
     import numpy as np
     import onnxruntime
@@ -66,6 +84,8 @@ def check(cbfit, data, name, train, test, flags, prior):
         test = pd.read_parquet(data / f"{test}.parquet").sample(ROWS, random_state=1)
     if "label5" in train:
         train, test = (t.drop(columns="label").rename(columns={"label5": "label"}) for t in (train, test))
+    if "gaps" in name:
+        train, test = with_gaps(train, 0), with_gaps(test, 1)
     with tempfile.TemporaryDirectory() as place:
         run = lambda line: subprocess.run([cbfit, *line.split()], cwd=place, check=True, capture_output=True, text=True)
         train.to_parquet(f"{place}/train.parquet", index=False)

@@ -152,6 +152,11 @@ fn onnx_says_what_predict_says() {
         ("--calibrate vector --offsets macro_recall", &["", "--prior uniform"]),
         ("--learner boost --trees per-class --rounds 5 --loss sigmoid", &["--prior natural"]),
         ("--learner boost --rounds 5", &["", "--prior natural"]),
+        ("--learner boost --rounds 5 --init linear:1e-3", &["", "--prior natural"]),
+        (
+            "--learner boost --trees per-class --rounds 5 --loss sigmoid --init linear:1e-3",
+            &["--prior uniform"],
+        ),
     ] {
         let quick = if flags.contains("boost") { "--valid-fraction 0 --beta 0.99" } else { QUICK };
         folder.ok(&format!("--train digits.csv --label label {quick} {flags} -o m.cbfit"));
@@ -164,9 +169,28 @@ fn onnx_says_what_predict_says() {
 
 #[test]
 fn onnx_takes_gaps_and_categories() {
-    for flags in ["", "--loss focal", "--hessian abs"] {
-        onnx_agrees(&mixed(flags), "t.csv", "");
+    for flags in
+        ["", "--loss focal", "--hessian abs", "--init linear:1e-3", "--loss sigmoid --init linear:1e-3"]
+    {
+        let folder = mixed(flags);
+        folder.write("u.csv", "number,colour,label\n,blue,no\n7.5,puce,yes\n1,,no\n,,no\n-3,red,no\n");
+        ["t.csv", "u.csv"].iter().for_each(|table| onnx_agrees(&folder, table, ""));
     }
+}
+
+#[test]
+fn onnx_takes_trees_on_linear_functions_of_many_categories() {
+    let folder = Folder::new();
+    let mut text = String::from("town,shape,label\n");
+    for row in 0..900 {
+        let (town, shape) = (row * 7 % 41, ["round", "square", ""][row * 5 % 3]);
+        let label = if town > 25 { "far" } else { ["near", "here"][(town + row) % 2] };
+        text += &format!("t{town:02},{shape},{label}\n");
+    }
+    folder.write("t.csv", text);
+    folder.ok(&format!("--train t.csv --label label {BOOST} --init linear:1e-3 -o m.cbfit"));
+    onnx_agrees(&folder, "t.csv", "--prior natural");
+    folder.fails("export m.cbfit --to json", "E0208", &["linear functions"], "--to onnx");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub fn run(args: ExportArgs) -> Result<u8> {
             (_, Model::Linear(_)) => return Err(wrong_kind(&args, "is linear", "take --to csv or onnx")),
             (_, Model::Hybrid(_)) => {
                 let why = "is of trees that start from linear functions";
-                return Err(wrong_kind(&args, why, "train with another --init"));
+                return Err(wrong_kind(&args, why, "take --to onnx"));
             }
             (ExportFormat::Csv, Model::Boost(_)) => {
                 return Err(wrong_kind(&args, "is of trees", "take --to lightgbm, text, json or onnx"));

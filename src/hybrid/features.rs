@@ -69,6 +69,17 @@ impl LinearFeatures {
         linear_width(&self.columns)
     }
 
+    /// The columns that trees read, each with what is made of it, in the order of the features.
+    pub fn columns(&self) -> Vec<LinearColumn> {
+        let mut next = 0;
+        let place = |categories: Option<usize>| {
+            let first = next;
+            next += categories.unwrap_or(1);
+            LinearColumn { first, categories }
+        };
+        self.columns.categories().into_iter().map(place).collect()
+    }
+
     /// The features of all rows of `matrix`, which the encoder of this transform made. Borrowed where nothing is to be
     /// done.
     pub fn apply<'m>(&self, matrix: &'m Matrix<'m>) -> Matrix<'m> {
@@ -96,12 +107,11 @@ impl LinearFeatures {
         if has_missing(matrix) {
             self.columns.fill_missing(&mut filled);
         }
-        let categories = self.columns.categories();
-        if categories.iter().all(Option::is_none) {
+        if !is_coded {
             return filled;
         }
         let width = self.width();
-        let places = Places::of(&categories);
+        let places = Places::of(&self.columns());
         if is_sparse || filled.sparse().is_some() {
             let mut rows = SparseRows::default();
             let (mut entries, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
@@ -134,6 +144,15 @@ impl LinearFeatures {
     }
 }
 
+/// What linear functions read of a column of trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearColumn {
+    /// Its first linear feature.
+    pub first: usize,
+    /// Number of its categories, each of which has a feature; `None` for a number, which is one.
+    pub categories: Option<usize>,
+}
+
 /// Number of linear features of the columns of `encoder`.
 pub fn linear_width(encoder: &FeatureEncoder) -> usize {
     encoder.categories().iter().map(|levels| levels.unwrap_or(1)).sum()
@@ -147,15 +166,14 @@ struct Places {
 }
 
 impl Places {
-    fn of(categories: &[Option<usize>]) -> Self {
-        let mut places = Places { first: Vec::with_capacity(categories.len()), coded: Vec::new() };
-        let mut next = 0;
-        for (column, levels) in categories.iter().enumerate() {
-            places.first.push(next);
-            places.coded.extend(levels.map(|levels| (column as u32, levels as u32)));
-            next += levels.unwrap_or(1) as u32;
+    fn of(columns: &[LinearColumn]) -> Self {
+        let coded = |(at, column): (usize, &LinearColumn)| {
+            column.categories.map(|categories| (at as u32, categories as u32))
+        };
+        Places {
+            first: columns.iter().map(|column| column.first as u32).collect(),
+            coded: columns.iter().enumerate().filter_map(coded).collect(),
         }
-        places
     }
 
     /// Features and values of a row whose numbers are filled, ascending.

@@ -99,11 +99,13 @@ impl Operator<'_> {
             "Mul" => self.pairwise(|a, b| a * b),
             "Div" => self.pairwise(|a, b| a / b),
             "Max" => self.pairwise(f32::max),
+            "Min" => self.pairwise(f32::min),
             "Neg" => self.each(|x| -x),
             "Exp" => self.each(f32::exp),
             "Log" => self.each(f32::ln),
             "Softplus" => self.each(|x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
             // Truth as a number.
+            "GreaterOrEqual" => self.pairwise(|a, b| f32::from(u8::from(a >= b))),
             "IsNaN" => self.each(|x| f32::from(u8::from(x.is_nan()))),
             "Clip" => self.clip(),
             "Where" => self.choose(),

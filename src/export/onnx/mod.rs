@@ -4,10 +4,12 @@
 //! and the model takes that. Scaling, prior and calibration are part of the graph. Outputs are `label` (names, or whole
 //! numbers) and `probabilities`, `N x C`.
 
+mod codes;
 mod evaluate;
 mod graph;
 mod posterior;
 mod proto;
+mod start;
 mod trees;
 
 pub use evaluate::OnnxModel;
@@ -45,16 +47,17 @@ pub fn render(saved: &SavedModel, prior: &Prior) -> Result<Vec<u8>> {
     let logits = match &saved.model {
         Model::Linear(model) => {
             let filled = match metadata.encoder.missing {
-                Missing::Mean | Missing::Zero => filled(&mut graph, &metadata.encoder.fills()),
+                Missing::Mean | Missing::Zero => filled(&mut graph, "features", &metadata.encoder.fills()),
                 Missing::Error | Missing::Keep => "features".into(),
             };
             let scaled = scaled(&mut graph, &saved.scaler, filled);
             linear(&mut graph, model, &scaled)
         }
         Model::Boost(model) => trees::logits(&mut graph, model, "features")?,
-        Model::Hybrid(_) => {
-            let why = "a model of trees that start from linear functions is not written as ONNX";
-            return Err(Error::bad_value("--to", "onnx", why, "train with another --init"));
+        Model::Hybrid(model) => {
+            let added = trees::logits(&mut graph, &model.trees, "features")?;
+            let start = start::logits(&mut graph, &model.start, "features")?;
+            graph.node("Add", &[&added, &start], vec![])
         }
     };
     let logs = posterior::log_posterior(&mut graph, &metadata.posterior(prior)?, &logits)?;
@@ -104,11 +107,11 @@ pub fn render(saved: &SavedModel, prior: &Prior) -> Result<Vec<u8>> {
     Ok(model.encode_to_vec())
 }
 
-/// The input with its missing values replaced, one number a feature.
-fn filled(graph: &mut Graph, fills: &[f32]) -> String {
-    let missing = graph.node("IsNaN", &["features"], vec![]);
+/// The rows called `rows` with their missing values replaced, one number a feature.
+fn filled(graph: &mut Graph, rows: &str, fills: &[f32]) -> String {
+    let missing = graph.node("IsNaN", &[rows], vec![]);
     let fills = graph.floats(&[fills.len()], fills.to_vec());
-    graph.node("Where", &[&missing, &fills, "features"], vec![])
+    graph.node("Where", &[&missing, &fills, rows], vec![])
 }
 
 /// Standardised in two operators, which keeps the digits that folding large means into the biases would lose.

@@ -4,8 +4,8 @@
 //! Sets of categories are no test of that operator. Each set becomes a column of its own, 1 where the row goes right, looked
 //! up in a table by the code.
 
+use super::codes::looked_up;
 use super::graph::{Graph, ML, floats, integer, integers, text, texts};
-use super::proto::INT64;
 use crate::boost::binning::{BinnedFeature, Values};
 use crate::boost::dump::codes_in;
 use crate::boost::model::{BoostModel, Output};
@@ -217,17 +217,7 @@ impl<'m> Sets<'m> {
                 let cells = table.iter_mut().skip(at).step_by(tests.len());
                 cells.zip(right).for_each(|(cell, right)| *cell = f32::from(u8::from(right)));
             }
-            let table = graph.floats(&[last + 1, tests.len()], table);
-            let column = graph.integers(vec![i64::from(feature.column)]);
-            let (none, beyond) = (graph.float(0.0), graph.float(last as f32));
-            let code = graph.node("Gather", &[rows, &column], vec![integer("axis", 1)]);
-            let missing = graph.node("IsNaN", &[&code], vec![]);
-            let code = graph.node("Where", &[&missing, &beyond, &code], vec![]);
-            let code = graph.node("Clip", &[&code, &none, &beyond], vec![]);
-            let code = graph.node("Cast", &[&code], vec![integer("to", i64::from(INT64))]);
-            let looked_up = graph.node("Gather", &[&table, &code], vec![integer("axis", 0)]);
-            let axis = graph.integers(vec![1]);
-            parts.push(graph.node("Squeeze", &[&looked_up, &axis], vec![]));
+            parts.push(looked_up(graph, rows, feature.column as usize, table, tests.len()));
         }
         if parts.len() == 1 {
             return rows.into();
