@@ -191,6 +191,7 @@ fn onnx_takes_trees_on_linear_functions_of_many_categories() {
     folder.ok(&format!("--train t.csv --label label {BOOST} --init linear:1e-3 -o m.cbfit"));
     onnx_agrees(&folder, "t.csv", "--prior natural");
     folder.fails("export m.cbfit --to json", "E0208", &["linear functions"], "--to onnx");
+    folder.fails("predict m.cbfit t.csv --contrib", "E0208", &["--contrib", "many categories"], "--init");
 }
 
 #[test]
@@ -259,7 +260,11 @@ fn inspect_tells_what_the_trees_test() {
 
 #[test]
 fn contributions_add_up_to_the_score_of_the_predicted_class() {
-    let folder = mixed("");
+    contributions_add_up(&mixed(""));
+    contributions_add_up(&mixed("--init linear:1e-3"));
+}
+
+fn contributions_add_up(folder: &Folder) {
     let (header, rows) = csv(folder.ok("predict m.cbfit t.csv --contrib").text());
     assert_eq!(header, ["prediction", "probability", "c_number", "c_colour", "expected"]);
     for row in &rows {
@@ -281,7 +286,7 @@ fn contributions_add_up_to_the_score_of_the_predicted_class() {
 #[test]
 fn contributions_of_many_classes_are_the_softmax_of_the_probabilities() {
     let folder = Folder::new();
-    for trees in ["vector", "per-class"] {
+    for trees in ["vector", "per-class", "vector --init linear:1e-3"] {
         folder.ok(&format!("--train {TRAIN} {BOOST} --trees {trees} -o m.cbfit"));
         let classes = (0..10).map(|class| class.to_string()).collect::<Vec<_>>().join(" ");
         let line = format!("predict m.cbfit {TEST} --proba --contrib --class {classes}");

@@ -202,7 +202,7 @@ impl BoostedTree {
 }
 
 /// Logit of the second of two classes at a score of 1.
-pub(super) fn logit_of_score(loss: &Loss) -> f32 {
+pub(crate) fn logit_of_score(loss: &Loss) -> f32 {
     match loss {
         Loss::Softmax | Loss::SoftmaxFocal { .. } => 0.5,
         Loss::Sigmoid | Loss::Focal { .. } => 1.0,

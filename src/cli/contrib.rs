@@ -4,6 +4,7 @@ use super::args::PredictArgs;
 use super::shared::class_codes;
 use crate::boost::model::BoostModel;
 use crate::boost::shap::{Explained, Explainer};
+use crate::hybrid::explain::LinearExplainer;
 use crate::matrix::Matrix;
 use crate::model::Model;
 use crate::model_file::SavedModel;
@@ -12,6 +13,8 @@ use crate::{Error, Result};
 /// Contributions that a run writes.
 pub struct Contributions<'m> {
     explainer: Explainer<'m>,
+    /// Of the linear functions that the trees start from.
+    start: Option<LinearExplainer>,
     /// The classes asked for; empty for the predicted one.
     classes: Vec<u32>,
     features: usize,
@@ -21,17 +24,20 @@ impl<'m> Contributions<'m> {
     /// What `args` ask for, if anything.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for a linear model and for classes it does not know; those of [`Explainer::new`].
+    /// [`Error::BadValue`] for a linear model, for what [`LinearExplainer::new`] refuses and for classes it does not know;
+    /// those of [`Explainer::new`].
     pub fn of(args: &PredictArgs, saved: &'m SavedModel) -> Result<Option<Self>> {
         if !args.contrib {
             return Ok(None);
         }
-        let model: &BoostModel = match &saved.model {
-            Model::Boost(model) => model,
-            Model::Hybrid(_) => {
-                let why = "has trees that start from linear functions, whose part is none of the trees";
-                let help = "train with another --init to have all of the score explained";
-                return Err(Error::bad_value("--contrib", &args.model, why, help));
+        let (model, start): (&BoostModel, _) = match &saved.model {
+            Model::Boost(model) => (model, None),
+            Model::Hybrid(model) => {
+                let start = LinearExplainer::new(model).map_err(|why| {
+                    let help = "train with another --init to have all of the score explained";
+                    Error::bad_value("--contrib", &args.model, why, help)
+                })?;
+                (&model.trees, Some(start))
             }
             Model::Linear(_) => {
                 let help = "of a linear model, cbfit export MODEL --to csv has the weights";
@@ -41,6 +47,7 @@ impl<'m> Contributions<'m> {
         let classes = class_codes(&args.class, &saved.metadata.label_map)?;
         Ok(Some(Contributions {
             explainer: Explainer::new(model)?,
+            start,
             classes,
             features: model.binner.columns(),
         }))
@@ -76,6 +83,9 @@ impl<'m> Contributions<'m> {
         let (outputs, signs) = outputs(if row_by_row { predicted } else { &self.classes });
         let of = if row_by_row { Explained::OfRow(&outputs) } else { Explained::Outputs(&outputs) };
         let mut cells = self.explainer.contributions(features, of)?;
+        if let Some(start) = &self.start {
+            start.add_to(&mut cells, features, of);
+        }
         // In either case the signs go round with the groups of cells: one a row, or all classes of a row in turn.
         let groups = cells.chunks_exact_mut(self.features + 1);
         for (cells, _) in groups.zip(signs.iter().cycle()).filter(|(_, sign)| **sign < 0.0) {

@@ -5,6 +5,7 @@
 //! the linear functions ([`fit`]), over features that a small transform makes of the rows trees read ([`features`]), then
 //! trees on what these leave ([`crate::boost::trainer::BoostProblem::start`]).
 
+pub mod explain;
 pub mod features;
 pub mod fit;
 pub mod model;
