@@ -47,6 +47,11 @@ macro_rules! store_numbers {
                 out.extend_from_slice(&self.to_le_bytes());
             }
 
+            fn store_all(values: &[Self], out: &mut Vec<u8>) {
+                out.reserve(size_of_val(values));
+                values.iter().for_each(|value| value.store(out));
+            }
+
             fn load(from: &mut &[u8]) -> Option<Self> {
                 let (bytes, rest) = from.split_first_chunk()?;
                 *from = rest;

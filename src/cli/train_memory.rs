@@ -4,6 +4,7 @@ use super::plan::TrainPlan;
 use super::train_data::TrainData;
 use crate::Result;
 use crate::linear::fit::Optimizer;
+use crate::linear::solver::metric::hessian_bytes;
 use crate::report::format::{bytes, thousands};
 
 /// Bytes that a row costs besides its features at least: label, weights, its place in the lists of rows.
@@ -72,6 +73,15 @@ pub(super) fn check_memory(plan: &TrainPlan, data: &TrainData, optimizer: &Optim
             bytes: product(&[parameters, vectors, size_of::<f32>() as u64]),
             mend: "take fewer classes or features",
         });
+        // One fit may end before it takes its Hessian; of the fits of a search, one will not.
+        if plan.head.head.is_fitted() && plan.l2.is_none() && matches!(optimizer, Optimizer::Lbfgs { .. }) {
+            let features = data.main.features.cols();
+            parts.push(Part {
+                what: format!("the Hessian of {} parameters", thousands(parameters)),
+                bytes: hessian_bytes(plan.loss, data.main.label_map.classes(), features),
+                mend: "give --l2",
+            });
+        }
     }
     let total = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.bytes));
     parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));

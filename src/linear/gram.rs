@@ -125,13 +125,13 @@ fn partials(rows: usize, area: usize) -> usize {
 }
 
 /// The product of rows with themselves: in split floats where that is faster, else in f32.
-enum GramProduct {
+pub(super) enum GramProduct {
     Single { kernels: &'static Kernels, weighted: Vec<f32> },
     Split { tiles: &'static TileKernels, rows: TileRows, scratch: TileScratch },
 }
 
 impl GramProduct {
-    fn new(kernels: &'static Kernels, features: usize) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, features: usize) -> Self {
         match Arithmetic::of_dense(kernels, features) {
             Arithmetic::Tiles(_, tiles, _) => {
                 GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() }
@@ -141,7 +141,7 @@ impl GramProduct {
     }
 
     /// Adds `sum_r weights[r] x_r x_r'` to the upper triangle of `sum`.
-    fn accumulate(&mut self, x: &[f32], features: usize, weights: &[f32], sum: &mut [f32]) {
+    pub(super) fn accumulate(&mut self, x: &[f32], features: usize, weights: &[f32], sum: &mut [f32]) {
         match self {
             GramProduct::Single { kernels, weighted } => {
                 weighted.clear();

@@ -60,6 +60,7 @@ pub mod fit;
 pub mod gram;
 pub mod heads;
 mod hessian;
+mod importance;
 pub mod influence;
 pub mod merge;
 pub mod model;

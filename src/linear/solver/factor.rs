@@ -3,6 +3,8 @@
 //! With `A = L L^T`, one elimination over `[A | I]` gives `L^-1`, so that `A^-1 v = L^-T (L^-1 v)`. The product is
 //! positive semi-definite whatever the rounding of `L^-1`: a metric made of it never turns a descent direction round.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::linear::products::{Arithmetic, BlockBuffer, Weights};
@@ -26,8 +28,8 @@ pub struct InverseFactor {
 /// Some outputs of a triangular product, and the inputs that reach them.
 #[derive(Debug)]
 struct Panel {
-    outputs: std::ops::Range<usize>,
-    inputs: std::ops::Range<usize>,
+    outputs: Range<usize>,
+    inputs: Range<usize>,
     weights: Weights,
     arithmetic: Arithmetic,
 }
@@ -98,66 +100,79 @@ impl Panel {
     }
 }
 
-/// `L^-1` of `upper = L L^T`, whose upper triangle becomes `L^T` on the way.
-fn eliminate(mut upper: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<f32>> {
-    let mut lower = vec![0.0f32; size * size];
+/// Which side of `[A | I]` a task of the elimination is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Side {
+    /// The upper triangle, which becomes `L^T`.
+    Matrix,
+    /// The lower triangle, which becomes `L^-1`.
+    Identity,
+}
+
+/// `L^-1` of `matrix = L L^T`, in its lower triangle: only the upper one is read. Both sides of the elimination lie in the
+/// one matrix, as each block of rows needs its pivot no longer when `L^-1` takes its place.
+fn eliminate(mut matrix: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<f32>> {
     for start in (0..size).step_by(BLOCK) {
         let end = (start + BLOCK).min(size);
         let rows = start..end;
         // What the rows before take away, side by side: where it lies in the matrix every row of it is a page of its own.
         let taken: Vec<f32> =
-            (0..start).flat_map(|row| upper[row * size..][rows.clone()].iter().copied()).collect();
-        let pivot = eliminated(&upper, &taken, size, rows.clone(), start..end, 0, kernels);
+            (0..start).flat_map(|row| matrix[row * size..][rows.clone()].iter().copied()).collect();
+        let pivot = eliminated(&matrix, &taken, size, rows.clone(), start..end, Side::Matrix, kernels);
         let unit = inverse_of_pivot(pivot, end - start)?;
-        for row in rows.clone() {
-            lower[row * size + row] = 1.0;
-        }
-        let of = |columns: std::ops::Range<usize>, of_identity: bool| {
-            // Row k of L^-1 ends at its diagonal: rows before the chunk hold nothing in it.
-            let first = if of_identity { columns.start } else { 0 };
-            let source = if of_identity { &lower } else { &upper };
-            let block = eliminated(source, &taken, size, rows.clone(), columns.clone(), first, kernels);
+        let of = |columns: Range<usize>, side: Side| {
+            let block = eliminated(&matrix, &taken, size, rows.clone(), columns.clone(), side, kernels);
             let mut product = vec![0.0; block.len()];
             kernels.accumulate_gradient(&unit, BLOCK, rows.len(), &block, columns.len(), &mut product);
-            (columns, of_identity, product)
+            (columns, product)
         };
-        let chunks = |from: usize, to: usize, of_identity: bool| {
-            (from..to).step_by(CHUNK).map(move |c| (c..(c + CHUNK).min(to), of_identity))
+        let chunks = |from: usize, to: usize, side: Side| {
+            (from..to).step_by(CHUNK).map(move |c| (c..(c + CHUNK).min(to), side))
         };
-        let tasks: Vec<_> = chunks(end, size, false).chain(chunks(0, end, true)).collect();
-        let done: Vec<_> = tasks.into_par_iter().map(|(columns, identity)| of(columns, identity)).collect();
-        for (columns, of_identity, product) in done {
-            let target = if of_identity { &mut lower } else { &mut upper };
+        let tasks: Vec<_> = chunks(end, size, Side::Matrix).chain(chunks(0, end, Side::Identity)).collect();
+        let done: Vec<_> = tasks.into_par_iter().map(|(columns, side)| of(columns, side)).collect();
+        for (columns, product) in done {
             for (row, values) in rows.clone().zip(product.chunks_exact(columns.len())) {
-                target[row * size..][columns.clone()].copy_from_slice(values);
+                matrix[row * size..][columns.clone()].copy_from_slice(values);
             }
         }
     }
-    Some(lower)
+    for row in 0..size {
+        matrix[row * size..][row + 1..size].fill(0.0);
+    }
+    Some(matrix)
 }
 
-/// Rows `rows` and columns `columns` of `source` minus what the eliminated rows before them (from `first` on) take away,
-/// by the factors `taken` (rows before x `rows`).
+/// Rows `rows` and columns `columns` of one side minus what the eliminated rows before them take away, by the factors
+/// `taken` (rows before x `rows`).
 fn eliminated(
-    source: &[f32],
+    matrix: &[f32],
     taken: &[f32],
     size: usize,
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
-    first: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    side: Side,
     kernels: &Kernels,
 ) -> Vec<f32> {
     let mut sum = vec![0.0; rows.len() * columns.len()];
+    // Row k of L^-1 ends at its diagonal: rows before the chunk hold nothing in it.
+    let first = if side == Side::Identity { columns.start } else { 0 };
     if first < rows.start {
         let mut x = Vec::with_capacity((rows.start - first) * columns.len());
         for row in first..rows.start {
-            x.extend_from_slice(&source[row * size..][columns.clone()]);
+            let end = if side == Side::Identity { columns.end.min(row + 1) } else { columns.end };
+            x.extend_from_slice(&matrix[row * size..][columns.start..end]);
+            x.resize(x.len() + columns.end - end, 0.0);
         }
         let taken = &taken[first * rows.len()..];
         kernels.accumulate_gradient(taken, rows.len(), rows.len(), &x, columns.len(), &mut sum);
     }
     for (row, sum) in rows.zip(sum.chunks_exact_mut(columns.len())) {
-        for (sum, &value) in sum.iter_mut().zip(&source[row * size..][columns.clone()]) {
+        for (sum, column) in sum.iter_mut().zip(columns.clone()) {
+            let value = match side {
+                Side::Matrix => matrix[row * size + column],
+                Side::Identity => f32::from(u8::from(row == column)),
+            };
             *sum = value - *sum;
         }
     }

@@ -10,6 +10,7 @@ use super::work_of_a_pass;
 use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
+use crate::loss::Loss;
 use crate::simd::Kernels;
 
 /// Curvature of a class relative to that of a constant classifier. Between .1 and 1 the number of iterations hardly
@@ -170,7 +171,7 @@ impl Preconditioner {
             self.start = Some(start);
         }
         self.lifetime = self.passes_a_class_metric_costs(objective).max(LIFETIME);
-        self.newton_after = NewtonMetric::is_taken(problem)
+        self.newton_after = has_hessian(problem)
             .then(|| passes_of(NewtonMetric::most_work(problem), objective).max(LIFETIME));
         match &mut self.metric {
             None => self.renew(objective, theta),
@@ -224,6 +225,8 @@ impl Preconditioner {
     pub fn renew(&mut self, objective: &Objective<'_>, theta: &[f32]) {
         let Some(start) = &self.start else { return };
         let is_start = theta[..theta.len() - objective.problem().classes].iter().all(|&w| w == 0.0);
+        // The old one makes room first.
+        self.metric = None;
         let newton = if self.pays_for_newton() { NewtonMetric::at(objective, theta) } else { None };
         let mut metric = match newton {
             Some(newton) => {
@@ -279,7 +282,13 @@ impl Metric {
 
 /// Whether the Hessian of a problem in all parameters becomes its metric.
 pub(in crate::linear) fn has_hessian(problem: &Problem<'_>) -> bool {
-    NewtonMetric::is_taken(problem)
+    NewtonMetric::is_taken(problem.loss, problem.classes, problem.parameters())
+}
+
+/// Bytes that the Hessian of a problem takes while it is made a metric, 0 where it does not become one.
+pub fn hessian_bytes(loss: Loss, classes: usize, features: usize) -> u64 {
+    let parameters = classes.saturating_mul(features.saturating_add(1));
+    if NewtonMetric::is_taken(loss, classes, parameters) { NewtonMetric::bytes(parameters) } else { 0 }
 }
 
 fn passes_of(work: f64, objective: &Objective<'_>) -> usize {

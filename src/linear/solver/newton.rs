@@ -6,13 +6,14 @@
 use super::factor::InverseFactor;
 use super::work_of_a_pass;
 use crate::checkpoint::codec::Stored;
-use crate::linear::hessian::Hessian;
+use crate::linear::hessian::{Hessian, UpperTriangle};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
+use crate::loss::Loss;
 
 /// Parameters up to which the Hessian is factored: 64 MiB a matrix.
 const MOST_PARAMETERS: usize = 4096;
-/// Classes up to which the Hessian is taken: rows are listed for each pair of them.
+/// Classes up to which the Hessian is taken: every pair of them has sums of its own.
 const MOST_CLASSES: usize = 256;
 /// Passes over all rows that the products of rows may cost.
 const PASSES: f64 = 16.0;
@@ -20,8 +21,8 @@ const PASSES: f64 = 16.0;
 /// A factored Hessian.
 #[derive(Debug)]
 pub(super) struct NewtonMetric {
-    /// Hessian of the mean loss, `P x P`, upper triangle.
-    hessian: Vec<f32>,
+    /// Hessian of the mean loss, `P x P`.
+    hessian: UpperTriangle,
     factor: Option<InverseFactor>,
     /// Floating-point operations that it cost, its factor included.
     work: f64,
@@ -43,14 +44,17 @@ impl Stored for NewtonMetric {
 impl NewtonMetric {
     /// Whether its size is that of `problem`.
     pub(super) fn fits(&self, problem: &Problem<'_>) -> bool {
-        let size = problem.parameters();
-        size.checked_mul(size) == Some(self.hessian.len())
+        self.hessian.is_of(problem.parameters())
     }
 
     /// Whether it is taken: of few parameters, few classes and a convex loss.
-    pub(super) fn is_taken(problem: &Problem<'_>) -> bool {
-        let is_small = problem.parameters() <= MOST_PARAMETERS && problem.classes <= MOST_CLASSES;
-        is_small && problem.loss.is_convex()
+    pub(super) fn is_taken(loss: Loss, classes: usize, parameters: usize) -> bool {
+        parameters <= MOST_PARAMETERS && classes <= MOST_CLASSES && loss.is_convex()
+    }
+
+    /// Bytes that it takes while it is made ready: half a matrix, one that is eliminated, and its factor laid out twice.
+    pub(super) fn bytes(parameters: usize) -> u64 {
+        10 * (parameters as u64).pow(2)
     }
 
     /// Floating-point operations that it may cost, its factor included.
@@ -78,15 +82,16 @@ impl NewtonMetric {
         let (size, features) = (problem.parameters(), problem.rows.features());
         let bias_at = size - problem.classes;
         let (on_weights, on_bias) = objective.decays();
-        let diagonal = |i: usize| f64::from(self.hessian[i * size + i]);
+        let diagonal = |i: usize| f64::from(self.hessian.row(i)[0]);
         let mean = (0..size).map(diagonal).sum::<f64>() / size as f64;
         // f32 resolves about seven digits; what does not factor gets a stronger ridge. The softmax does not feel a shift of
         // all biases, and the ridge has to make up for that, too.
         let mut floor = 1e-6 * mean;
         self.factor = None;
         while self.factor.is_none() && floor.is_finite() {
-            let mut matrix = self.hessian.clone();
+            let mut matrix = vec![0.0; size * size];
             for i in 0..size {
+                matrix[i * size + i..][..size - i].copy_from_slice(self.hessian.row(i));
                 let (class, decay) =
                     if i < bias_at { (i / features, on_weights) } else { (i - bias_at, on_bias) };
                 let decay = decay * problem.l2_factor(class);
