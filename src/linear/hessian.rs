@@ -49,11 +49,14 @@ pub(super) struct Hessian {
 
 impl Objective<'_> {
     /// Hessian of the mean loss at `theta` (coordinates of the objective). Where the rows that carry it would cost more than
-    /// `most_work` floating-point operations, some are drawn; `None` where these would be too few.
+    /// `most_work` floating-point operations, some are drawn; `None` where these would be too few, or the rows are stopped.
     pub(super) fn hessian(&self, theta: &[f32], most_work: f64) -> Option<Hessian> {
         let spans = self.squared_lengths();
-        let drawn =
-            self.with_f32_pass(theta, |pass| Kept::of(pass, &spans))?.drawn(self, &spans, most_work)?;
+        let kept = self.with_f32_pass(theta, |pass| Kept::of(pass, &spans))?;
+        if self.is_stopped() {
+            return None;
+        }
+        let drawn = kept.drawn(self, &spans, most_work)?;
         let positions: Vec<u32> = drawn.chosen.iter().map(|&(at, _)| drawn.kept.rows[at]).collect();
         let pairs = drawn.pairs(self);
         let width = (self.problem().rows.features() + 1) as f64;
@@ -69,6 +72,9 @@ impl Objective<'_> {
         spans.par_chunks_mut(BLOCK_ROWS).enumerate().for_each_init(
             || vec![0.0; features],
             |x, (block, spans)| {
+                if problem.rows.is_stopped() {
+                    return;
+                }
                 let start = block * BLOCK_ROWS;
                 let rows = start..start + spans.len();
                 problem.rows.visit_wide(kernels, self.centre(), rows, x, |at, x| {
@@ -95,6 +101,9 @@ impl Objective<'_> {
         };
         let mut hessian = vec![0.0f32; size * size];
         for tasks in tasks.chunks((VALUES_HELD / (features + 1).pow(2)).max(2)) {
+            if self.is_stopped() {
+                break;
+            }
             let products = |(_, rows): &(usize, &[(u32, f32)])| self.weighted_products(positions, rows);
             let sums: Vec<Vec<f32>> = tasks.par_iter().map(products).collect();
             for (&(pair, _), sum) in tasks.iter().zip(&sums) {
@@ -128,6 +137,9 @@ impl Objective<'_> {
         let mut row = vec![0.0; features];
         let (mut plain, mut weighted) = (Vec::new(), Vec::new());
         for some in some.chunks(BLOCK_ROWS) {
+            if problem.rows.is_stopped() {
+                break;
+            }
             plain.clear();
             plain.resize(some.len() * width, 1.0);
             let places = some.iter().map(|&(at, _)| positions[at as usize] as usize);
@@ -336,6 +348,9 @@ impl Pass<'_> {
         let (mut buffer, mut z) = (BlockBuffer::default(), Vec::new());
         let mut curvatures = vec![(0.0, 0.0); classes];
         for rows in ranges(rows, BLOCK_ROWS) {
+            if problem.rows.is_stopped() {
+                break;
+            }
             let x = buffer.load(&problem.rows, self.centre, rows.clone(), self.arithmetic);
             z.resize(rows.len() * classes, 0.0);
             self.residuals(x, rows.start, &mut z);
