@@ -37,6 +37,7 @@ mod positioned;
 pub mod report;
 pub mod rng;
 pub mod simd;
+mod stop;
 pub mod weighting;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::statistics::{Bin, FeatureHistogram};
+use crate::stop::Stop;
 
 /// Slots of a feature in a histogram: bin 0 for missing values, bins 1..=254 for values; 255 is never used.
 pub const BINS: usize = 256;
@@ -157,6 +158,7 @@ pub struct BinnedMatrix {
     /// By feature.
     places: Vec<Place>,
     blocks: Vec<FeatureBlock>,
+    stop: Stop,
 }
 
 impl BinnedMatrix {
@@ -169,7 +171,23 @@ impl BinnedMatrix {
     ) -> Self {
         debug_assert_eq!(places.len(), features.len());
         debug_assert!(blocks.iter().all(|block| block.bins.len() == rows));
-        BinnedMatrix { rows, features, places, blocks }
+        BinnedMatrix { rows, features, places, blocks, stop: Stop::default() }
+    }
+
+    /// The same rows: work on them ends early once `stop` is set.
+    pub(crate) fn stopped_by(self, stop: &Stop) -> Self {
+        BinnedMatrix { stop: stop.clone(), ..self }
+    }
+
+    /// What breaks off work on these rows.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Whether work on these rows was broken off: what was computed of them since is worth nothing.
+    #[inline]
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_set()
     }
 
     /// First slot and number of slots of each block: as few blocks as there can be, of nearly equal width, so that
@@ -233,6 +251,7 @@ impl BinnedMatrix {
             features: self.features.clone(),
             places: self.places.clone(),
             blocks: self.blocks.par_iter().map(chosen).collect(),
+            stop: self.stop.clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{categories, cuts};
 use crate::matrix::{FileRows, Matrix, Storage};
 use crate::rng::CounterRng;
 use crate::simd::prefer_large_pages;
+use crate::stop::Stop;
 use crate::{Error, Result};
 
 /// How bins are made.
@@ -122,31 +123,48 @@ impl Binner {
         matrix.check().map(|()| binner)
     }
 
-    /// Bins by the rows `rows`.
+    /// Bins by the rows `rows`; no features where the matrix is stopped.
     fn of(matrix: &Matrix, rows: &[u32], options: &BinningOptions) -> Self {
         if let Storage::File(file) = matrix.storage() {
-            return Self::of_file(file, matrix.cols(), rows, options);
+            return Self::of_file((file, matrix.stop()), matrix.cols(), rows, options);
         }
         let columns = matrix.cols();
         let groups: Vec<usize> = (0..columns).step_by(BLOCK_FEATURES).collect();
+        let stop = matrix.stop();
         let features = groups
             .par_iter()
+            .filter(|_| !stop.is_set())
             .flat_map_iter(|&first| {
                 let width = BLOCK_FEATURES.min(columns - first);
                 let sampled = Sampled::take(matrix, rows, first, width);
-                sampled.into_iter().zip(first..).filter_map(|(sampled, at)| sampled.feature(at, options))
+                let wanted = sampled.into_iter().zip(first..).take_while(|_| !stop.is_set());
+                wanted.filter_map(|(sampled, at)| sampled.feature(at, options))
             })
             .collect();
-        Binner { columns, features }
+        Self::whole(columns, features, stop)
+    }
+
+    /// Bins of some of the columns that vary are none.
+    fn whole(columns: usize, features: Vec<BinnedFeature>, stop: &Stop) -> Self {
+        Binner { columns, features: if stop.is_set() { Vec::new() } else { features } }
     }
 
     /// As [`Binner::of`]: as many columns at a time as fit into memory, each time through all rows of the sample.
-    fn of_file(file: &FileRows, columns: usize, rows: &[u32], options: &BinningOptions) -> Self {
+    fn of_file(
+        (file, stop): (&FileRows, &Stop),
+        columns: usize,
+        rows: &[u32],
+        options: &BinningOptions,
+    ) -> Self {
         let at_once = (SAMPLED_BYTES / (size_of::<f32>() * rows.len()).max(1)).max(1);
-        let features = (0..columns).step_by(at_once).flat_map(|first| {
+        let wanted = (0..columns).step_by(at_once).take_while(|_| !stop.is_set());
+        let features = wanted.flat_map(|first| {
             let width = at_once.min(columns - first);
-            let parts: Vec<Vec<Sampled>> =
-                rows.par_chunks(READ_ROWS).map(|rows| Sampled::read(file, rows, first, width)).collect();
+            let parts: Vec<Vec<Sampled>> = rows
+                .par_chunks(READ_ROWS)
+                .filter(|_| !stop.is_set())
+                .map(|rows| Sampled::read(file, rows, first, width))
+                .collect();
             let mut sampled: Vec<Sampled> = (0..width).map(|_| Sampled::default()).collect();
             for part in parts {
                 sampled.iter_mut().zip(part).for_each(|(sampled, part)| sampled.append(part));
@@ -154,7 +172,7 @@ impl Binner {
             let found = sampled.into_par_iter().zip(first..first + width);
             found.filter_map(|(sampled, at)| sampled.feature(at, options)).collect::<Vec<_>>()
         });
-        Binner { columns, features: features.collect() }
+        Self::whole(columns, features.collect(), stop)
     }
 
     /// The bins of `features` of a matrix of `columns` columns, as [`Binner::features`] once gave them. `None` where
@@ -222,7 +240,7 @@ impl Binner {
         });
         fill(matrix, unfilled.collect());
         matrix.check()?;
-        Ok(BinnedMatrix::new(rows, infos, layout.places, blocks))
+        Ok(BinnedMatrix::new(rows, infos, layout.places, blocks).stopped_by(matrix.stop()))
     }
 
     /// Bins of one row, whose values are given by column, into one slot a feature.

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::binned::{BINS, BLOCK_FEATURES, BinnedMatrix, Place};
 use super::binning::{BinnedFeature, Values};
 use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
+use crate::stop::Stop;
 
 /// Rows that are looked at first: features that often differ from their bin of 0 are no candidates.
 const SAMPLE: usize = 512;
@@ -75,6 +76,9 @@ fn bundles(matrix: &Matrix, features: &[BinnedFeature]) -> Vec<Option<usize>> {
     let mut open: Vec<Bundle> = Vec::new();
     let mut bundle_of = vec![None; features.len()];
     for (at, rows) in differing.iter().enumerate() {
+        if matrix.is_stopped() {
+            break;
+        }
         let Some(rows) = rows else { continue };
         let codes = features[at].bins();
         let newest = open.len().saturating_sub(TRIED)..open.len();
@@ -160,19 +164,23 @@ impl<'a> Usual<'a> {
 /// The rows in which each feature differs from its usual bin; `None` where these are too many for a bundle.
 fn differing(matrix: &Matrix, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
     if let Storage::File(rows) = matrix.storage() {
-        return differing_in_file(rows, matrix.cols(), usual);
+        return differing_in_file((rows, matrix.stop()), matrix.cols(), usual);
     }
     match matrix.in_memory() {
-        Some(MatRef::F32(values)) => differing_dense(values, matrix.cols(), usual, |&x| x),
-        Some(MatRef::F16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Some(MatRef::Bf16(values)) => differing_dense(values, matrix.cols(), usual, |x| x.to_f32()),
-        Some(MatRef::Sparse(rows)) => differing_sparse(rows, usual),
+        Some(MatRef::F32(values)) => differing_dense((values, matrix), usual, |&x| x),
+        Some(MatRef::F16(values)) => differing_dense((values, matrix), usual, |x| x.to_f32()),
+        Some(MatRef::Bf16(values)) => differing_dense((values, matrix), usual, |x| x.to_f32()),
+        Some(MatRef::Sparse(rows)) => differing_sparse(rows, usual, matrix.stop()),
         None => usual.iter().map(|_| None).collect(),
     }
 }
 
 /// As [`differing_dense`], in one pass over the sample and one over all rows.
-fn differing_in_file(file: &FileRows, width: usize, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+fn differing_in_file(
+    (file, stop): (&FileRows, &Stop),
+    width: usize,
+    usual: &[Usual<'_>],
+) -> Vec<Option<Rows>> {
     let rows = file.rows();
     let step = rows.div_ceil(SAMPLE).max(1);
     let (mut counts, mut values) = (vec![0usize; usual.len()], vec![0.0f32; width]);
@@ -191,6 +199,9 @@ fn differing_in_file(file: &FileRows, width: usize, usual: &[Usual<'_>]) -> Vec<
     let words: Vec<Vec<u64>> = starts
         .into_par_iter()
         .map_init(RowBuffer::default, |buffer, start| {
+            if stop.is_set() {
+                return vec![0; candidates.len()];
+            }
             let end = rows.min(start + 64);
             let block = file.read(start, end, buffer);
             let word = |&at: &usize| {
@@ -216,11 +227,11 @@ fn differing_in_file(file: &FileRows, width: usize, usual: &[Usual<'_>]) -> Vec<
 }
 
 fn differing_dense<T: Sync>(
-    values: &[T],
-    width: usize,
+    (values, matrix): (&[T], &Matrix),
     usual: &[Usual<'_>],
     widen: impl Fn(&T) -> f32 + Sync,
 ) -> Vec<Option<Rows>> {
+    let width = matrix.cols();
     let rows = values.len().checked_div(width).unwrap_or(0);
     let lacks = |row: usize, usual: &Usual<'_>| {
         usual.lacks(widen(&values[row * width + usual.feature.column as usize]))
@@ -239,6 +250,9 @@ fn differing_dense<T: Sync>(
     let groups = candidates.par_chunks(BLOCK_FEATURES).flat_map_iter(|group| {
         let mut bits: Vec<Vec<u64>> = group.iter().map(|_| Vec::with_capacity(rows.div_ceil(64))).collect();
         for start in (0..rows).step_by(64) {
+            if matrix.is_stopped() {
+                break;
+            }
             let end = rows.min(start + 64);
             for (bits, &at) in bits.iter_mut().zip(group) {
                 let mark = |word: u64, row: usize| word | u64::from(lacks(row, &usual[at])) << (row - start);
@@ -254,12 +268,15 @@ fn differing_dense<T: Sync>(
     found
 }
 
-fn differing_sparse(rows: SparseRef<'_>, usual: &[Usual<'_>]) -> Vec<Option<Rows>> {
+fn differing_sparse(rows: SparseRef<'_>, usual: &[Usual<'_>], stop: &Stop) -> Vec<Option<Rows>> {
     let width = usual.last().map_or(0, |usual| usual.feature.column as usize + 1);
     let mut feature_of = vec![None; width];
     usual.iter().enumerate().for_each(|(at, usual)| feature_of[usual.feature.column as usize] = Some(at));
     let mut lists = vec![Vec::new(); usual.len()];
     for (row, (columns, values)) in rows.iter().enumerate() {
+        if row.is_multiple_of(SAMPLE) && stop.is_set() {
+            break;
+        }
         for (&column, &value) in columns.iter().zip(values) {
             if let Some(&Some(at)) = feature_of.get(column as usize)
                 && usual[at].lacks(value)

@@ -6,6 +6,7 @@ use super::binned::{BLOCK_FEATURES, MISSING, Place};
 use super::binning::{BinnedFeature, Values};
 use crate::matrix::{FileRows, MatRef, Matrix, RowBuffer, SparseRef, Storage};
 use crate::simd::{CutTable, Kernels};
+use crate::stop::Stop;
 
 /// The bins of a feature for many look-ups.
 pub(super) struct Lookup<'a> {
@@ -75,19 +76,19 @@ type OfBlock<'a> = (usize, &'a mut [[u8; BLOCK_FEATURES]]);
 /// Bins all rows of all blocks.
 pub(super) fn fill(matrix: &Matrix, blocks: Vec<Unfilled<'_>>) {
     match matrix.storage() {
-        Storage::File(rows) => fill_from_file(rows, matrix.cols(), blocks),
+        Storage::File(rows) => fill_from_file((rows, matrix.stop()), matrix.cols(), blocks),
         _ => blocks.into_iter().for_each(|(columns, bins)| match matrix.in_memory() {
-            Some(MatRef::F32(values)) => fill_dense(values, matrix.cols(), &columns, bins, |&x| x),
-            Some(MatRef::F16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
-            Some(MatRef::Bf16(values)) => fill_dense(values, matrix.cols(), &columns, bins, |x| x.to_f32()),
-            Some(MatRef::Sparse(rows)) => fill_sparse(rows, &columns, bins),
+            Some(MatRef::F32(values)) => fill_dense((values, matrix), &columns, bins, |&x| x),
+            Some(MatRef::F16(values)) => fill_dense((values, matrix), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Bf16(values)) => fill_dense((values, matrix), &columns, bins, |x| x.to_f32()),
+            Some(MatRef::Sparse(rows)) => fill_sparse((rows, matrix.stop()), &columns, bins),
             None => {}
         }),
     }
 }
 
 /// Goes through the file once for all blocks.
-fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
+fn fill_from_file((rows, stop): (&FileRows, &Stop), width: usize, blocks: Vec<Unfilled<'_>>) {
     let step = rows.block_rows();
     let mut parts: Vec<Vec<OfBlock<'_>>> = Vec::new();
     parts.resize_with(rows.rows().div_ceil(step), Vec::new);
@@ -97,6 +98,9 @@ fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
         bins.chunks_mut(step).zip(&mut parts).for_each(|(bins, part)| part.push((block, bins)));
     }
     parts.into_par_iter().enumerate().for_each_init(RowBuffer::default, |buffer, (at, part)| {
+        if stop.is_set() {
+            return;
+        }
         let start = at * step;
         let values = rows.read(start, (start + step).min(rows.rows()), buffer);
         for (block, bins) in part {
@@ -111,14 +115,16 @@ fn fill_from_file(rows: &FileRows, width: usize, blocks: Vec<Unfilled<'_>>) {
 }
 
 fn fill_dense<T: Sync>(
-    values: &[T],
-    width: usize,
+    (values, matrix): (&[T], &Matrix),
     columns: &[Column<'_>],
     bins: &mut [[u8; BLOCK_FEATURES]],
     widen: impl Fn(&T) -> f32 + Sync,
 ) {
+    let width = matrix.cols();
     let tasks = bins.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * width));
-    tasks.for_each(|(bins, values)| fill_rows(values, width, columns, bins, &widen));
+    tasks
+        .filter(|_| !matrix.is_stopped())
+        .for_each(|(bins, values)| fill_rows(values, width, columns, bins, &widen));
 }
 
 fn fill_rows<T>(
@@ -143,13 +149,17 @@ fn fill_rows<T>(
     }
 }
 
-fn fill_sparse(all: SparseRef<'_>, columns: &[Column<'_>], bins: &mut [[u8; BLOCK_FEATURES]]) {
+fn fill_sparse(
+    (all, stop): (SparseRef<'_>, &Stop),
+    columns: &[Column<'_>],
+    bins: &mut [[u8; BLOCK_FEATURES]],
+) {
     let (Some(first), Some(last)) = (columns.first(), columns.last()) else { return };
     let (first, last) = (first.lookup.feature.column, last.lookup.feature.column);
     // What a row without entries has: 0 in shared slots, whose default is the bin of 0.
     let mut absent = [0; BLOCK_FEATURES];
     columns.iter().for_each(|column| absent[column.slot()] |= column.code(0.0));
-    bins.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, bins)| {
+    bins.par_chunks_mut(CHUNK).enumerate().filter(|_| !stop.is_set()).for_each(|(chunk, bins)| {
         for (offset, bins) in bins.iter_mut().enumerate() {
             *bins = absent;
             let (places, values) = all.row_within(chunk * CHUNK + offset, first..last + 1);

@@ -96,7 +96,10 @@ pub fn resume(
     };
     while made < stopping.rounds && fruitless < FRUITLESS && !is_over(&progress, made) {
         let trees_before = trainer.model().trees.len();
-        let round = trainer.round();
+        let Some(round) = trainer.whole_round() else {
+            interrupted = true;
+            break;
+        };
         made += 1;
         let trees = trainer.model().trees.len() - trees_before;
         fruitless = if round.leaves > trees { 0 } else { fruitless + 1 };

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::loss::Loss;
 pub use crate::simd::Curvature;
 use crate::simd::{Kernels, ScoreRows};
+use crate::stop::Stop;
 
 /// Rows that one task derives and whose f64 sums are formed at once: fixed, so that sums are the same on any number of
 /// threads.
@@ -26,6 +27,7 @@ pub(super) struct Pointwise<'a> {
     /// Added to the scores inside the loss, one an output.
     pub offsets: Option<Vec<f32>>,
     pub curvature: Curvature,
+    pub stop: Stop,
 }
 
 /// Derivatives of all rows, in chunks of rows; in a chunk, output after output.
@@ -91,6 +93,9 @@ impl Pointwise<'_> {
         }
         let size = CHUNK * outputs;
         let chunk = |start: usize, gradients: &mut [f32], hessians: &mut [f32]| {
+            if self.stop.is_set() {
+                return 0.0;
+            }
             let (begin, count) = (start * CHUNK, gradients.len() / outputs);
             let labels = &self.labels[begin..begin + count];
             let weights = &self.weights[begin..begin + count];
@@ -157,6 +162,9 @@ impl Pointwise<'_> {
         let mut z = Vec::with_capacity(BLOCK * outputs);
         let mut loss = 0.0;
         for start in (0..count).step_by(BLOCK) {
+            if self.stop.is_set() {
+                break;
+            }
             let end = (start + BLOCK).min(count);
             z.clear();
             z.extend_from_slice(&scores[start * outputs..end * outputs]);
@@ -191,6 +199,9 @@ impl Pointwise<'_> {
         let (mut z, mut g, mut h) = (vec![0.0; outputs], vec![0.0; outputs], vec![0.0; outputs]);
         let mut loss = 0.0;
         for (row, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
+            if row.is_multiple_of(BLOCK) && self.stop.is_set() {
+                break;
+            }
             let sign = if binary { f64::from(sign(label)) } else { 1.0 };
             for (output, z) in z.iter_mut().enumerate() {
                 *z = sign * (f64::from(scores[row * outputs + output]) + offset(output));

@@ -34,6 +34,7 @@ fn pointwise(rows: &Rows, loss: Loss, classes: usize, outputs: usize, curvature:
         weights: rows.weights.clone(),
         offsets,
         curvature,
+        stop: Stop::default(),
     }
 }
 

@@ -111,7 +111,7 @@ impl<S: Statistics> Grower<'_, S> {
             self.seek(&mut root, histogram, pool);
         }
         let mut leaves = vec![root];
-        while leaves.len() < self.shape.max_leaves {
+        while leaves.len() < self.shape.max_leaves && !self.matrix.is_stopped() {
             let Some(best) = best_of(&leaves, |_| true) else { break };
             if leaves[best].children.is_none() {
                 let open = self.shape.max_leaves - leaves.len();
@@ -262,6 +262,10 @@ impl<S: Statistics> Grower<'_, S> {
     fn seek(&self, leaf: &mut Leaf<S::Bin>, histogram: Histogram<S::Bin>, pool: &Pool<S::Bin>) {
         /// Features from which on threads share the search.
         const PARALLEL_FEATURES: usize = 64;
+        // What lacks rows would give cuts that part others than they say.
+        if self.matrix.is_stopped() {
+            return pool.give_back(Some(histogram));
+        }
         let features = self.matrix.features();
         let (seen, totals) = (&histogram, &leaf.totals);
         let find = |room: &mut FeatureHistogram<S::Bin>, feature: usize| {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::binned::{BINS, BinnedMatrix};
+use super::binned::{BINS, BinnedMatrix, FeatureBlock};
 use super::statistics::{Bin, FeatureHistogram, Statistics};
 
 /// One histogram a slot of the matrix; [`super::binned::Place::histogram`] takes that of a feature from it.
@@ -73,6 +73,9 @@ const ALONE: usize = 1 << 15;
 /// Rows that a thread takes at least.
 const MIN_ROWS: usize = 1 << 13;
 
+/// Rows that are added to a block without a look at whether they are still wanted.
+const UNBROKEN_ROWS: usize = 1 << 18;
+
 /// Histograms of the usable features over `rows`. Sums of integers: however the work is shared, the bytes are the same.
 pub(super) fn build<S: Statistics>(
     statistics: &S,
@@ -95,9 +98,13 @@ pub(super) fn build<S: Statistics>(
         }
         parts
     };
+    let accumulate = |block: &FeatureBlock, rows: &[u32], sums: &mut [FeatureHistogram<S::Bin>]| {
+        let wanted = rows.chunks(UNBROKEN_ROWS).take_while(|_| !matrix.is_stopped());
+        wanted.for_each(|rows| statistics.accumulate(block, rows, sums));
+    };
     let threads = rayon::current_num_threads();
     if threads == 1 || rows.len() * matrix.slots() < ALONE {
-        blocks.into_iter().for_each(|(block, own)| statistics.accumulate(block, rows, own));
+        blocks.into_iter().for_each(|(block, own)| accumulate(block, rows, own));
         return histogram;
     }
     // Fewer blocks than twice the threads are cut along their rows, or some thread would idle.
@@ -105,18 +112,18 @@ pub(super) fn build<S: Statistics>(
     let size = rows.len().div_ceil(pieces).max(1);
     blocks.into_par_iter().for_each(|(block, own)| {
         let Some((first, others)) = rows.split_at_checked(size) else {
-            return statistics.accumulate(block, rows, own);
+            return accumulate(block, rows, own);
         };
         let (partial, ()) = rayon::join(
             || {
                 let parts = others.par_chunks(size).map(|rows| {
                     let mut part = vec![[S::Bin::default(); BINS]; block.slots()];
-                    statistics.accumulate(block, rows, &mut part);
+                    accumulate(block, rows, &mut part);
                     part
                 });
                 parts.collect::<Vec<_>>()
             },
-            || statistics.accumulate(block, first, own),
+            || accumulate(block, first, own),
         );
         for part in partial {
             for ((own, part), &codes) in own.iter_mut().zip(part).zip(&block.codes) {

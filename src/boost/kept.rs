@@ -92,7 +92,9 @@ pub fn kept_rounds(
         extend(trainer, known.unwrap_or_default(), unit)?;
     }
     for round in trainer.model().rounds() + 1..=rounds {
-        trainer.round();
+        if trainer.whole_round().is_none() {
+            return Ok(());
+        }
         let flow = watch(round);
         if let Some(unit) = &unit {
             unit.offer(&|| Some(trees_bytes(trainer, 0)));

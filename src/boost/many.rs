@@ -13,6 +13,7 @@ use crate::loss::Loss;
 use crate::simd::{
     ClassRows, Curvature, Kernels, LeafRows, LeafSum, NO_SCORE, PaddedRows, RowSlope, ScoreLoss, SketchOut,
 };
+use crate::stop::Stop;
 
 /// Rows summed in f32 before the sums move on to f64.
 const BLOCK: usize = 64;
@@ -34,6 +35,7 @@ pub(super) struct ManyClasses {
     /// Values that the next pass adds: leaf of each row, leaves x K.
     pending: Option<(Vec<u32>, PaddedRows)>,
     kernels: &'static Kernels,
+    stop: Stop,
 }
 
 /// Sums over the rows of a leaf, one number a class.
@@ -52,13 +54,14 @@ impl ManyClasses {
         classes: usize,
         labels: &[u32],
         weights: &[f32],
-        kernels: &'static Kernels,
+        (kernels, stop): (&'static Kernels, &Stop),
     ) -> Self {
         let loss = match loss {
             Loss::Softmax | Loss::SoftmaxFocal { .. } => ScoreLoss::Softmax { gamma: loss.gamma() },
             Loss::Sigmoid | Loss::Focal { .. } => ScoreLoss::OneVsRest { gamma: loss.gamma() },
         };
-        let rows = labels.len();
+        // Filling the scores takes as long as a pass.
+        let rows = if stop.is_set() { 0 } else { labels.len() };
         let mut many = ManyClasses {
             loss,
             curvature,
@@ -70,6 +73,7 @@ impl ManyClasses {
             slopes: vec![RowSlope::default(); rows],
             pending: None,
             kernels,
+            stop: stop.clone(),
         };
         many.start(&|_, scores| scores.fill(0.0));
         many
@@ -92,7 +96,7 @@ impl ManyClasses {
     pub(super) fn sketch(&mut self, directions: &PaddedRows, sketch: &mut [f32]) -> f64 {
         let (stride, d) = (self.scores.stride(), directions.rows());
         let pending = self.pending.take();
-        let (kernels, loss) = (self.kernels, (self.loss, self.curvature));
+        let (kernels, loss, stop) = (self.kernels, (self.loss, self.curvature), &self.stop);
         let losses: Vec<f64> = self
             .scores
             .values_mut()
@@ -101,6 +105,7 @@ impl ManyClasses {
             .zip(self.labels.par_chunks(CHUNK).zip(self.weights.par_chunks(CHUNK)))
             .zip(self.slopes.par_chunks_mut(CHUNK).zip(sketch.par_chunks_mut(CHUNK * d)))
             .enumerate()
+            .filter(|_| !stop.is_set())
             .map(|(chunk, (((z, own), (labels, weights)), (slopes, sketch)))| {
                 let leaves = pending.as_ref().map(|(leaf_of, values)| LeafRows {
                     leaf_of: &leaf_of[chunk * CHUNK..][..labels.len()],
@@ -129,7 +134,7 @@ impl ManyClasses {
         let mut block = PaddedRows::filled(2, self.classes, 0.0);
         let mut sums = LeafSums { gradient: vec![0.0; self.classes], hessian: vec![0.0; self.classes] };
         let (z, slopes) = (self.scores.values(), self.slopes.as_slice());
-        for rows in rows.chunks(BLOCK) {
+        for rows in rows.chunks(BLOCK).take_while(|_| !self.stop.is_set()) {
             block.values_mut().fill(0.0);
             let (gradient, hessian) = block.values_mut().split_at_mut(stride);
             self.kernels.sum_leaf(

@@ -49,6 +49,7 @@ impl<'a> ClassFit<'a> {
             weights,
             offsets: problem.score_offsets(),
             curvature: options.curvature(problem.classes),
+            stop: problem.features.stop().clone(),
         };
         ClassFit {
             problem,
@@ -115,7 +116,9 @@ impl Rounds for ClassFit<'_> {
         let mut statistics = std::mem::take(&mut self.statistics);
         statistics.resize_with(threads.min(outputs), || Scalar::new(self.kernels));
         let mut trees = Vec::with_capacity(outputs);
-        for first in (0..outputs).step_by(statistics.len().max(1)) {
+        let wanted =
+            (0..outputs).step_by(statistics.len().max(1)).take_while(|_| !plan.features.is_stopped());
+        for first in wanted {
             let many = statistics.len().min(outputs - first);
             let grown: Vec<_> = statistics[..many]
                 .par_iter_mut()

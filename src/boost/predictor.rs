@@ -10,6 +10,7 @@ use super::model::Output;
 use super::tree::{Child, Node, Test, Tree};
 use crate::matrix::Matrix;
 use crate::simd::{Kernels, RowBytes, RowNode, RowTest, RowTree, TREE_ROWS};
+use crate::stop::Stop;
 
 /// Groups of rows in a block at most, so that the nodes of a tree serve several while they are at hand.
 const GROUPS: usize = 8;
@@ -64,10 +65,11 @@ struct Forest<'a> {
     /// Column of each feature.
     column_of: Vec<u32>,
     kernels: &'static Kernels,
+    stop: &'a Stop,
 }
 
 impl<'a> Forest<'a> {
-    fn new(trees: impl Iterator<Item = &'a Tree> + Clone, features: usize) -> Self {
+    fn new(trees: impl Iterator<Item = &'a Tree> + Clone, features: usize, stop: &'a Stop) -> Self {
         let mut is_asked = vec![false; features];
         let nodes = trees.clone().flat_map(|tree| &tree.nodes);
         nodes.for_each(|node| is_asked[node.feature as usize] = true);
@@ -78,7 +80,7 @@ impl<'a> Forest<'a> {
             ..=RowTree::MOST_LEAVES => Layout::Rows(row_tree(tree, &column_of)),
             _ => Layout::Walk(tree),
         });
-        Forest { trees: trees.collect(), asked, column_of, kernels: Kernels::best() }
+        Forest { trees: trees.collect(), asked, column_of, kernels: Kernels::best(), stop }
     }
 
     /// Groups of rows in a block.
@@ -122,6 +124,9 @@ impl<'a> Forest<'a> {
         let (per_group, per_block) = (TREE_ROWS * width, TREE_ROWS * width * self.groups());
         let asked = self.asked.len();
         let block = |room: &mut Room, (at, out): (usize, &mut [T])| {
+            if self.stop.is_set() {
+                return;
+            }
             let Room { columns, reach, leaves } = room;
             for (group, out) in out.chunks(per_group).enumerate() {
                 let first = (at * self.groups() + group) * TREE_ROWS;
@@ -191,7 +196,7 @@ fn row_tree(tree: &Tree, column_of: &[u32]) -> RowTree {
 
 /// The leaf of each row of a binned matrix.
 pub(super) fn leaves_of(tree: &Tree, matrix: &BinnedMatrix) -> Vec<u32> {
-    let forest = Forest::new(std::iter::once(tree), matrix.features().len());
+    let forest = Forest::new(std::iter::once(tree), matrix.features().len(), matrix.stop());
     let mut leaf_of = vec![0; matrix.rows()];
     let fill = |first: usize, rows: usize, columns: &mut [RowBytes]| {
         copy_bins(matrix, &forest.asked, first, rows, columns);
@@ -209,7 +214,7 @@ pub(super) fn add_binned(
     scores: &mut [f32],
     outputs: usize,
 ) {
-    let forest = Forest::new(trees.iter().map(|tree| tree.tree), matrix.features().len());
+    let forest = Forest::new(trees.iter().map(|tree| tree.tree), matrix.features().len(), matrix.stop());
     forest.score(trees, scores, outputs, |first, rows, columns| {
         copy_bins(matrix, &forest.asked, first, rows, columns);
     });
@@ -241,7 +246,7 @@ pub(super) fn add_raw(
         }
         return;
     }
-    let forest = Forest::new(trees.iter().map(|tree| tree.tree), features.len());
+    let forest = Forest::new(trees.iter().map(|tree| tree.tree), features.len(), matrix.stop());
     let lookups: Vec<Lookup> = forest.asked.iter().map(|&feature| Lookup::new(&features[feature])).collect();
     // Which column of bins a column of the matrix goes to.
     let mut column_at = vec![None; binner.columns()];

@@ -87,9 +87,11 @@ impl<'a> Trainer<'a> {
             None => Box::new(ClassFit::new(problem, options, weights, kernels)),
         };
         let clock = Clock::default();
-        rounds.restart(&model);
-        rounds.derive(0, &clock);
-        rounds.measure();
+        if !problem.features.is_stopped() {
+            rounds.restart(&model);
+            rounds.derive(0, &clock);
+            rounds.measure();
+        }
         Ok(Trainer {
             problem,
             options: options.clone(),
@@ -149,11 +151,21 @@ impl<'a> Trainer<'a> {
 
     /// Grows the trees of one round, one an output.
     pub fn round(&mut self) -> Round {
+        let made = self.model.rounds();
+        self.whole_round().unwrap_or(Round { number: made, loss: f64::NAN, leaves: 0 })
+    }
+
+    /// [`Trainer::round`]; `None` where the rows are stopped by its end. The model is then that of the rounds before, and
+    /// no more is to be had: scores and derivatives may be those of parts of the rows.
+    pub(crate) fn whole_round(&mut self) -> Option<Round> {
         // On a thread of the pool: from outside, each of the many short parallel loops would wait for one to wake.
         rayon::scope(|_| self.round_within())
     }
 
-    fn round_within(&mut self) -> Round {
+    fn round_within(&mut self) -> Option<Round> {
+        if self.problem.features.is_stopped() {
+            return None;
+        }
         let outputs = self.model.outputs();
         let number = self.model.rounds() + 1;
         let loss = self.rounds.derive(number, &self.clock);
@@ -179,9 +191,13 @@ impl<'a> Trainer<'a> {
                 add_binned(&[tree.scored()], validation.features, &mut validation.scores, outputs);
             }
         }
+        let scored_along = self.validation.iter().map(|validation| validation.features);
+        if [self.problem.features].into_iter().chain(scored_along).any(BinnedMatrix::is_stopped) {
+            return None;
+        }
         let leaves = trees.iter().map(|tree| tree.tree.leaves()).sum();
         self.model.trees.extend(trees);
-        Round { number, loss: loss / self.problem.labels.len() as f64, leaves }
+        Some(Round { number, loss: loss / self.problem.labels.len() as f64, leaves })
     }
 
     /// Forgets all rounds after the first `rounds`.
@@ -252,6 +268,9 @@ impl<'a> Trainer<'a> {
 
     /// Scores anew from the trees there are.
     fn rescore(&mut self) {
+        if self.problem.features.is_stopped() {
+            return;
+        }
         self.rounds.restart(&self.model);
         for validation in &mut self.validation {
             validation.rescore(&self.model);

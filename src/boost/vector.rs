@@ -54,7 +54,13 @@ impl<'a, B: LaneBin> VectorFit<'a, B> {
         let loss = (problem.loss, options.curvature(problem.classes));
         VectorFit {
             problem,
-            many: ManyClasses::new(loss, problem.classes, problem.labels, weights, kernels),
+            many: ManyClasses::new(
+                loss,
+                problem.classes,
+                problem.labels,
+                weights,
+                (kernels, problem.features.stop()),
+            ),
             sketch: vec![0.0; problem.labels.len() * statistics.directions()],
             statistics,
             pool: Pool::new(problem.features.slots(), options.histogram_bytes),

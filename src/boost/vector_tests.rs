@@ -10,6 +10,7 @@ use crate::boost::sketch::directions;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::simd::PaddedRows;
+use crate::stop::Stop;
 
 fn options() -> BoostOptions {
     BoostOptions {
@@ -116,8 +117,8 @@ fn numbers_of_classes_permute_the_outputs() {
         (0..classes).for_each(|c| turned.row_mut(direction)[permuted(c)] = drawn.row(direction)[c]);
     }
     let run = |labels: &[u32], directions: &PaddedRows| {
-        let mut many =
-            ManyClasses::new((Loss::Softmax, Curvature::Newton), classes, labels, &weights, Kernels::best());
+        let (loss, never) = ((Loss::Softmax, Curvature::Newton), Stop::default());
+        let mut many = ManyClasses::new(loss, classes, labels, &weights, (Kernels::best(), &never));
         let mut sketch = vec![0.0; rows * 7];
         let loss = many.sketch(directions, &mut sketch);
         (loss, sketch, many.sums(&(0..rows as u32).filter(|row| row % 3 == 0).collect::<Vec<_>>()))

@@ -9,13 +9,24 @@ use crate::{Error, Result};
 /// Values looked at by one thread at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Refuses infinite values, and missing ones where these are an error. Columns go by their numbers.
+/// Values of the rows that are checked together.
+const CHECKED: usize = 1 << 24;
+
+/// Refuses infinite values, and missing ones where these are an error; of rows that are stopped, only those seen by then.
+/// Columns go by their numbers.
 ///
 /// # Errors
 /// [`Error::NotFinite`].
 pub(crate) fn check_finite(features: &Matrix, missing_is_error: bool) -> Result<()> {
     let (mut check, mut buffer) = (ValueCheck::default(), RowBuffer::default());
-    for (start, end) in features.blocks() {
+    let most = CHECKED / (features.stored() / features.rows().max(1)).max(1) + 1;
+    let pieces = |(start, end): (usize, usize)| {
+        (start..end).step_by(most).map(move |first| (first, (first + most).min(end)))
+    };
+    for (start, end) in features.blocks().flat_map(pieces) {
+        if features.is_stopped() {
+            break;
+        }
         let origin = Origin { file: "features", first_row: start as u64, kept: None };
         let block = features.row_range(start, end, &mut buffer);
         check.scan_block(&origin, block, features.cols(), |column| column.to_string());

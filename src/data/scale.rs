@@ -13,6 +13,8 @@ mod sparse;
 
 /// Rows summed up on their own; sums of chunks are added in the order of the rows, so threads do not matter.
 const CHUNK: usize = 4096;
+/// Rows scaled together.
+const BLOCK: usize = 64;
 
 /// How features are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +112,7 @@ impl Scaler {
             return (scaler, 0);
         }
         if let Some(all) = features.sparse() {
-            let columns = sparse::deviations(all, features.cols(), rows, row_weights);
+            let columns = sparse::deviations(all, features.cols(), rows, row_weights, features.stop());
             scaler.mean = vec![0.0; features.cols()];
             scaler.deviation = columns.deviation;
             return (scaler, columns.constant);
@@ -137,7 +139,7 @@ impl Scaler {
     /// the scaler, fitted to dense rows, moves means. For [`Scale::Standard`] the matrix must have the columns the scaler
     /// was fitted to.
     pub fn apply(&self, features: &mut Matrix) {
-        if self.scale == Scale::None {
+        if self.scale == Scale::None || features.is_stopped() {
             return;
         }
         if features.edit_in_file(|block| self.apply(block)) {
@@ -148,11 +150,18 @@ impl Scaler {
             if self.mean.iter().all(|&mean| mean == 0.0) {
                 return self.apply_sparse(features);
             }
-            *features = Matrix::from_f32(dense_values(rows, features.cols()), features.cols());
+            let dense = Matrix::from_f32(dense_values(rows, features.cols()), features.cols());
+            *features = dense.stopped_by(features.stop());
         }
         let cols = features.cols().max(1);
+        let stop = features.stop().clone();
         let Storage::F32(values) = features.storage_mut() else { return };
-        values.par_chunks_mut(cols).for_each(|row| match self.scale {
+        let blocks = values.par_chunks_mut(cols * BLOCK).filter(|_| !stop.is_set());
+        blocks.for_each(|rows| rows.chunks_exact_mut(cols).for_each(|row| self.apply_to(row)));
+    }
+
+    fn apply_to(&self, row: &mut [f32]) {
+        match self.scale {
             Scale::None => {}
             Scale::L2 => divide_by_norm(row),
             Scale::Standard => {
@@ -160,7 +169,7 @@ impl Scaler {
                     *x = ((f64::from(*x) - f64::from(mean)) / f64::from(deviation)) as f32;
                 }
             }
-        });
+        }
     }
 
     fn apply_sparse(&self, features: &mut Matrix) {
@@ -223,12 +232,13 @@ pub(super) fn widen(features: &mut Matrix) {
     if features.dtype() == Dtype::F32 || features.edit_in_file(widen) {
         return;
     }
+    let stop = features.stop();
     let wide = match features.in_memory() {
-        Some(MatRef::F16(values)) => values.iter().map(|x| x.to_f32()).collect(),
-        Some(MatRef::Bf16(values)) => values.iter().map(|x| x.to_f32()).collect(),
+        Some(MatRef::F16(values)) => stop.copied(values, |x| x.to_f32()),
+        Some(MatRef::Bf16(values)) => stop.copied(values, |x| x.to_f32()),
         Some(MatRef::F32(_) | MatRef::Sparse(_)) | None => return,
     };
-    *features = Matrix::from_f32(wide, features.cols());
+    *features = Matrix::from_f32(wide, features.cols()).stopped_by(stop);
 }
 
 /// The weighted mean over `rows` of `term(value, center)` for every column; 0 without rows.
@@ -242,6 +252,9 @@ fn means_of(
     let sum_chunk = |rows: &[usize]| {
         let mut sums = vec![0.0; centers.len()];
         let mut total = 0.0;
+        if features.is_stopped() {
+            return (sums, total);
+        }
         features.visit_rows(rows.iter().copied(), |at, values| {
             let weight = weight(rows[at]);
             total += weight;
@@ -264,12 +277,14 @@ fn means_of(
 fn is_constant_column(features: &Matrix, rows: &[usize]) -> Vec<bool> {
     let mut first = vec![0.0; features.cols()];
     let mut constant = vec![true; features.cols()];
-    features.visit_rows(rows.iter().copied(), |at, values| {
-        if at == 0 {
-            values.for_each_entry(|col, x| first[col] = x);
-        }
-        values.for_each_entry(|col, x| constant[col] &= x == first[col]);
+    features.visit_rows(rows.iter().copied().take(1), |_, values| {
+        values.for_each_entry(|col, x| first[col] = x);
     });
+    for rows in rows.chunks(CHUNK).take_while(|_| !features.is_stopped()) {
+        features.visit_rows(rows.iter().copied(), |_, values| {
+            values.for_each_entry(|col, x| constant[col] &= x == first[col]);
+        });
+    }
     constant
 }
 

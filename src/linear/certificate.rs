@@ -24,6 +24,13 @@ pub struct Certificate {
 }
 store_fields!(Certificate { objective, gradient_norm, relative_gap });
 
+impl Certificate {
+    /// Of parameters at which no pass was whole.
+    pub(super) fn unknown() -> Self {
+        Certificate { objective: f64::NAN, gradient_norm: f64::NAN, relative_gap: None }
+    }
+}
+
 /// The certificate at `theta`, where J is `value` and its gradient `gradient`.
 pub fn certify(objective: &Objective<'_>, theta: &[f32], value: Value, gradient: &[f32]) -> Certificate {
     let kernels = objective.kernels();

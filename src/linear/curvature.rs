@@ -61,6 +61,9 @@ impl Pass<'_> {
             let mut products = vec![0.0f32; if coupled { classes * classes } else { 0 }];
             let (mut x, mut weighted, mut p) = (BlockBuffer::default(), Vec::new(), Vec::new());
             for rows in ranges(range, HESSIAN_BLOCK) {
+                if problem.rows.is_stopped() {
+                    break;
+                }
                 self.weighted_probabilities(&mut x, rows.clone(), &mut weighted);
                 p.clear();
                 for (weighted, &weight) in weighted.chunks_exact(classes).zip(&problem.weights[rows]) {
@@ -96,6 +99,9 @@ impl Pass<'_> {
             let mut part = LeadingHessian { diagonal: vec![0.0; classes], ..LeadingHessian::default() };
             let (mut x, mut weighted) = (BlockBuffer::default(), Vec::new());
             for rows in ranges(range, LEADING_BLOCK) {
+                if problem.rows.is_stopped() {
+                    break;
+                }
                 self.weighted_probabilities(&mut x, rows.clone(), &mut weighted);
                 for (weighted, &weight) in weighted.chunks_exact(classes).zip(&problem.weights[rows]) {
                     let weight = weight.max(f32::MIN_POSITIVE);
@@ -146,6 +152,9 @@ impl Pass<'_> {
             .par_chunks(ROWS)
             .zip(weights.par_chunks(ROWS))
             .map(|(positions, weights)| {
+                if problem.rows.is_stopped() {
+                    return (vec![0.0; positions.len()], vec![0.0; classes]);
+                }
                 let mut buffer = BlockBuffer::default();
                 let mut z = vec![0.0; positions.len() * classes];
                 let x = buffer.gather(&problem.rows, self.centre, positions, self.arithmetic);

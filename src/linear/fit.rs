@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::certificate::certify;
+use super::certificate::{Certificate, certify};
 use super::objective::Objective;
 use super::rows::Rows;
 use super::solver::lbfgs::{self, LbfgsOptions};
@@ -231,9 +231,13 @@ fn fit_readable(
                 Some(State::Minibatch(state, best)) => (Some(*state), best),
                 _ => (None, Best::default()),
             };
+            let rows = objective.problem().rows;
             let mut follow = |step: &Step, theta: &[f32], state: &dyn Fn() -> Vec<u8>| {
                 if let Some(score) = &mut score {
-                    best.see(step.number, theta, *score);
+                    best.see(step.number, theta, &mut |theta| {
+                        let value = score(theta);
+                        if rows.is_stopped() { f64::NEG_INFINITY } else { value }
+                    });
                 }
                 let whole = || {
                     let mut out = Vec::new();
@@ -249,7 +253,10 @@ fn fit_readable(
                 objective.enter(&mut entered);
                 let mut gradient = vec![0.0; entered.len()];
                 let value = objective.evaluate(&entered, &mut gradient);
-                fit.certificate = certify(objective, &entered, value, &gradient);
+                fit.certificate = match objective.is_stopped() {
+                    true => Certificate::unknown(),
+                    false => certify(objective, &entered, value, &gradient),
+                };
                 fit.theta = theta;
                 fit.steps = best.epoch;
             }

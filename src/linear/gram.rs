@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::products::Arithmetic;
 use super::rows::Rows;
 use crate::simd::{Kernels, Precision, TileKernels, TileRows, TileScratch};
+use crate::stop::Stop;
 
 /// Rows read together.
 const BLOCK_ROWS: usize = 256; // the depth of one sweep of the product
@@ -23,7 +24,7 @@ pub fn weighted_covariance(
 ) -> (Vec<f32>, Vec<f32>) {
     let features = rows.features();
     let load = |positions: &[usize], x: &mut [f32]| rows.gather_into(kernels, centre, positions, x);
-    let (mut gram, mean) = weighted_products(features, positions, weights, kernels, load);
+    let (mut gram, mean) = weighted_products(features, (positions, weights), kernels, rows.stop(), load);
     gram.par_chunks_exact_mut(features.max(1))
         .zip(mean.par_iter())
         .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
@@ -34,9 +35,9 @@ pub fn weighted_covariance(
 /// writes for some of the `positions`, `features` values each. Sums in f32.
 pub(super) fn weighted_products(
     features: usize,
-    positions: &[usize],
-    weights: &[f32],
+    (positions, weights): (&[usize], &[f32]),
     kernels: &'static Kernels,
+    stop: &Stop,
     load: impl Fn(&[usize], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let area = features * features;
@@ -49,6 +50,9 @@ pub(super) fn weighted_products(
             let mut x = vec![0.0; BLOCK_ROWS * features];
             let mut product = GramProduct::new(kernels, features);
             for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
+                if stop.is_set() {
+                    break;
+                }
                 let x = &mut x[..positions.len() * features];
                 load(positions, x);
                 kernels.accumulate_gradient(weights, 1, 1, x, features, &mut mean);
@@ -86,21 +90,26 @@ pub fn sparse_covariance(
         .map(|(positions, weights)| {
             let (mut sum, mut mean) = (vec![0.0f32; size * size], vec![0.0f64; features]);
             let mut entries: Vec<(usize, f32)> = Vec::new();
-            rows.visit(positions.iter().copied(), |at, row| {
-                let weight = weights[at];
-                entries.clear();
-                row.for_each_entry(|feature, x| {
-                    mean[feature] += f64::from(weight) * f64::from(x);
-                    if place[feature] != LEFT_OUT {
-                        entries.push((place[feature], x));
+            for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
+                if rows.is_stopped() {
+                    break;
+                }
+                rows.visit(positions.iter().copied(), |at, row| {
+                    let weight = weights[at];
+                    entries.clear();
+                    row.for_each_entry(|feature, x| {
+                        mean[feature] += f64::from(weight) * f64::from(x);
+                        if place[feature] != LEFT_OUT {
+                            entries.push((place[feature], x));
+                        }
+                    });
+                    for (at, &(i, x)) in entries.iter().enumerate() {
+                        let row = &mut sum[i * size..][..size];
+                        let weighted = weight * x;
+                        entries[at..].iter().for_each(|&(j, x)| row[j] += weighted * x);
                     }
                 });
-                for (at, &(i, x)) in entries.iter().enumerate() {
-                    let row = &mut sum[i * size..][..size];
-                    let weighted = weight * x;
-                    entries[at..].iter().for_each(|&(j, x)| row[j] += weighted * x);
-                }
-            });
+            }
             (sum, mean)
         })
         .collect();

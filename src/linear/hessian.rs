@@ -67,7 +67,7 @@ impl UpperTriangle {
 impl Objective<'_> {
     /// Hessian of the mean loss at `theta` (coordinates of the objective), of fewer than 65,536 classes. Where the rows that
     /// carry it would cost more than `most_work` floating-point operations, some are drawn; `None` where these would be
-    /// too few.
+    /// too few, or the rows are stopped.
     pub(super) fn hessian(&self, theta: &[f32], most_work: f64) -> Option<Hessian> {
         self.with_f32_pass(theta, |pass| {
             let (loss, features) = (pass.problem.loss, pass.problem.rows.features());
@@ -87,6 +87,9 @@ impl Objective<'_> {
                 work += (own * pairs.width * pairs.width) as f64;
             }
             pairs.add(&importance, &chunk);
+            if self.is_stopped() {
+                return None;
+            }
             Some(Hessian { upper: pairs.upper(), work })
         })
     }
@@ -123,6 +126,7 @@ impl<'p> Pairs<'p> {
     fn add(&mut self, importance: &Importance, chunk: &[(usize, f32)]) {
         let (x, lists) = (self.values(chunk), self.lists(importance, chunk));
         let (kernels, width, parts) = (self.pass.kernels, self.width, self.parts);
+        let stop = self.pass.problem.rows.stop();
         self.sums.par_chunks_exact_mut(width * width).enumerate().for_each_init(
             || (GramProduct::new(kernels, width), Vec::new(), Vec::new()),
             |(product, rows, weights), (at, sum)| {
@@ -130,6 +134,9 @@ impl<'p> Pairs<'p> {
                 let part_rows = list.len().div_ceil(parts).max(BLOCK_ROWS);
                 let own = list.chunks(part_rows).nth(at % parts).unwrap_or_default();
                 for own in own.chunks(BLOCK_ROWS) {
+                    if stop.is_set() {
+                        return;
+                    }
                     (rows.clear(), weights.clear());
                     for &(place, weight) in own {
                         rows.extend_from_slice(&x[place as usize * width..][..width]);
@@ -180,6 +187,9 @@ impl<'p> Pairs<'p> {
         let counted: Vec<Vec<(u32, f32)>> = blocks.par_iter().map(counted).collect();
         let counted = counted.concat();
         let mut lists = vec![PairRows::new(); self.classes.len()];
+        if problem.rows.is_stopped() {
+            return lists; // the classes of some rows are not known
+        }
         let is_coupled = problem.loss == Loss::Softmax;
         let mut rest = counted.as_slice();
         for (place, &(row, stands_for)) in (0u32..).zip(chunk) {

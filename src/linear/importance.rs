@@ -139,6 +139,9 @@ fn squared_lengths(pass: &Pass<'_>) -> Vec<f32> {
     spans.par_chunks_mut(BLOCK_ROWS).enumerate().for_each_init(
         || vec![0.0; rows.features()],
         |x, (block, spans)| {
+            if rows.is_stopped() {
+                return;
+            }
             let start = block * BLOCK_ROWS;
             rows.visit_wide(kernels, pass.centre, start..start + spans.len(), x, |at, x| {
                 spans[at] = 1.0 + kernels.dot(x, x) as f32;
@@ -204,6 +207,9 @@ impl Pass<'_> {
         let (mut buffer, mut z) = (BlockBuffer::default(), Vec::new());
         let mut curvatures = vec![(0.0, 0.0); classes];
         for rows in ranges(rows, BLOCK_ROWS) {
+            if problem.rows.is_stopped() {
+                break;
+            }
             let x = buffer.load(&problem.rows, self.centre, rows.clone(), self.arithmetic);
             z.resize(rows.len() * classes, 0.0);
             self.residuals(x, rows.start, &mut z);

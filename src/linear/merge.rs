@@ -30,7 +30,7 @@ pub struct Merged {
 }
 
 /// Merges rows whose features (bit for bit) and label are the same; `labels` and `weights` have one value a row. `None`
-/// where fewer than a fifth of the rows would go. The result does not depend on the number of threads.
+/// where fewer than a fifth of the rows would go, or they are stopped. The result does not depend on the number of threads.
 pub fn equal_rows(rows: &Rows<'_>, labels: &[u32], weights: &[f32]) -> Option<Merged> {
     if rows.features() == 0 || !promises_savings(rows, labels) {
         return None;
@@ -44,7 +44,7 @@ pub fn equal_rows(rows: &Rows<'_>, labels: &[u32], weights: &[f32]) -> Option<Me
     found.into_iter().flatten().for_each(|(position, of)| first[position] = of);
 
     let kept = first.iter().enumerate().filter(|(position, first)| position == *first).count();
-    if !is_worth(kept, rows.len()) {
+    if rows.is_stopped() || !is_worth(kept, rows.len()) {
         return None;
     }
     let mut place = vec![0; rows.len()];
@@ -87,6 +87,9 @@ fn promises_savings(rows: &Rows<'_>, labels: &[u32]) -> bool {
     let starts: Vec<usize> = (0..rows.len()).step_by(HASHED).collect();
     let chosen = starts.into_par_iter().flat_map_iter(|start| {
         let mut chosen = Vec::new();
+        if rows.is_stopped() {
+            return chosen;
+        }
         rows.visit(start..(start + HASHED).min(rows.len()), |at, row| {
             if probe(row) <= limit {
                 chosen.push(start + at);
@@ -101,6 +104,9 @@ fn promises_savings(rows: &Rows<'_>, labels: &[u32]) -> bool {
 fn hashed(rows: &Rows<'_>, labels: &[u32], positions: &[usize]) -> Vec<(u64, usize)> {
     let of_some = |some: &[usize]| {
         let mut hashes = Vec::with_capacity(some.len());
+        if rows.is_stopped() {
+            return hashes;
+        }
         rows.visit(some.iter().copied(), |at, row| hashes.push((hash_row(row, labels[some[at]]), some[at])));
         hashes
     };

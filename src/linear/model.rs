@@ -52,6 +52,9 @@ impl LinearModel {
         logits.par_chunks_mut(BLOCK_ROWS * classes).enumerate().for_each_init(
             BlockBuffer::default,
             |buffer, (block, z)| {
+                if rows.is_stopped() {
+                    return;
+                }
                 let start = block * BLOCK_ROWS;
                 let x = buffer.load(&rows, None, start..start + z.len() / classes, arithmetic);
                 x.logits(&weights, &self.bias, z);

@@ -22,6 +22,8 @@ pub struct Moments {
 
 /// Classes are summed in this many groups at most; fixed, so that sums do not depend on the number of threads.
 const GROUPS: usize = 64;
+/// Rows of a class read together.
+const READ_ROWS: usize = 4096;
 
 impl Moments {
     /// One pass over the rows, in parallel over classes.
@@ -99,27 +101,32 @@ impl Partial {
     ) {
         let mut class_sum = vec![0.0f64; x.len()];
         let mut class_weight = 0.0;
-        let weight_of = |at: usize| f64::from(problem.weights[rows[at]]);
-        if problem.rows.is_sparse() {
-            problem.rows.visit(rows.iter().copied(), |at, values| {
-                let weight = weight_of(at);
-                class_weight += weight;
-                values.for_each_entry(|feature, value| {
-                    let value = f64::from(value);
-                    class_sum[feature] += weight * value;
-                    self.square[feature] += weight * value * value;
+        for rows in rows.chunks(READ_ROWS) {
+            if problem.rows.is_stopped() {
+                break;
+            }
+            let weight_of = |at: usize| f64::from(problem.weights[rows[at]]);
+            if problem.rows.is_sparse() {
+                problem.rows.visit(rows.iter().copied(), |at, values| {
+                    let weight = weight_of(at);
+                    class_weight += weight;
+                    values.for_each_entry(|feature, value| {
+                        let value = f64::from(value);
+                        class_sum[feature] += weight * value;
+                        self.square[feature] += weight * value * value;
+                    });
                 });
-            });
-        } else {
-            problem.rows.visit_wide(kernels, None, rows.iter().copied(), x, |at, x| {
-                let weight = weight_of(at);
-                class_weight += weight;
-                for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x) {
-                    let value = f64::from(value);
-                    *sum += weight * value;
-                    *square += weight * value * value;
-                }
-            });
+            } else {
+                problem.rows.visit_wide(kernels, None, rows.iter().copied(), x, |at, x| {
+                    let weight = weight_of(at);
+                    class_weight += weight;
+                    for ((sum, square), &value) in class_sum.iter_mut().zip(&mut self.square).zip(x) {
+                        let value = f64::from(value);
+                        *sum += weight * value;
+                        *square += weight * value * value;
+                    }
+                });
+            }
         }
         self.class_share.push(class_weight / total_weight);
         for ((out, total), sum) in class_sums.iter_mut().zip(&mut self.sum).zip(&class_sum) {

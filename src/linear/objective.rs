@@ -84,6 +84,11 @@ impl<'a> Objective<'a> {
         self.kernels
     }
 
+    /// Whether work on the rows was broken off: what was evaluated since is worth nothing.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.problem.rows.is_stopped()
+    }
+
     /// What is subtracted from every row, if anything.
     pub fn centre(&self) -> Option<&[f32]> {
         self.centre.as_deref()

@@ -186,6 +186,9 @@ impl Segment {
         for rows in ranges(rows, flush_rows) {
             self.recent.reset(classes, 0..features as u32, pass.arithmetic);
             for rows in ranges(rows, block_rows) {
+                if problem.rows.is_stopped() {
+                    break;
+                }
                 let x = scratch.rows.load(&problem.rows, pass.centre, rows.clone(), pass.arithmetic);
                 scratch.logits.resize(rows.len() * classes, 0.0);
                 let z = scratch.logits.as_mut_slice();

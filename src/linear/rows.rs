@@ -2,6 +2,7 @@
 
 use crate::matrix::{Dtype, MatRef, Matrix, RowBuffer, SparseRef, SparseRows};
 use crate::simd::Kernels;
+use crate::stop::Stop;
 
 /// All rows of a matrix, or a chosen list of them, without a copy of the matrix.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,16 @@ impl<'a> Rows<'a> {
     /// The matrix that this is a view of.
     pub fn matrix(&self) -> &'a Matrix<'a> {
         self.matrix
+    }
+
+    /// What breaks off work on these rows.
+    pub(crate) fn stop(&self) -> &'a Stop {
+        self.matrix.stop()
+    }
+
+    /// Whether work on these rows was broken off: what was computed of them since is worth nothing.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.matrix.is_stopped()
     }
 
     /// The row of the matrix at `position` of this view.

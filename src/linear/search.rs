@@ -150,7 +150,8 @@ fn neighbours(path: &[f64], l2: f64) -> Vec<f64> {
 /// Tries the settings of `grid` on `sample` and returns the best trial: the highest metric of `validation`, where macro
 /// recall is within half a standard error of the highest the lowest balanced log-loss, among equals the stronger penalty.
 /// `fits` can serve the last fit, too.
-/// `None` where the grid holds no scheme. When `watch` breaks, the best so far is returned.
+/// `None` where the grid holds no scheme. When `watch` breaks, the best so far is returned, and so it is where the rows are
+/// stopped: of the trials that were scored by then, `None` without one.
 ///
 /// # Errors
 /// Those of the weighting, [`Error::Diverged`] of a fit, and [`Error::BadValue`] where the metric is undefined on the
@@ -170,6 +171,9 @@ pub fn search(
     for scheme in &grid.schemes {
         let weighted = WeightedSample::new(sample, scheme, recipe)?;
         let mut objective = Objective::new(weighted.problem(recipe, 0.0), kernels);
+        if objective.is_stopped() {
+            break;
+        }
         let path = match (grid.l2, &around) {
             (Some(l2), _) => vec![l2],
             (None, Some(around)) => Vec::clone(around),
@@ -222,7 +226,10 @@ impl Search<'_, '_> {
         };
         let (mut metric, mut waited) = (f64::NEG_INFINITY, 0);
         for &l2 in path {
-            let trial = self.run_trial(weighted, objective, &start, l2)?;
+            let Some(trial) = self.run_trial(weighted, objective, &start, l2)? else {
+                self.stopped = true;
+                break;
+            };
             if !is_minibatch {
                 start.clone_from(&trial.fit.theta);
             }
@@ -238,13 +245,14 @@ impl Search<'_, '_> {
         Ok(())
     }
 
+    /// `None` where the rows are stopped before it is scored.
     fn run_trial(
         &mut self,
         weighted: &WeightedSample<'_>,
         objective: &mut Objective<'_>,
         start: &[f32],
         l2: f64,
-    ) -> Result<Trial> {
+    ) -> Result<Option<Trial>> {
         let scheme = &weighted.class_weights.scheme;
         self.watch.begin(scheme, l2);
         objective.set_l2(l2);
@@ -257,9 +265,20 @@ impl Search<'_, '_> {
             *stopped |= flow.is_break();
             flow
         })?;
-        let valid = validation.evaluate(&weighted.classifier(&fit.theta, recipe), kernels, false)?;
+        let is_stopped = || objective.is_stopped() || validation.rows.is_stopped();
+        if is_stopped() {
+            return Ok(None);
+        }
+        let valid = validation.evaluate(&weighted.classifier(&fit.theta, recipe), kernels, false);
+        if is_stopped() {
+            return Ok(None);
+        }
+        let valid = valid?;
         let standing = validation.standing(&valid, loss(&fit.theta));
-        Ok(Trial { scheme: scheme.clone(), l2, standing, valid, fit })
+        if is_stopped() {
+            return Ok(None);
+        }
+        Ok(Some(Trial { scheme: scheme.clone(), l2, standing, valid, fit }))
     }
 }
 

@@ -9,11 +9,14 @@ use rayon::prelude::*;
 use super::pass::{Pass, SEGMENT_UNIT, add_rows, flush_rows, ranges};
 use super::problem::Problem;
 use super::products::{Block, BlockBuffer, GradientSums};
+use crate::stop::Stop;
 
 /// Residuals of a slab: 32 MiB of f32.
 const SLAB_LOGITS: usize = 1 << 23;
 /// Parts of the gradient of sparse rows.
 const FEATURE_PARTS: u64 = 16;
+/// Rows whose entries are counted together.
+const COUNTED_ROWS: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(super) struct Slab {
@@ -51,6 +54,9 @@ impl Slab {
     /// Adds the gradient of `rows` to `gradient` and returns their loss.
     pub(super) fn run(&mut self, pass: &Pass<'_>, rows: Range<usize>, gradient: &mut [f64]) -> f64 {
         let problem = pass.problem;
+        if problem.rows.is_stopped() {
+            return 0.0;
+        }
         let (classes, features) = (problem.classes, problem.rows.features());
         let block_rows = pass.arithmetic.block_rows();
         self.z.resize(rows.len() * classes, 0.0);
@@ -64,8 +70,11 @@ impl Slab {
             .map(|((buffer, z), rows)| {
                 let start = rows.start;
                 let x = buffer.load(&problem.rows, pass.centre, rows, pass.arithmetic);
-                let loss = pass.residuals(x, start, z);
                 let mut sums = vec![0.0; classes];
+                if problem.rows.is_stopped() {
+                    return (0.0, sums, x);
+                }
+                let loss = pass.residuals(x, start, z);
                 add_rows(z, classes, &mut sums);
                 (loss, sums, x)
             })
@@ -74,8 +83,13 @@ impl Slab {
         for (_, sums, _) in &loaded {
             bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias += sum);
         }
-        let residuals =
-            Residuals { z: &self.z, classes, block_values: block_rows * classes, loaded: &loaded };
+        let residuals = Residuals {
+            z: &self.z,
+            classes,
+            block_values: block_rows * classes,
+            loaded: &loaded,
+            stop: problem.rows.stop(),
+        };
         let spare = &self.spare;
         let add_part = |first: usize, classes: usize, columns: Range<u32>, part: &mut [f64]| {
             let mut sums = spare.lock().ok().and_then(|mut s| s.pop()).unwrap_or_default();
@@ -112,12 +126,16 @@ struct Residuals<'s> {
     classes: usize,
     block_values: usize,
     loaded: &'s [Loaded<'s>],
+    stop: &'s Stop,
 }
 
 impl Residuals<'_> {
     /// Adds the gradient of all rows in the classes from `first` on to `sums`.
     fn add_up(&self, first: usize, sums: &mut GradientSums) {
         for ((.., x), z) in self.loaded.iter().zip(self.z.chunks(self.block_values)) {
+            if self.stop.is_set() {
+                return;
+            }
             x.accumulate_gradient(&z[first..], self.classes, sums);
         }
     }
@@ -127,9 +145,12 @@ impl Residuals<'_> {
 fn parts_of_features(problem: &Problem<'_>) -> Vec<Range<u32>> {
     let features = problem.rows.features();
     let mut entries = vec![0u64; features];
-    problem.rows.visit(0..problem.rows.len(), |_, row| {
-        row.for_each_entry(|feature, _| entries[feature] += 1);
-    });
+    for rows in ranges(0..problem.rows.len(), COUNTED_ROWS) {
+        if problem.rows.is_stopped() {
+            break;
+        }
+        problem.rows.visit(rows, |_, row| row.for_each_entry(|feature, _| entries[feature] += 1));
+    }
     let target = entries.iter().sum::<u64>().div_ceil(FEATURE_PARTS).max(1);
     let (mut parts, mut start, mut held) = (Vec::new(), 0, 0);
     for (feature, &entries) in entries.iter().enumerate() {
@@ -145,10 +166,12 @@ fn parts_of_features(problem: &Problem<'_>) -> Vec<Range<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::objective::Objective;
     use crate::linear::problem::Decay;
     use crate::linear::rows::Rows;
     use crate::loss::Loss;
     use crate::matrix::{Matrix, SparseRows, Storage};
+    use crate::simd::Kernels;
 
     #[test]
     fn parts_cover_all_features_and_share_the_entries() {
@@ -173,5 +196,42 @@ mod tests {
         assert_eq!((parts[0].clone(), parts[parts.len() - 1].end), (0..1, 60));
         assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert!(parts.len() > 4 && parts.len() <= 16, "{parts:?}");
+    }
+
+    /// Slabs of so many rows and features as two slabs of a pass have.
+    #[test]
+    fn a_pass_is_broken_off_at_any_of_its_blocks() {
+        const FEATURES: usize = 90_000;
+        let mut rows = SparseRows::default();
+        for row in 0..20_000u32 {
+            rows.push(&[row % 7, 100 + row * 31 % 80_000], &[1.0, 0.5]);
+        }
+        let labels: Vec<u32> = (0..20_000).map(|row| row % 3).collect();
+        let weights = vec![1.0; labels.len()];
+        let evaluated = |stop: &Stop| {
+            let matrix = Matrix::from_storage(Storage::Sparse(rows.clone()), FEATURES).stopped_by(stop);
+            let problem = Problem {
+                rows: Rows::all(&matrix),
+                labels: &labels,
+                weights: &weights,
+                classes: 3,
+                loss: Loss::Softmax,
+                offsets: None,
+                margins: None,
+                l2_factors: None,
+                l2: 0.1,
+                decay: Decay::Weights,
+            };
+            let mut objective = Objective::new(problem, Kernels::best());
+            let before = stop.asked();
+            let value = objective.evaluate(&problem.start(), &mut vec![0.0; problem.parameters()]);
+            (before, stop.asked(), value.loss)
+        };
+        let (before, after, loss) = evaluated(&Stop::after(usize::MAX));
+        assert!((loss - 3f64.ln()).abs() < 1e-6 && after - before > 50);
+        for blocks in [before, before + 1, before + 5, before + 20, after - 30] {
+            let (_, asked, part) = evaluated(&Stop::after(blocks));
+            assert!(asked > blocks && asked <= after && part < loss, "{blocks}: {part}");
+        }
     }
 }

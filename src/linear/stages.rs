@@ -45,6 +45,9 @@ pub(super) fn fit_samples(
     }
     let mut staged = Staged { theta: start.to_vec(), passes: 0.0 };
     for size in sizes {
+        if objective.is_stopped() {
+            break;
+        }
         let sample = Sample::of(problem, size);
         let share = sample.index.len() as f64 / rows as f64;
         let mut part = Objective::new(sample.problem(problem), objective.kernels());

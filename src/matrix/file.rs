@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 use super::{Dtype, MatRef, Matrix, Storage};
 use crate::output::nameless_file;
 use crate::positioned::{Number, read_exact_at};
+use crate::stop::Stop;
 use crate::{Error, Result};
 
 /// Bytes of rows that are read together where rows are visited one after the other: a system call costs little beside
@@ -164,7 +165,7 @@ impl FileRows {
             Ok(_) | Err(_) => {}
         }
         let (dtype, cols) = shape;
-        Matrix { storage: Storage::File(FileRows { dtype, cols, ..self.clone() }), cols }
+        Matrix::from_storage(Storage::File(FileRows { dtype, cols, ..self.clone() }), cols)
     }
 
     fn try_edited(&self, edit: impl Fn(&mut Matrix), shape: &mut (Dtype, usize)) -> Result<Matrix<'static>> {
@@ -172,8 +173,8 @@ impl FileRows {
         let mut writer: Option<FileRowsWriter> = None;
         for start in (0..self.rows).step_by(self.block_rows()) {
             let end = (start + self.block_rows()).min(self.rows);
-            let storage = self.read(start, end, &mut buffer).to_storage();
-            let mut block = Matrix { storage, cols: self.cols };
+            let storage = self.read(start, end, &mut buffer).to_storage(&Stop::default());
+            let mut block = Matrix::from_storage(storage, self.cols);
             edit(&mut block);
             *shape = (block.dtype(), block.cols());
             let writer = match &mut writer {
@@ -182,7 +183,7 @@ impl FileRows {
             };
             writer.append(&block)?;
         }
-        let unchanged = Matrix { storage: Storage::File(self.clone()), cols: self.cols };
+        let unchanged = Matrix::from_storage(Storage::File(self.clone()), self.cols);
         Ok(writer.map_or(unchanged, FileRowsWriter::finish))
     }
 }
@@ -271,7 +272,7 @@ impl FileRowsWriter {
     pub fn finish(self) -> Matrix<'static> {
         let shared = Shared { file: self.file, folder: self.folder, failure: OnceLock::new() };
         let (dtype, rows, cols) = (self.dtype, self.rows, self.cols);
-        Matrix { storage: Storage::File(FileRows { shared: Arc::new(shared), dtype, rows, cols }), cols }
+        Matrix::from_storage(Storage::File(FileRows { shared: Arc::new(shared), dtype, rows, cols }), cols)
     }
 }
 

@@ -3,6 +3,8 @@
 
 use half::{bf16, f16};
 
+use crate::stop::Stop;
+
 mod file;
 mod sparse;
 
@@ -60,10 +62,18 @@ impl Dtype {
 }
 
 /// `rows x cols` values, row-major without gaps.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Matrix<'a> {
     storage: Storage<'a>,
     cols: usize,
+    stop: Stop,
+}
+
+/// By the values: who may break off work on them is none of these.
+impl PartialEq for Matrix<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cols == other.cols && self.storage == other.storage
+    }
 }
 
 /// A borrowed run of rows of a [`Matrix`].
@@ -101,11 +111,11 @@ impl MatRef<'_> {
     }
 
     /// A copy of the rows.
-    fn to_storage(self) -> Storage<'static> {
+    fn to_storage(self, stop: &Stop) -> Storage<'static> {
         match self {
-            MatRef::F32(values) => Storage::F32(values.to_vec()),
-            MatRef::F16(values) => Storage::F16(values.to_vec()),
-            MatRef::Bf16(values) => Storage::Bf16(values.to_vec()),
+            MatRef::F32(values) => Storage::F32(stop.copied(values, |&x| x)),
+            MatRef::F16(values) => Storage::F16(stop.copied(values, |&x| x)),
+            MatRef::Bf16(values) => Storage::Bf16(stop.copied(values, |&x| x)),
             MatRef::Sparse(rows) => {
                 let mut copy = SparseRows::default();
                 copy.append(rows);
@@ -151,9 +161,9 @@ impl<'a> Matrix<'a> {
             Storage::Bf16(values) => Storage::Bf16(values),
             Storage::Sparse(rows) => Storage::Sparse(rows),
             Storage::File(rows) => Storage::File(rows),
-            Storage::Lent(rows) => rows.to_storage(),
+            Storage::Lent(rows) => rows.to_storage(&self.stop),
         };
-        Matrix { storage, cols: self.cols }
+        Matrix { storage, cols: self.cols, stop: self.stop }
     }
 
     /// The same rows, borrowed where they are in memory.
@@ -163,7 +173,7 @@ impl<'a> Matrix<'a> {
             // A file is the only storage that is not in memory.
             _ => Storage::Lent(self.in_memory().unwrap_or(MatRef::F32(&[]))),
         };
-        Matrix { storage, cols: self.cols }
+        Matrix { storage, cols: self.cols, stop: self.stop.clone() }
     }
 
     /// A matrix over `storage`.
@@ -171,7 +181,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// Where the length of the storage is no multiple of `cols`, or an entry lies beyond them.
     pub fn from_storage(storage: Storage<'a>, cols: usize) -> Self {
-        let matrix = Matrix { storage, cols };
+        let matrix = Matrix { storage, cols, stop: Stop::default() };
         match matrix.dense_len() {
             Some(len) => assert!(
                 len.checked_rem(cols).unwrap_or(len) == 0,
@@ -190,7 +200,7 @@ impl<'a> Matrix<'a> {
             Dtype::Bf16 => Storage::Bf16(Vec::new()),
             Dtype::Sparse => Storage::Sparse(SparseRows::default()),
         };
-        Matrix { storage, cols }
+        Matrix { storage, cols, stop: Stop::default() }
     }
 
     /// Number of values, where all are stored.
@@ -259,7 +269,7 @@ impl<'a> Matrix<'a> {
     /// The stored values, for filling; the length must stay a multiple of the columns. Rows that were lent are copied.
     pub fn storage_mut(&mut self) -> &mut Storage<'a> {
         if let Storage::Lent(rows) = &self.storage {
-            self.storage = rows.to_storage();
+            self.storage = rows.to_storage(&self.stop);
         }
         &mut self.storage
     }
@@ -335,7 +345,7 @@ impl<'a> Matrix<'a> {
     /// What cannot be written [`Matrix::check`] reports.
     pub fn edit_in_file(&mut self, edit: impl Fn(&mut Matrix)) -> bool {
         let Storage::File(file) = &self.storage else { return false };
-        *self = file.edited(edit);
+        *self = file.edited(edit).stopped_by(&self.stop);
         true
     }
 
@@ -355,6 +365,22 @@ impl<'a> Matrix<'a> {
     /// [`crate::Error::Io`].
     pub fn check(&self) -> crate::Result<()> {
         if let Storage::File(file) = &self.storage { file.check() } else { Ok(()) }
+    }
+
+    /// The same rows: work on them ends early once `stop` is set.
+    pub(crate) fn stopped_by(self, stop: &Stop) -> Self {
+        Matrix { stop: stop.clone(), ..self }
+    }
+
+    /// What breaks off work on these rows.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Whether work on these rows was broken off: what was computed of them since is worth nothing.
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_set()
     }
 
     /// One value as f32.
@@ -399,7 +425,7 @@ impl<'a> Matrix<'a> {
             (Storage::Sparse(into), MatRef::Sparse(row)) => into.append(row),
             _ => {}
         });
-        Matrix { storage, cols: self.cols }
+        Matrix { storage, cols: self.cols, stop: self.stop.clone() }
     }
 
     /// Bytes of the stored values, in memory or not, and of the places of sparse ones.

@@ -1,6 +1,10 @@
 //! Standard deviations of sparse columns, at the cost of their entries.
 
 use crate::matrix::SparseRef;
+use crate::stop::Stop;
+
+/// Rows whose entries are taken together.
+const BLOCK: usize = 4096;
 
 /// Columns over the rows fitted to.
 pub(super) struct Columns {
@@ -29,13 +33,14 @@ pub(super) fn deviations(
     cols: usize,
     rows: &[usize],
     row_weights: Option<&[f64]>,
+    stop: &Stop,
 ) -> Columns {
     // Relative to the largest, so that products with the values stay in range.
     let largest = row_weights.map_or(1.0, |w| rows.iter().fold(0.0, |largest, &row| w[row].max(largest)));
     let weight = |row: usize| row_weights.map_or(1.0, |w| w[row] / largest);
     let mut columns = vec![Column::default(); cols];
     let mut total = 0.0;
-    for &row in rows {
+    for &row in rows.chunks(BLOCK).take_while(|_| !stop.is_set()).flatten() {
         let weight = weight(row);
         // In the order of the weights of a column without zeros, so that the two are equal to the last bit.
         total += weight;
@@ -60,7 +65,7 @@ pub(super) fn deviations(
             column.squares = (total - column.weight).max(0.0) * column.sum * column.sum;
         }
     }
-    for &row in rows {
+    for &row in rows.chunks(BLOCK).take_while(|_| !stop.is_set()).flatten() {
         let weight = weight(row);
         let (at, values) = all.row(row);
         for (&at, &x) in at.iter().zip(values) {

@@ -15,6 +15,7 @@ use crate::linear::model::LinearModel;
 use crate::linear::search::Sample;
 use crate::linear::solver::factor::InverseFactor;
 use crate::simd::Kernels;
+use crate::stop::Stop;
 use crate::{Error, Result};
 
 /// Features at most: 64 MiB a covariance.
@@ -123,7 +124,8 @@ impl<'a> Lda<'a> {
                 return Err(refused(share.to_string(), "is outside [0, 1]"));
             }
         };
-        let Some(factor) = InverseFactor::new(covariance.clone(), features, self.kernels) else {
+        let never = Stop::default();
+        let Some(factor) = InverseFactor::new(covariance.clone(), features, self.kernels, &never) else {
             let shown = match shrinkage {
                 Shrinkage::LedoitWolf => "auto".to_owned(),
                 Shrinkage::Given(share) => share.to_string(),
@@ -197,7 +199,7 @@ impl<'a> Lda<'a> {
             (self.prior[class] * kept[class] * share) as f32
         };
         let weights: Vec<f32> = positions.iter().map(weight).collect();
-        weighted_products(features, &positions, &weights, self.kernels, load).0
+        weighted_products(features, (&positions, &weights), self.kernels, &Stop::default(), load).0
     }
 }
 

@@ -5,6 +5,7 @@ use crate::linear::gram::weighted_products;
 use crate::linear::rows::Rows;
 use crate::linear::solver::second_moments::multiply;
 use crate::simd::{Kernels, PackedWeights};
+use crate::stop::Stop;
 
 /// Rows gathered together.
 const BLOCK_ROWS: usize = 256;
@@ -97,7 +98,8 @@ impl Standardised<'_> {
         if positions.len() >= features {
             let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
             let load = |positions: &[usize], x: &mut [f32]| self.load(positions, x);
-            let (gram, _) = weighted_products(features, positions, &weights, self.kernels, load);
+            let rows = (positions, &weights[..]);
+            let (gram, _) = weighted_products(features, rows, self.kernels, &Stop::default(), load);
             let square = |x: f32| f64::from(x) * f64::from(x);
             let row = |(i, row): (usize, &[f32])| {
                 2.0 * row[i..].iter().map(|&x| square(x)).sum::<f64>() - square(row[i])
@@ -112,7 +114,7 @@ impl Standardised<'_> {
         let mut packed = PackedWeights::default();
         self.kernels.pack_weights(&x, positions.len(), features, &mut packed);
         let mut products = vec![0.0; positions.len() * positions.len()];
-        multiply(&x, features, &packed, &mut products, self.kernels);
+        multiply(&x, features, &packed, &mut products, (self.kernels, &Stop::default()));
         products.iter().map(|&p| f64::from(p) * f64::from(p)).sum()
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::linear::curvature::LeadingHessian;
 use crate::linear::objective::Objective;
+use crate::stop::Stop;
 
 /// Classes up to which the Hessian of the biases is formed.
 const MOST_CLASSES: usize = 1024;
@@ -40,16 +41,16 @@ impl BiasNewton {
         for c in 0..classes {
             factor[c * classes + c] = factor[c * classes + c] * (1.0 + 1e-6) + 1e-12 * trace;
         }
-        cholesky(&mut factor, classes).then_some(BiasNewton::Factored(factor))
+        cholesky(&mut factor, classes, problem.rows.stop()).then_some(BiasNewton::Factored(factor))
     }
 
-    /// Steps of the biases against their `gradient`.
-    pub(super) fn step(&self, gradient: &[f32]) -> Vec<f32> {
+    /// Steps of the biases against their `gradient`, short of that where `stop` is set.
+    pub(super) fn step(&self, gradient: &[f32], stop: &Stop) -> Vec<f32> {
         let against = gradient.iter().map(|&g| -f64::from(g));
         let step = match self {
             BiasNewton::Factored(factor) => substitute(factor, against.collect()),
             BiasNewton::Leading { hessian, total_weight } => {
-                conjugate_gradients(hessian, against.map(|g| g * total_weight).collect())
+                conjugate_gradients(hessian, against.map(|g| g * total_weight).collect(), stop)
             }
         };
         step.into_iter().map(|s| s as f32).collect()
@@ -71,7 +72,7 @@ fn substitute(factor: &[f64], mut step: Vec<f64>) -> Vec<f64> {
 }
 
 /// Solves `hessian x = residual` by conjugate gradients (Hestenes & Stiefel 1952), scaled by the diagonal.
-fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>) -> Vec<f64> {
+fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>, stop: &Stop) -> Vec<f64> {
     const STEPS: usize = 200;
     const REDUCTION: f64 = 1e-6;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -84,6 +85,9 @@ fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>) -> Vec<
     let enough = REDUCTION * REDUCTION * size;
     let mut product = vec![0.0; residual.len()];
     for _ in 0..STEPS {
+        if stop.is_set() {
+            break;
+        }
         hessian.multiply(&direction, &mut product);
         let curvature = dot(&direction, &product);
         if size <= enough || curvature.is_nan() || curvature <= 0.0 {
@@ -101,9 +105,12 @@ fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>) -> Vec<
     x
 }
 
-/// Replaces the lower triangle by its Cholesky factor; `false` where the matrix is not positive definite.
-fn cholesky(matrix: &mut [f64], size: usize) -> bool {
+/// Replaces the lower triangle by its Cholesky factor; `false` where the matrix is not positive definite, or `stop` is set.
+fn cholesky(matrix: &mut [f64], size: usize, stop: &Stop) -> bool {
     for i in 0..size {
+        if stop.is_set() {
+            return false;
+        }
         let (above, row) = matrix.split_at_mut(i * size);
         for j in 0..i {
             let other = &above[j * size..][..=j];
@@ -132,15 +139,16 @@ mod tests {
     #[test]
     fn solves_a_small_system() {
         let mut factor = vec![4.0, 2.0, 0.0, 2.0, 5.0, 1.0, 0.0, 1.0, 3.0];
-        assert!(cholesky(&mut factor, 3));
-        let step = BiasNewton::Factored(factor).step(&[-2.0, 3.0, -7.0]);
+        let never = Stop::default();
+        assert!(cholesky(&mut factor, 3, &never));
+        let step = BiasNewton::Factored(factor).step(&[-2.0, 3.0, -7.0], &never);
         // 4a + 2b = 2, 2a + 5b + c = -3, b + 3c = 7
         let product =
             [4.0 * step[0] + 2.0 * step[1], 2.0 * step[0] + 5.0 * step[1] + step[2], step[1] + 3.0 * step[2]];
         for (got, expected) in product.into_iter().zip([2.0, -3.0, 7.0]) {
             assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
         }
-        assert!(!cholesky(&mut [1.0, 2.0, 2.0, 1.0], 2));
+        assert!(!cholesky(&mut [1.0, 2.0, 2.0, 1.0], 2, &never));
     }
 
     /// A step from the leading probabilities leaves a small part of what the exact one would take away.
@@ -177,7 +185,7 @@ mod tests {
             // In the model of the exact Hessian: how far is H x from -g?
             let full = objective.bias_hessian(&theta);
             let remaining = |newton: &BiasNewton| -> f64 {
-                let step = newton.step(imbalance);
+                let step = newton.step(imbalance, &Stop::default());
                 let rest = (0..CLASSES).map(|c| {
                     let row = &full[c * CLASSES..][..CLASSES];
                     let product: f64 = row.iter().zip(&step).map(|(h, &s)| h * f64::from(s)).sum();

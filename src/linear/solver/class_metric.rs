@@ -9,6 +9,7 @@ use super::second_moments::SecondMoments;
 use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::objective::Objective;
 use crate::simd::Kernels;
+use crate::stop::Stop;
 
 /// Classes whose curvatures lie within this ratio share a factor.
 const LEVEL_RATIO: f64 = 4.0;
@@ -94,16 +95,16 @@ impl ClassMetric {
     }
 
     /// Factors the metric for the penalty `l2` on the weights.
-    pub(super) fn set_l2(&mut self, l2: f64, kernels: &'static Kernels) {
+    pub(super) fn set_l2(&mut self, l2: f64, kernels: &'static Kernels, stop: &Stop) {
         self.moments.make_ready(kernels);
         let moments = &self.moments;
         for level in &mut self.levels {
             level.factor = None;
             // f32 resolves about seven digits below the mean variance; what does not factor gets a stronger ridge.
             let mut floor = 1e-6 * level.curvature * moments.mean_variance(self.features);
-            while level.factor.is_none() && floor.is_finite() {
+            while level.factor.is_none() && floor.is_finite() && !stop.is_set() {
                 level.ridge = l2 + floor;
-                level.factor = moments.factor(level.curvature, level.ridge, kernels);
+                level.factor = moments.factor(level.curvature, level.ridge, kernels, stop);
                 floor = (10.0 * floor).max(1e-30);
             }
         }
@@ -224,7 +225,7 @@ mod tests {
         };
         by_rows.set_classes(&start.classes, &objective);
         for mut metric in [by_features, by_rows] {
-            metric.set_l2(l2, objective.kernels());
+            metric.set_l2(l2, objective.kernels(), &Stop::default());
             let gradient: Vec<f32> = (0..2 * (features + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();
             let mut solved = gradient.clone();
             metric.solve(&mut solved, objective.kernels());

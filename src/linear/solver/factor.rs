@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::linear::products::{Arithmetic, BlockBuffer, Weights};
 use crate::simd::Kernels;
+use crate::stop::Stop;
 
 /// Rows eliminated together.
 const BLOCK: usize = 64;
@@ -23,6 +24,7 @@ pub struct InverseFactor {
     lower: Vec<f32>,
     forward: Vec<Panel>,
     backward: Vec<Panel>,
+    stop: Stop,
 }
 
 /// Some outputs of a triangular product, and the inputs that reach them.
@@ -36,16 +38,22 @@ struct Panel {
 
 impl InverseFactor {
     /// Factors `matrix` (`size x size`, row-major; only the upper triangle is read). `None` where it is not positive
-    /// definite in f32.
-    pub fn new(matrix: Vec<f32>, size: usize, kernels: &'static Kernels) -> Option<Self> {
+    /// definite in f32, and where `stop`, which also breaks off products with the factor, is set.
+    pub fn new(matrix: Vec<f32>, size: usize, kernels: &'static Kernels, stop: &Stop) -> Option<Self> {
         assert_eq!(matrix.len(), size * size, "a square matrix");
-        let lower = eliminate(matrix, size, kernels)?;
+        let lower = eliminate(matrix, size, kernels, stop)?;
         let arithmetic = Arithmetic::of_dense(kernels, CHUNK.min(size));
-        let mut factor = InverseFactor { size, lower, forward: Vec::new(), backward: Vec::new() };
+        let (forward, backward, stop) = (Vec::new(), Vec::new(), stop.clone());
+        let mut factor = InverseFactor { size, lower, forward, backward, stop };
         factor.forward = factor.panels(arithmetic, false);
         factor.backward = factor.panels(arithmetic, true);
         factor.lower = Vec::new();
         Some(factor)
+    }
+
+    /// What breaks off work with it.
+    pub(in crate::linear) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     fn panels(&self, arithmetic: Arithmetic, transposed: bool) -> Vec<Panel> {
@@ -73,7 +81,7 @@ impl InverseFactor {
     pub fn solve(&self, rows: &mut [f32]) {
         for panels in [&self.forward, &self.backward] {
             let results: Vec<Vec<f32>> =
-                panels.par_iter().map(|panel| panel.multiply(rows, self.size)).collect();
+                panels.par_iter().map(|panel| panel.multiply(rows, self.size, &self.stop)).collect();
             for (panel, result) in panels.iter().zip(&results) {
                 let results = result.chunks_exact(panel.outputs.len());
                 for (row, values) in rows.chunks_exact_mut(self.size).zip(results) {
@@ -86,12 +94,15 @@ impl InverseFactor {
 
 impl Panel {
     /// `rows.len() / size x outputs`.
-    fn multiply(&self, rows: &[f32], size: usize) -> Vec<f32> {
+    fn multiply(&self, rows: &[f32], size: usize, stop: &Stop) -> Vec<f32> {
         const ROWS: usize = 256;
         let outputs = self.outputs.len();
         let mut product = vec![0.0; rows.len() / size * outputs];
         let bias = vec![0.0; outputs];
         product.par_chunks_mut(ROWS * outputs).zip(rows.par_chunks(ROWS * size)).for_each(|(z, rows)| {
+            if stop.is_set() {
+                return;
+            }
             let mut buffer = BlockBuffer::default();
             let rows = rows.chunks_exact(size).map(|row| &row[self.inputs.clone()]);
             buffer.of_values(rows, self.inputs.len(), self.arithmetic).logits(&self.weights, &bias, z);
@@ -111,8 +122,11 @@ enum Side {
 
 /// `L^-1` of `matrix = L L^T`, in its lower triangle: only the upper one is read. Both sides of the elimination lie in the
 /// one matrix, as each block of rows needs its pivot no longer when `L^-1` takes its place.
-fn eliminate(mut matrix: Vec<f32>, size: usize, kernels: &Kernels) -> Option<Vec<f32>> {
+fn eliminate(mut matrix: Vec<f32>, size: usize, kernels: &Kernels, stop: &Stop) -> Option<Vec<f32>> {
     for start in (0..size).step_by(BLOCK) {
+        if stop.is_set() {
+            return None;
+        }
         let end = (start + BLOCK).min(size);
         let rows = start..end;
         // What the rows before take away, side by side: where it lies in the matrix every row of it is a page of its own.
@@ -238,7 +252,8 @@ mod tests {
         let kernels = Kernels::best();
         for size in [1, 2, 63, 64, 65, 130, 300] {
             let matrix = positive_definite(size, 0.1);
-            let factor = InverseFactor::new(matrix.clone(), size, kernels).expect("positive definite");
+            let factor = InverseFactor::new(matrix.clone(), size, kernels, &Stop::default());
+            let factor = factor.expect("positive definite");
             let right: Vec<f32> = (0..3 * size).map(|i| (i % 17) as f32 - 8.0).collect();
             let mut solution = right.clone();
             factor.solve(&mut solution);
@@ -256,7 +271,19 @@ mod tests {
         let kernels = Kernels::best();
         let mut matrix = positive_definite(100, 0.1);
         matrix[80 * 100 + 80] = -1.0;
-        assert!(InverseFactor::new(matrix, 100, kernels).is_none());
-        assert!(InverseFactor::new(vec![f32::NAN], 1, kernels).is_none());
+        let never = Stop::default();
+        assert!(InverseFactor::new(matrix, 100, kernels, &never).is_none());
+        assert!(InverseFactor::new(vec![f32::NAN], 1, kernels, &never).is_none());
+    }
+
+    #[test]
+    fn an_elimination_ends_at_the_block_where_it_is_stopped() {
+        const SIZE: usize = 300;
+        for blocks in 0..SIZE.div_ceil(BLOCK) {
+            let stop = Stop::after(blocks);
+            let matrix = positive_definite(SIZE, 0.1);
+            assert!(InverseFactor::new(matrix, SIZE, Kernels::best(), &stop).is_none());
+            assert_eq!(stop.asked(), blocks + 1);
+        }
     }
 }

@@ -78,7 +78,13 @@ pub(in crate::linear) fn minimise_from(
     let passes_before = objective.evaluations();
     let mut is_left = false;
     let mut course = match start {
-        Start::At(start) => Course::start(objective, preconditioner, start, options)?,
+        Start::At(start) => match Course::start(objective, preconditioner, start, options)? {
+            Some(course) => course,
+            None => {
+                let passes = objective.evaluations() - passes_before;
+                return Ok(Fit::unevaluated(start.to_vec(), 0, passes));
+            }
+        },
         Start::From(state) => {
             let State { preconditioner: metric, course } = *state;
             *preconditioner = metric;
@@ -95,7 +101,8 @@ pub(in crate::linear) fn minimise_from(
     let mut counted = objective.evaluations();
     let mut converged = false;
 
-    while !is_left {
+    // Rows that were stopped make everything worthless but the point of the last step.
+    while !is_left && !objective.is_stopped() {
         let passes = std::mem::take(&mut course.uncounted) + objective.evaluations()
             - std::mem::replace(&mut counted, objective.evaluations());
         let Course { walk, history, record, decrease, stalled, steps, balance_below, balanced_at, .. } =
@@ -111,7 +118,8 @@ pub(in crate::linear) fn minimise_from(
             walk.leave_coarse(objective);
             continue;
         }
-        converged = goal.is_reached(estimate, walk, balance_below, balanced_at, objective);
+        converged =
+            goal.is_reached(estimate, walk, balance_below, balanced_at, objective) && !objective.is_stopped();
         record.see(*steps, walk.value.objective(), estimate);
         if converged || *steps >= options.max_iterations || record.is_stagnant(*steps) {
             break;
@@ -219,16 +227,21 @@ store_fields!(Course {
 });
 
 impl Course {
+    /// `None` where the rows are stopped before anything is known of the start.
     fn start(
         objective: &mut Objective<'_>,
         preconditioner: &mut Preconditioner,
         start: &[f32],
         options: &LbfgsOptions,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         if work_of_a_pass(objective.problem()) >= COARSE_WORK {
             objective.coarsen();
         }
         let walk = Walk::start(objective, start);
+        if objective.is_stopped() {
+            objective.refine();
+            return Ok(None);
+        }
         if !walk.value.objective().is_finite() {
             objective.refine();
             return Err(Error::Diverged {
@@ -238,7 +251,7 @@ impl Course {
             });
         }
         preconditioner.prepare(objective, &walk.theta);
-        Ok(Course {
+        Ok(Some(Course {
             history: History::new(walk.theta.len()),
             walk,
             record: Record::default(),
@@ -251,7 +264,7 @@ impl Course {
             is_coarse: false,
             passes: 0,
             uncounted: 0,
-        })
+        }))
     }
 
     fn step(&self) -> Step {

@@ -177,6 +177,14 @@ impl Preconditioner {
             None => self.renew(objective, theta),
             Some(metric) => metric.set_l2(objective),
         }
+        self.forget_if_stopped(objective);
+    }
+
+    /// What was made of rows that are stopped must not serve a fit.
+    fn forget_if_stopped(&mut self, objective: &Objective<'_>) {
+        if objective.is_stopped() {
+            *self = Preconditioner::default();
+        }
     }
 
     /// Whether this can have been made for fits of the classes and features of `objective`.
@@ -243,6 +251,7 @@ impl Preconditioner {
         metric.set_l2(objective);
         self.metric = Some(metric);
         self.passes = 0;
+        self.forget_if_stopped(objective);
     }
 
     /// What a class metric costs in passes over the rows, by their floating-point operations.
@@ -274,7 +283,10 @@ impl Preconditioner {
 impl Metric {
     fn set_l2(&mut self, objective: &Objective<'_>) {
         match self {
-            Metric::OfClasses(metric) => metric.set_l2(objective.decays().0, objective.kernels()),
+            Metric::OfClasses(metric) => {
+                let stop = objective.problem().rows.stop();
+                metric.set_l2(objective.decays().0, objective.kernels(), stop);
+            }
             Metric::OfParameters(metric) => metric.set_l2(objective),
         }
     }

@@ -168,7 +168,7 @@ pub(in crate::linear) fn minimise_from(
         lr: format!("{rate:.3e}"),
     };
     for epoch in trainer.state.epochs + 1..=options.epochs {
-        if is_left {
+        if is_left || problem.rows.is_stopped() {
             break;
         }
         // From the plain order each time: the order of an epoch depends on the seed and the epoch alone.
@@ -177,9 +177,15 @@ pub(in crate::linear) fn minimise_from(
         let mut loss = 0.0;
         let mut factor = 0.0;
         for (number, positions) in order.chunks(batch).enumerate() {
+            if problem.rows.is_stopped() {
+                break;
+            }
             factor = options.schedule.factor((epoch - 1) * steps_per_epoch + number, steps, warmup);
             loss +=
                 trainer.step(positions, mean_weight, rate * factor) * positions.len() as f64 / rows as f64;
+        }
+        if problem.rows.is_stopped() {
+            break;
         }
         raw.copy_from_slice(&trainer.state.theta);
         objective.leave(&mut raw);
@@ -193,6 +199,9 @@ pub(in crate::linear) fn minimise_from(
     }
     let done = trainer.state.epochs;
     let value = objective.evaluate(&trainer.state.theta, &mut gradient);
+    if objective.is_stopped() {
+        return Ok(Fit::unevaluated(raw, done, done + 1));
+    }
     // A strong penalty leaves nothing to gain on the start, and batches are noisy: only a multiple of it is divergence.
     if value.objective().is_nan() || value.objective() > DIVERGED * start_value {
         return Err(diverged(value.objective(), done));

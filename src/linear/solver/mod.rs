@@ -53,3 +53,10 @@ pub struct Fit {
     pub passes: usize,
 }
 store_fields!(Fit { theta, certificate, converged, steps, passes });
+
+impl Fit {
+    /// What a fit has reached whose rows were stopped before it could evaluate that.
+    fn unevaluated(theta: Vec<f32>, steps: usize, passes: usize) -> Self {
+        Fit { theta, certificate: Certificate::unknown(), converged: false, steps, passes }
+    }
+}

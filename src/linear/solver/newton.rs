@@ -88,7 +88,7 @@ impl NewtonMetric {
         // all biases, and the ridge has to make up for that, too.
         let mut floor = 1e-6 * mean;
         self.factor = None;
-        while self.factor.is_none() && floor.is_finite() {
+        while self.factor.is_none() && floor.is_finite() && !objective.is_stopped() {
             let mut matrix = vec![0.0; size * size];
             for i in 0..size {
                 matrix[i * size + i..][..size - i].copy_from_slice(self.hessian.row(i));
@@ -97,7 +97,7 @@ impl NewtonMetric {
                 let decay = decay * problem.l2_factor(class);
                 matrix[i * size + i] = (diagonal(i) * (1.0 + 1e-6) + decay + floor) as f32;
             }
-            self.factor = InverseFactor::new(matrix, size, objective.kernels());
+            self.factor = InverseFactor::new(matrix, size, objective.kernels(), problem.rows.stop());
             floor = (10.0 * floor).max(1e-30);
         }
     }

@@ -12,6 +12,7 @@ use crate::linear::gram::{sparse_covariance, weighted_covariance};
 use crate::linear::objective::Objective;
 use crate::linear::rows::Rows;
 use crate::simd::{Kernels, PackedWeights};
+use crate::stop::Stop;
 
 /// Feature count up to which the matrix of all their products is factored.
 const MOST_FEATURES: usize = 4096;
@@ -196,7 +197,7 @@ impl SecondMoments {
         let mut packed = Box::<PackedWeights>::default();
         kernels.pack_weights(&rows, size, features, &mut packed);
         let mut products = vec![0.0; size * size];
-        multiply(&rows, features, &packed, &mut products, kernels);
+        multiply(&rows, features, &packed, &mut products, (kernels, problem.rows.stop()));
         (SecondMoments::Rows { rows, packed, products }, mean)
     }
 
@@ -220,12 +221,14 @@ impl SecondMoments {
         total / features.max(1) as f64
     }
 
-    /// Factors `curvature` times the moments plus `ridge` on the diagonal; `None` where f32 does not resolve it.
+    /// Factors `curvature` times the moments plus `ridge` on the diagonal; `None` where f32 does not resolve it, and where
+    /// `stop` is set.
     pub(super) fn factor(
         &self,
         curvature: f64,
         ridge: f64,
         kernels: &'static Kernels,
+        stop: &Stop,
     ) -> Option<InverseFactor> {
         let size = self.products().len().isqrt();
         // In the row form the curvature is divided out: (k X^T X + l I) = k (X^T X + l/k I).
@@ -237,7 +240,7 @@ impl SecondMoments {
         for i in 0..size {
             matrix[i * size + i] += diagonal as f32;
         }
-        InverseFactor::new(matrix, size, kernels)
+        InverseFactor::new(matrix, size, kernels, stop)
     }
 
     /// Replaces each row of `gradient` (any number x D) by what [`SecondMoments::factor`] has factored, inverted, times it.
@@ -270,7 +273,7 @@ impl SecondMoments {
                 let features = rows.len() / size.max(1);
                 let classes = gradient.len() / features.max(1);
                 let mut along = vec![0.0; classes * size];
-                multiply(gradient, features, packed, &mut along, kernels);
+                multiply(gradient, features, packed, &mut along, (kernels, factor.stop()));
                 factor.solve(&mut along);
                 let mut by_row = vec![0.0; along.len()];
                 for (class, values) in along.chunks_exact(size).enumerate() {
@@ -300,11 +303,12 @@ pub(in crate::linear) fn multiply(
     features: usize,
     packed: &PackedWeights,
     z: &mut [f32],
-    kernels: &Kernels,
+    (kernels, stop): (&Kernels, &Stop),
 ) {
     const ROWS: usize = 64;
     let bias = vec![0.0; packed.classes()];
     z.par_chunks_mut(ROWS * bias.len())
         .zip(x.par_chunks(ROWS * features))
+        .filter(|_| !stop.is_set())
         .for_each(|(z, x)| kernels.logits(x, features, packed, &bias, z, bias.len()));
 }

@@ -58,21 +58,35 @@ impl Walk {
     pub(super) fn leave_coarse(&mut self, objective: &mut Objective<'_>) {
         if objective.is_coarse() {
             objective.refine();
-            self.value = objective.evaluate(&self.theta, &mut self.gradient);
-            self.is_in_f32 = objective.is_in_f32();
+            let mut gradient = vec![0.0; self.theta.len()];
+            let value = objective.evaluate(&self.theta, &mut gradient);
+            self.take_in(objective, value, gradient, objective.is_in_f32());
         }
     }
 
     /// Value and gradient in f32 throughout.
     pub(super) fn refine(&mut self, objective: &mut Objective<'_>) {
         if !self.is_in_f32 {
-            self.value = objective.evaluate_in_f32(&self.theta, &mut self.gradient);
-            self.is_in_f32 = true;
+            let mut gradient = vec![0.0; self.theta.len()];
+            let value = objective.evaluate_in_f32(&self.theta, &mut gradient);
+            self.take_in(objective, value, gradient, true);
         }
     }
 
+    /// What was evaluated where the walk stands, unless that was broken off.
+    fn take_in(&mut self, objective: &Objective<'_>, value: Value, gradient: Vec<f32>, is_in_f32: bool) {
+        if !objective.is_stopped() {
+            (self.value, self.gradient, self.is_in_f32) = (value, gradient, is_in_f32);
+        }
+    }
+
+    /// Of a walk that was broken off without a gap unless it was seen in f32.
     pub(super) fn certificate(&self, objective: &Objective<'_>) -> Certificate {
-        certify(objective, &self.theta, self.value, &self.gradient)
+        let certificate = certify(objective, &self.theta, self.value, &self.gradient);
+        match self.is_in_f32 || !objective.is_stopped() {
+            true => certificate,
+            false => Certificate { relative_gap: None, ..certificate },
+        }
     }
 
     pub(super) fn raw(&self, objective: &Objective<'_>) -> Vec<f32> {
@@ -94,12 +108,13 @@ impl Walk {
         let size = |gradient: &[f32]| dot(kernels, &gradient[bias_at..], &gradient[bias_at..]);
         for _ in 0..STEPS {
             let mut theta = self.theta.clone();
-            axpy(kernels, 1.0, &newton.step(&self.gradient[bias_at..]), &mut theta[bias_at..]);
+            let step = newton.step(&self.gradient[bias_at..], objective.problem().rows.stop());
+            axpy(kernels, 1.0, &step, &mut theta[bias_at..]);
             let mut gradient = vec![0.0; theta.len()];
             let value = objective.evaluate(&theta, &mut gradient);
             let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE)
                 && size(&gradient) < size(&self.gradient);
-            if !is_better {
+            if !is_better || objective.is_stopped() {
                 break;
             }
             (self.theta, self.value, self.gradient) = (theta, value, gradient);
@@ -111,7 +126,7 @@ impl Walk {
     }
 
     /// Moves to a point along `direction` that meets the weak Wolfe conditions, found by interpolation and doubling
-    /// (Lewis & Overton 2013). `None`, and no move, where rounding leaves no such point.
+    /// (Lewis & Overton 2013). `None`, and no move, where rounding leaves no such point or the rows are stopped.
     pub(super) fn search(
         &mut self,
         objective: &mut Objective<'_>,
@@ -135,6 +150,9 @@ impl Walk {
             trial.extend_from_slice(&self.theta);
             axpy(kernels, length, direction, &mut trial);
             let value = objective.evaluate(&trial, &mut gradient);
+            if objective.is_stopped() {
+                return None;
+            }
             let slope_here = dot(kernels, direction, &gradient);
             let change = value.objective() - start_value;
             // Where the change of J drowns in rounding, the slope still tells whether the minimum was passed
