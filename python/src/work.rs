@@ -51,7 +51,8 @@ pub fn briefly<T: Send>(py: Python<'_>, work: impl FnOnce() -> cbfit::Result<T> 
     finished(done)
 }
 
-/// Does `work` on `threads` threads. A signal switches `cancel`, and its exception is raised once `work` has seen that.
+/// Does `work` on `threads` threads. A signal switches `cancel`, and its exception is raised once `work` has broken off,
+/// which it does within some blocks of rows.
 pub fn interruptibly<T: Send>(
     py: Python<'_>,
     threads: Option<usize>,

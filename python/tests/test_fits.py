@@ -146,6 +146,7 @@ except KeyboardInterrupt:
     "call",
     [
         "while True: LinearClassifier(loss='focal', tol=1e-9, max_iter=100_000).fit(X, y)",
+        "while True: LinearClassifier(standardize=True).fit(X, y)",
         "BoostClassifier(n_estimators=100_000).fit(X, y)",
         "compare(X, y, learners=['boost'])",
     ],

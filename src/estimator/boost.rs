@@ -150,11 +150,16 @@ impl Boost {
         mut request: Request<'_, L>,
     ) -> Result<Fitted<L>> {
         self.check()?;
-        let features = x.matrix()?;
+        let features = request.may_stop(x.matrix()?);
         check_lengths(features.rows(), y.len(), request.sample_weight)?;
         check_finite(&features, false)?;
         let (classes, codes) = coded(y)?;
         let earlier = request.warm_start.map(|model| earlier(model, &classes)).transpose()?;
+        if earlier.is_some_and(|trees| trees.binner.columns() != features.cols()) {
+            return Err(mismatch("a model of other features"));
+        }
+        // Of a fit that was cancelled before it had bins there is nothing to go on with.
+        let earlier = earlier.filter(|trees| trees.rounds() > 0 || !trees.binner.features().is_empty());
         let binner = match earlier {
             Some(trees) => trees.binner.clone(),
             None => {
@@ -163,9 +168,6 @@ impl Boost {
                 Binner::fit(&features, &codes, &binning)?
             }
         };
-        if binner.columns() != features.cols() {
-            return Err(mismatch("a model of other features"));
-        }
         let binned = binner.bin(&features)?;
         let sample = Sample {
             rows: Rows::all(&features),
@@ -193,7 +195,7 @@ impl Boost {
         };
         let mut made = 0;
         while made < self.rounds {
-            let round = trainer.round();
+            let Some(round) = trainer.whole_round() else { break };
             made += 1;
             let step = Step { done: made, at_most: self.rounds, objective: round.loss };
             if request.tell(&step) == ControlFlow::Break(()) {

@@ -115,7 +115,7 @@ pub fn compare<L: Ord + Clone>(
     if contest.learners.is_empty() || contest.losses.is_empty() {
         return Err(refuse("learners and losses", "", "at least one of each"));
     }
-    let features = x.matrix()?;
+    let features = x.matrix()?.stopped_by(&cancel.stop);
     check_lengths(features.rows(), y.len(), None)?;
     let is_boosted = |learner: &Learner| *learner == Learner::Boost;
     check_finite(&features, !contest.learners.iter().all(is_boosted))?;

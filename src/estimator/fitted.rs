@@ -19,14 +19,15 @@ use crate::{Error, Result};
 pub struct FitReport {
     /// The rule that weighted the classes.
     pub scheme: Scheme,
-    /// Strength of the penalty.
+    /// Strength of the penalty; 0 where a linear fit was cancelled before one was chosen.
     pub l2: f64,
     /// Iterations, epochs or rounds that led to the model.
     pub steps: usize,
     /// Whether a linear fit came within its tolerance of the optimum, and a boosted one made the rounds it was asked for or
     /// stopped gaining.
     pub converged: bool,
-    /// Certified bound on the distance of J from its minimum, relative to it, of a convex linear fit.
+    /// Certified bound on the distance of J from its minimum, relative to it, of a convex linear fit; none where it was
+    /// cancelled before the certificate.
     pub relative_gap: Option<f64>,
 }
 

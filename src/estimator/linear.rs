@@ -141,11 +141,15 @@ impl Linear {
         mut request: Request<'_, L>,
     ) -> Result<Fitted<L>> {
         self.check()?;
-        let given = x.matrix()?;
+        let given = request.may_stop(x.matrix()?);
         check_lengths(given.rows(), y.len(), request.sample_weight)?;
         check_finite(&given, true)?;
         let (classes, codes) = coded(y)?;
-        let (features, scaler) = self.scaled(given, request.sample_weight);
+        let (features, mut scaler) = self.scaled(given, request.sample_weight);
+        if features.is_stopped() {
+            // It may be that of some of the rows; what the fit ends with is where it started.
+            scaler = request.warm_start.and_then(|model| model.scaler.clone());
+        }
         let sample = Sample {
             rows: Rows::all(&features),
             labels: &codes,
@@ -160,8 +164,9 @@ impl Linear {
             Some(l2) => l2,
             None => {
                 let found = self.search(sample, &scheme, &mut fits, &mut request)?;
-                start = start.or(Some(found.fit.theta));
-                found.l2
+                let l2 = found.as_ref().map_or(0.0, |found| found.l2);
+                start = start.or(found.map(|found| found.fit.theta));
+                l2
             }
         };
         let weighted = WeightedSample::new(sample, &scheme, &recipe)?;
@@ -236,14 +241,14 @@ impl Linear {
         (scaled, Some(scaler))
     }
 
-    /// The l2 of the highest metric on rows held out.
+    /// The l2 of the highest metric on rows held out; `None` where the rows are stopped before one was scored.
     fn search<L>(
         &self,
         sample: Sample<'_>,
         scheme: &Scheme,
         fits: &mut FitSeries<'_>,
         request: &mut Request<'_, L>,
-    ) -> Result<Trial> {
+    ) -> Result<Option<Trial>> {
         let split = StratifiedSplit::new(sample.labels, sample.classes, self.valid_fraction, self.seed)?;
         let of = |rows: &[usize]| -> Vec<u32> { rows.iter().map(|&row| sample.labels[row]).collect() };
         let (labels, held) = (of(&split.train), of(&split.valid));
@@ -266,7 +271,10 @@ impl Linear {
         let mut watch = Told { request };
         let kernels = Kernels::best();
         let best = search(part, &recipe, &grid, &validation, kernels, fits, &mut watch)?;
-        best.ok_or_else(|| refuse("weighting", "", "one scheme"))
+        if best.is_none() && !part.rows.is_stopped() {
+            return Err(refuse("weighting", "", "one scheme"));
+        }
+        Ok(best)
     }
 
     /// Parameters of an earlier model, over features as this fit scales them.

@@ -15,6 +15,8 @@ mod request;
 mod saved;
 
 #[cfg(test)]
+mod cancel_tests;
+#[cfg(test)]
 mod tests;
 
 pub use boost::Boost;

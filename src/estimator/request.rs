@@ -1,10 +1,10 @@
 //! What a fit is asked beside features and labels: weights of rows, where to start, who watches.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fitted::Fitted;
+use crate::matrix::Matrix;
+use crate::stop::Stop;
 
 /// How far a fit is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,9 +18,15 @@ pub struct Step {
 }
 
 /// Ends fits from elsewhere: clones share one switch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cancel {
-    switch: Arc<AtomicBool>,
+    pub(super) stop: Stop,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Cancel { stop: Stop::new() }
+    }
 }
 
 impl Cancel {
@@ -29,14 +35,15 @@ impl Cancel {
         Self::default()
     }
 
-    /// Ends all fits that watch this switch after their current step; they return what they have reached.
+    /// Ends all fits that watch this switch in the midst of their current step; they return what they had reached before
+    /// it, which may be where they started: a model without a round or an iteration.
     pub fn cancel(&self) {
-        self.switch.store(true, Ordering::Relaxed);
+        self.stop.set();
     }
 
     /// Whether it was switched.
     pub fn is_cancelled(&self) -> bool {
-        self.switch.load(Ordering::Relaxed)
+        self.stop.is_set()
     }
 }
 
@@ -63,6 +70,14 @@ impl<L> Default for Request<'_, L> {
 }
 
 impl<L> Request<'_, L> {
+    /// Has the switch break off whatever goes through `rows`.
+    pub(super) fn may_stop<'m>(&self, rows: Matrix<'m>) -> Matrix<'m> {
+        match self.cancel {
+            Some(cancel) => rows.stopped_by(&cancel.stop),
+            None => rows,
+        }
+    }
+
     /// Tells a step; whether to go on.
     pub(super) fn tell(&mut self, step: &Step) -> ControlFlow<()> {
         if let Some(watch) = &mut self.watch {

@@ -10,7 +10,7 @@ use crate::rng::CounterRng;
 use crate::weighting::{ClassWeights, Prior};
 
 /// Rows around the means of three classes of 400, 60 and 12 rows.
-fn rows(seed: u64) -> (Vec<f32>, Vec<&'static str>) {
+pub(super) fn rows(seed: u64) -> (Vec<f32>, Vec<&'static str>) {
     let mut rng = CounterRng::new(seed, 0);
     let (mut x, mut y) = (Vec::new(), Vec::new());
     for (at, (name, count)) in [("common", 400), ("rare", 60), ("rarest", 12)].into_iter().enumerate() {

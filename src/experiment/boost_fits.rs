@@ -184,7 +184,9 @@ impl<'f> Fit<'f> {
 
     fn advance(&mut self, to: usize, run: &mut Run<'_>) -> ControlFlow<()> {
         while self.rounds < to {
-            self.trainer.round();
+            if self.trainer.whole_round().is_none() {
+                return ControlFlow::Break(());
+            }
             self.rounds += 1;
             run.work.passes += 1;
             run.watch.progress(self.rounds)?;

@@ -213,7 +213,8 @@ fn fit_fold(
             return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(ControlFlow::Continue(()))
+    // What was read may be of fits, or of held-out rows, that were broken off.
+    Ok(if features.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
 /// What the folds gather about one treatment.

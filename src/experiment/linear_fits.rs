@@ -64,7 +64,7 @@ impl<'p> LinearFits<'p> {
             stopped |= flow.is_break();
             flow
         })?;
-        if stopped {
+        if stopped || objective.is_stopped() {
             return Ok(None);
         }
         run.work.fits += 1;
