@@ -198,7 +198,6 @@ mod tests {
         assert!(parts.len() > 4 && parts.len() <= 16, "{parts:?}");
     }
 
-    /// Slabs of so many rows and features as two slabs of a pass have.
     #[test]
     fn a_pass_is_broken_off_at_any_of_its_blocks() {
         const FEATURES: usize = 90_000;
@@ -231,7 +230,9 @@ mod tests {
         assert!((loss - 3f64.ln()).abs() < 1e-6 && after - before > 50);
         for blocks in [before, before + 1, before + 5, before + 20, after - 30] {
             let (_, asked, part) = evaluated(&Stop::after(blocks));
-            assert!(asked > blocks && asked <= after && part < loss, "{blocks}: {part}");
+            assert!(asked > blocks && asked <= after, "{asked} of {after} after {blocks}");
+            // The last places are those of the gradient, whose losses are summed already.
+            assert!(part < loss || blocks > before + 20 && part == loss, "{blocks}: {part}");
         }
     }
 }
