@@ -238,15 +238,25 @@ impl Inner {
     fn write(&mut self, state: Option<Vec<u8>>) {
         let begun = Instant::now();
         let Keeping { path, settings, say, .. } = &self.keeping;
-        let rest = Rest { carried: self.carried.take(), state };
-        let (settings, count, rest_bytes) =
-            (bytes_of(settings), bytes_of(&self.finished.len()), bytes_of(&rest));
-        self.carried = rest.carried;
-        let lengths: Vec<Vec<u8>> = self.finished.iter().map(|unit| bytes_of(&unit.len())).collect();
-        // As a list of lists of bytes is stored, without another copy of them.
+        // As a `Rest` and a list of lists of bytes are stored, without another copy of either.
+        let of_length = |bytes: &Vec<u8>| bytes_of(&bytes.len());
+        let carried =
+            self.carried.as_ref().map(|(series, bytes)| (bytes_of(series), of_length(bytes), bytes));
+        let (settings, count, yes, no) =
+            (bytes_of(settings), bytes_of(&self.finished.len()), bytes_of(&true), bytes_of(&false));
+        let state_length = state.as_ref().map(of_length);
+        let mut rest: Vec<&[u8]> = match &carried {
+            Some((series, length, bytes)) => vec![&yes, series, length, bytes],
+            None => vec![&no],
+        };
+        match state_length.as_ref().zip(state.as_ref()) {
+            Some((length, bytes)) => rest.extend([&yes[..], length, bytes]),
+            None => rest.push(&no),
+        }
+        let lengths: Vec<Vec<u8>> = self.finished.iter().map(of_length).collect();
         let units = lengths.iter().zip(&self.finished).flat_map(|(length, unit)| [&length[..], unit]);
         let finished: Vec<&[u8]> = [&count[..]].into_iter().chain(units).collect();
-        match file::write(path, [&[&settings], &finished, &[&rest_bytes]]) {
+        match file::write(path, [&[&settings], &finished, &rest]) {
             Err(error) if !self.has_said || self.is_sealed => say("Note", &format!("no checkpoint: {error}")),
             Err(_) => {}
             Ok(_) if self.is_sealed => {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::args::{FoldArgs, LearnerArg, LossArg, MissingArg, PriorArgs, ScaleArg};
 use super::boost_start::{StartPlan, start_of};
 use super::interrupt::Interrupt;
-use super::plan::{l2_value, loss_of, missing_of, scale_of};
-use super::plan_boost::{at_least_one, given_text, options_of, refuse_boost_flags};
+use super::plan::{count, l2_value, loss_of, missing_of, scale_of};
+use super::plan_boost::{given_text, options_of, refuse_boost_flags};
 use super::plan_optimizer::default_optimizers;
 use super::scoring::{fixed_prior, say_spilled};
 use super::shared::{PriorPlan, memory_of, no_effect, prior_of, read_options};
@@ -86,7 +86,7 @@ impl FoldPlan {
         let help = "trees of a comparison start from constants: leave it out";
         no_effect(matches!(start, StartPlan::Linear(_)), "--init linear", "folds", help)?;
         let (options, binning) = options_of(&args.boost, start, args.lr, None, args.seed)?;
-        args.boost.rounds.map_or(Ok(()), |rounds| at_least_one("--rounds", rounds))?;
+        args.boost.rounds.map(|rounds| count("--rounds", rounds)).transpose()?;
         Ok(FoldPlan {
             learners,
             boost: BoostSettings { rounds: args.boost.rounds, options, binning },

@@ -251,6 +251,15 @@ pub(super) fn finite(flag: &str, value: f64) -> Result<f64> {
     }
 }
 
+/// A number of things of which there is one at least.
+pub(super) fn count(flag: &str, value: usize) -> Result<usize> {
+    const MOST: usize = 1_000_000_000;
+    match value {
+        1..=MOST => Ok(value),
+        _ => Err(out_of_range(flag, value, "is outside 1 to 1e9", "give a whole number from 1")),
+    }
+}
+
 pub(super) fn out_of_range(flag: &str, value: impl ToString, why: &str, help: &str) -> Error {
     Error::bad_value(flag, value.to_string(), why, help)
 }

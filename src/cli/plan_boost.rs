@@ -7,7 +7,7 @@ use super::args::{
     TreesArg,
 };
 use super::boost_start::{StartPlan, start_of};
-use super::plan::{ValidationPlan, finite, out_of_range, validation_of};
+use super::plan::{ValidationPlan, count, finite, out_of_range, validation_of};
 use super::plan_continue::{Earlier, earlier_of};
 use super::shared::no_effect;
 use crate::boost::binning::BinningOptions;
@@ -57,8 +57,8 @@ pub(super) fn boost_of(args: &mut TrainArgs) -> Result<Option<BoostPlan>> {
     let patience = args.patience.take();
     no_effect(patience.is_some() && !is_validated, "--patience", "--valid-fraction 0", "leave it out")?;
     let rounds = given.rounds.unwrap_or(if is_validated { ROUNDS_AT_MOST } else { ROUNDS });
-    at_least_one("--rounds", rounds)?;
-    at_least_one("--patience", patience.unwrap_or(PATIENCE))?;
+    count("--rounds", rounds)?;
+    count("--patience", patience.unwrap_or(PATIENCE))?;
     // Nothing is left that validation rows would have to choose.
     args.l2 = (!is_validated).then(|| "0".to_owned());
     let is_plain = matches!(start, StartPlan::Constant(_)) && earlier.is_none();
@@ -111,17 +111,6 @@ pub(super) fn options_of(
     };
     options.check()?;
     Ok((options, BinningOptions { max_bins: given.max_bins.unwrap_or(bins.max_bins), seed, ..bins }))
-}
-
-/// Refuses a number of rounds that is none.
-///
-/// # Errors
-/// [`Error::BadValue`].
-pub(super) fn at_least_one(flag: &'static str, value: usize) -> Result<()> {
-    match value {
-        0 => Err(out_of_range(flag, value, "is not positive", "give a whole number from 1")),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses flags of boosting where nothing is boosted.

@@ -1,7 +1,7 @@
 //! Which optimizer flags ask for, and which one the rows decide for.
 
 use super::args::{OptimizerArg, ScheduleArg, TrainArgs};
-use super::plan::{ValidationPlan, out_of_range};
+use super::plan::{ValidationPlan, count, out_of_range};
 use super::shared::no_effect;
 use crate::Result;
 use crate::linear::fit::{Optimizer, suits_lbfgs};
@@ -86,7 +86,7 @@ pub(super) fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Res
     if !(0.0..1.0).contains(&momentum) {
         return Err(out_of_range("--momentum", momentum, "is outside [0, 1)", "give a share such as 0.9"));
     }
-    let epochs = at_least_one("--epochs", args.epochs)?;
+    let epochs = args.epochs.map(|epochs| count("--epochs", epochs)).transpose()?;
     let lbfgs = Optimizer::Lbfgs {
         tolerance: positive("--tolerance", args.tolerance)?.unwrap_or(1e-3),
         max_iterations: epochs.unwrap_or(1000),
@@ -98,14 +98,14 @@ pub(super) fn optimizer_of(args: &TrainArgs, validation: &ValidationPlan) -> Res
             other => Rule::Sgd { momentum, nesterov: other == OptimizerArg::Nesterov },
         },
         epochs: epochs.unwrap_or(20),
-        batch: at_least_one("--batch", args.batch)?,
+        batch: args.batch.map(|rows| count("--batch", rows)).transpose()?,
         rate: positive("--lr", args.lr)?,
         schedule: match args.schedule {
             None | Some(ScheduleArg::Cosine) => Schedule::Cosine,
             Some(ScheduleArg::Step) => Schedule::Step,
             Some(ScheduleArg::Constant) => Schedule::Constant,
         },
-        patience: at_least_one("--patience", args.patience)?.unwrap_or(5),
+        patience: args.patience.map_or(Ok(5), |epochs| count("--patience", epochs))?,
         seed: args.seed,
     };
     Ok(match args.optimizer {
@@ -119,16 +119,6 @@ fn positive(flag: &str, value: Option<f64>) -> Result<Option<f64>> {
     match value {
         Some(value) if !(value.is_finite() && value > 0.0) => {
             Err(out_of_range(flag, value, "is not positive", "give a number above 0"))
-        }
-        value => Ok(value),
-    }
-}
-
-fn at_least_one(flag: &str, value: Option<usize>) -> Result<Option<usize>> {
-    const MOST: usize = 1_000_000_000;
-    match value {
-        Some(n) if !(1..=MOST).contains(&n) => {
-            Err(out_of_range(flag, n, "is outside 1 to 1e9", "give a whole number from 1"))
         }
         value => Ok(value),
     }
