@@ -34,6 +34,19 @@ impl<'j> FitSeries<'j> {
         score: Option<&mut Score<'_>>,
         watch: &mut Watch<'_>,
     ) -> Result<Fit> {
+        let fit = self.fit_or_resume(objective, start, optimizer, score, watch);
+        self.preconditioner.rest();
+        fit
+    }
+
+    fn fit_or_resume(
+        &mut self,
+        objective: &mut Objective<'_>,
+        start: &[f32],
+        optimizer: &Optimizer,
+        score: Option<&mut Score<'_>>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Fit> {
         let metric = &mut self.preconditioner;
         let Some((journal, series)) = self.journal else {
             return fit(objective, metric, start, optimizer, score, watch);

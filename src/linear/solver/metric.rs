@@ -215,6 +215,13 @@ impl Preconditioner {
         }
     }
 
+    /// Lets go of what the next fit makes anew in any case.
+    pub(in crate::linear) fn rest(&mut self) {
+        if let Some(Metric::OfParameters(metric)) = &mut self.metric {
+            metric.forget_l2();
+        }
+    }
+
     /// Counts `passes` made in this metric and says whether they have paid for another.
     pub fn is_worn_out_by(&mut self, passes: usize) -> bool {
         self.passes += passes;

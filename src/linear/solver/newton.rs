@@ -102,6 +102,11 @@ impl NewtonMetric {
         }
     }
 
+    /// Undoes [`NewtonMetric::set_l2`].
+    pub(super) fn forget_l2(&mut self) {
+        self.factor = None;
+    }
+
     /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
     pub(super) fn solve(&self, gradient: &mut [f32]) {
         if let Some(factor) = &self.factor {
