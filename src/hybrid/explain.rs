@@ -150,8 +150,8 @@ mod tests {
     fn hybrid(levels: usize, classes: usize, loss: Loss) -> (HybridModel, Matrix<'static>) {
         let rows = 60;
         let of_row = |row: usize| {
-            let number = if row % 7 == 0 { f32::NAN } else { (row * 37 % rows) as f32 };
-            let code = if row % 13 == 0 { f32::NAN } else { (row * 5 % levels) as f32 };
+            let number = if row.is_multiple_of(7) { f32::NAN } else { (row * 37 % rows) as f32 };
+            let code = if row.is_multiple_of(13) { f32::NAN } else { (row * 5 % levels) as f32 };
             [number, code]
         };
         let matrix = Matrix::from_f32((0..rows).flat_map(of_row).collect(), 2);

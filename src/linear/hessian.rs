@@ -80,7 +80,8 @@ impl Objective<'_> {
                 let own = pairs_of(loss, importance.classes_of(row));
                 if chunk.len() == chunk_rows || held + own > CHUNK_PAIRS {
                     pairs.add(&importance, &chunk);
-                    (chunk.clear(), held = 0);
+                    chunk.clear();
+                    held = 0;
                 }
                 chunk.push((row, stands_for));
                 held += own;
@@ -137,7 +138,8 @@ impl<'p> Pairs<'p> {
                     if stop.is_set() {
                         return;
                     }
-                    (rows.clear(), weights.clear());
+                    rows.clear();
+                    weights.clear();
                     for &(place, weight) in own {
                         rows.extend_from_slice(&x[place as usize * width..][..width]);
                         weights.push(weight);
