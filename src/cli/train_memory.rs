@@ -73,12 +73,12 @@ pub(super) fn check_memory(plan: &TrainPlan, data: &TrainData, optimizer: &Optim
             bytes: product(&[parameters, vectors, size_of::<f32>() as u64]),
             mend: "take fewer classes or features",
         });
-        // One fit may end before it takes its Hessian; of the fits of a search, one will not.
+        // One fit may end before it takes its Hessian; of the fits of a search, one hardly will not.
         if plan.head.head.is_fitted() && plan.l2.is_none() && matches!(optimizer, Optimizer::Lbfgs { .. }) {
             let features = data.main.features.cols();
             parts.push(Part {
                 what: format!("the Hessian of {} parameters", thousands(parameters)),
-                bytes: hessian_bytes(plan.loss, data.main.label_map.classes(), features),
+                bytes: hessian_bytes(plan.loss, data.main.label_map.classes(), features, data.train.len()),
                 mend: "give --l2",
             });
         }

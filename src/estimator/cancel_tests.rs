@@ -120,6 +120,9 @@ fn a_boosted_fit_keeps_its_last_whole_round() {
 fn what_a_fit_started_from_is_left_to_it() {
     let linear = Linear::softmax().l2(1e-3).standardize(true);
     let (first, _) = cut(&linear, 7, None, usize::MAX);
+    // What was cancelled before it had a scale is no worse a start than none.
+    let (nothing, _) = cut(&linear, 7, None, 0);
+    assert_eq!(weights(&cut(&linear, 7, Some(&nothing), usize::MAX).0), weights(&first));
     let boost = Boost::softmax().rounds(3);
     let (trees, _) = cut(&boost, 7, None, usize::MAX);
     for blocks in [0, 1, 2, 3, 5, 8, 13] {

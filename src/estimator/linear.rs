@@ -157,14 +157,17 @@ impl Linear {
             classes: classes.len(),
         };
         let scheme = self.weighting.scheme(&ClassCounts::of(&codes, sample.row_weights, classes.len()))?;
-        let mut start = request.warm_start.map(|model| self.start(model, &classes, &scaler)).transpose()?;
+        let mut start =
+            request.warm_start.map(|model| self.start(model, &classes, &scaler)).transpose()?.flatten();
         let recipe = self.recipe();
         let mut fits = FitSeries::default();
+        let mut searched = 0;
         let l2 = match self.l2 {
             Some(l2) => l2,
             None => {
                 let found = self.search(sample, &scheme, &mut fits, &mut request)?;
                 let l2 = found.as_ref().map_or(0.0, |found| found.l2);
+                searched = found.as_ref().map_or(0, |found| found.fit.steps);
                 start = start.or(found.map(|found| found.fit.theta));
                 l2
             }
@@ -184,7 +187,8 @@ impl Linear {
             report: FitReport {
                 scheme,
                 l2,
-                steps: fitted.steps,
+                // A fit that was cut before its first step is the one of the search.
+                steps: if objective.is_stopped() && fitted.steps == 0 { searched } else { fitted.steps },
                 converged: fitted.converged,
                 relative_gap: fitted.certificate.relative_gap,
             },
@@ -278,11 +282,22 @@ impl Linear {
     }
 
     /// Parameters of an earlier model, over features as this fit scales them.
-    fn start<L: Ord>(&self, model: &Fitted<L>, classes: &[L], scaler: &Option<Scaler>) -> Result<Vec<f32>> {
+    fn start<L: Ord>(
+        &self,
+        model: &Fitted<L>,
+        classes: &[L],
+        scaler: &Option<Scaler>,
+    ) -> Result<Option<Vec<f32>>> {
         let same = model.classes == classes && model.scaler == *scaler;
         match &model.scores {
+            // Of a fit that was cancelled before it had a scale there is nothing to go on with.
+            Scores::Linear(linear)
+                if self.standardize && model.scaler.is_none() && linear.weight.iter().all(|&w| w == 0.0) =>
+            {
+                Ok(None)
+            }
             Scores::Linear(linear) if same && linear.loss == self.loss => {
-                Ok([&linear.weight[..], &linear.bias[..]].concat())
+                Ok(Some([&linear.weight[..], &linear.bias[..]].concat()))
             }
             _ => Err(Error::FeatureMismatch {
                 file: "warm_start".into(),

@@ -63,8 +63,18 @@ impl LinearExplainer {
         }
         let classes = linear.classes();
         let mut expected: Vec<f64> = linear.bias.iter().map(|&bias| f64::from(bias)).collect();
-        let unknown_shares =
-            "has linear functions of many categories, and does not keep how often each was met";
+        let has_categories =
+            start.features.columns().iter().any(|column| column.categories.is_some_and(|n| n > 0));
+        if has_categories && scaler.mean.iter().all(|&mean| mean == 0.0) {
+            return Err("has linear functions of many categories, and does not keep how often each was met");
+        }
+        let mirrors = |(a, b): (&f32, &f32)| *a == -*b;
+        let is_mirrored = |a: &[f32], b: &[f32]| a.iter().zip(b).all(mirrors);
+        if classes == 2
+            && !(is_mirrored(linear.weights_of(0), linear.weights_of(1)) && linear.bias[0] == -linear.bias[1])
+        {
+            return Err("has linear functions of two classes that do not mirror each other");
+        }
         let mut columns = Vec::new();
         for (column, &fill) in start.features.columns().iter().zip(start.features.fill()) {
             let first = column.first;
@@ -82,13 +92,7 @@ impl LinearExplainer {
                         .for_each(|(sum, slope)| *sum += slope * (mean - scaled_from));
                     Column::Number { mean, slopes }
                 }
-                Some(categories) => {
-                    let shares = scaler.mean.get(first..first + categories).unwrap_or(&[]);
-                    if categories > 0 && shares.iter().all(|&share| share == 0.0) {
-                        return Err(unknown_shares);
-                    }
-                    Column::Categories(start.category_logits(first, categories))
-                }
+                Some(categories) => Column::Categories(start.category_logits(first, categories)),
             });
         }
         let score_of_logit = 1.0 / f64::from(logit_of_score(&trees.loss));

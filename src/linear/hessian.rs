@@ -13,9 +13,15 @@ use super::pass::Pass;
 use crate::checkpoint::codec::store_fields;
 use crate::loss::Loss;
 
-/// Values of the rows of a chunk, and rows in the lists of its pairs: 4 MiB each.
-const CHUNK_VALUES: usize = 1 << 20;
-const CHUNK_PAIRS: usize = 1 << 19;
+/// What a chunk holds at most, but for one row: values of its rows, and rows in the lists of its pairs.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    values: usize,
+    pairs: usize,
+}
+
+/// 4 MiB of each.
+const CHUNK: Chunk = Chunk { values: 1 << 20, pairs: 1 << 19 };
 /// Values of the sums that share the rows of a pair of classes: 8 MiB; and sums of a pair at most.
 const SUMS_VALUES: usize = 1 << 21;
 const MOST_SUMS: usize = 8;
@@ -69,16 +75,20 @@ impl Objective<'_> {
     /// carry it would cost more than `most_work` floating-point operations, some are drawn; `None` where these would be
     /// too few, or the rows are stopped.
     pub(super) fn hessian(&self, theta: &[f32], most_work: f64) -> Option<Hessian> {
+        self.hessian_by(theta, most_work, CHUNK)
+    }
+
+    fn hessian_by(&self, theta: &[f32], most_work: f64, most: Chunk) -> Option<Hessian> {
         self.with_f32_pass(theta, |pass| {
             let (loss, features) = (pass.problem.loss, pass.problem.rows.features());
             let importance = Importance::of(pass);
             let mut pairs = Pairs::new(pass, self.moments().total_weight);
             let mut work = 0.0;
-            let chunk_rows = (CHUNK_VALUES / pairs.width).max(BLOCK_ROWS);
+            let chunk_rows = (most.values / pairs.width).max(1);
             let (mut chunk, mut held) = (Vec::new(), 0);
             for (row, stands_for) in importance.draw(loss, features, most_work)?.rows() {
                 let own = pairs_of(loss, importance.classes_of(row));
-                if chunk.len() == chunk_rows || held + own > CHUNK_PAIRS {
+                if chunk.len() == chunk_rows || held + own > most.pairs {
                     pairs.add(&importance, &chunk);
                     chunk.clear();
                     held = 0;
@@ -189,8 +199,9 @@ impl<'p> Pairs<'p> {
         let counted: Vec<Vec<(u32, f32)>> = blocks.par_iter().map(counted).collect();
         let counted = counted.concat();
         let mut lists = vec![PairRows::new(); self.classes.len()];
-        if problem.rows.is_stopped() {
-            return lists; // the classes of some rows are not known
+        // Where work is broken off or rows cannot be read any more, the classes of some are not known.
+        if counted.len() != chunk.iter().map(|&(row, _)| importance.classes_of(row)).sum::<usize>() {
+            return lists;
         }
         let is_coupled = problem.loss == Loss::Softmax;
         let mut rest = counted.as_slice();
@@ -257,36 +268,56 @@ mod tests {
     const FEATURES: usize = 5;
     const CLASSES: usize = 4;
 
+    struct Data {
+        matrix: Matrix<'static>,
+        labels: Vec<u32>,
+        weights: Vec<f32>,
+    }
+
+    fn random(stream: u64, n: usize, scale: f64) -> Vec<f32> {
+        let mut rng = CounterRng::new(8, stream);
+        (0..n).map(|_| (scale * (rng.next_f64() - 0.4)) as f32).collect()
+    }
+
+    impl Data {
+        fn random() -> Self {
+            Data {
+                matrix: Matrix::from_f32(random(2, ROWS * FEATURES, 4.0), FEATURES),
+                labels: (0..ROWS as u32).map(|row| row % CLASSES as u32).collect(),
+                weights: (0..ROWS).map(|row| 1.0 + (row % 3) as f32).collect(),
+            }
+        }
+
+        fn theta(&self) -> Vec<f32> {
+            random(3, CLASSES * (FEATURES + 1), 2.0)
+        }
+
+        fn problem(&self, loss: Loss) -> Problem<'_> {
+            Problem {
+                rows: Rows::all(&self.matrix),
+                labels: &self.labels,
+                weights: &self.weights,
+                classes: CLASSES,
+                loss,
+                offsets: None,
+                margins: None,
+                l2_factors: None,
+                l2: 0.0,
+                decay: Decay::Weights,
+            }
+        }
+    }
+
     /// `v' H v` of the Hessian, and from the gradients at both sides of the point.
     fn curvatures_along(loss: Loss, most_work: f64) -> Vec<(f64, f64)> {
-        let mut rng = CounterRng::new(8, 2);
-        let mut random = |n: usize, scale: f64| -> Vec<f32> {
-            (0..n).map(|_| (scale * (rng.next_f64() - 0.4)) as f32).collect()
-        };
-        let matrix = Matrix::from_f32(random(ROWS * FEATURES, 4.0), FEATURES);
-        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % CLASSES as u32).collect();
-        let weights: Vec<f32> = (0..ROWS).map(|row| 1.0 + (row % 3) as f32).collect();
-        let decay = Decay::Weights;
-        let (rows, l2) = (Rows::all(&matrix), 0.0);
-        let problem = Problem {
-            rows,
-            labels: &labels,
-            weights: &weights,
-            classes: CLASSES,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2,
-            decay,
-        };
-        let mut objective = Objective::new(problem, Kernels::best());
-        let size = problem.parameters();
-        let theta = random(size, 2.0);
+        let data = Data::random();
+        let mut objective = Objective::new(data.problem(loss), Kernels::best());
+        let theta = data.theta();
+        let size = theta.len();
         let hessian = objective.hessian(&theta, most_work).unwrap().upper;
         let mut along = Vec::new();
-        for _ in 0..6 {
-            let v = random(size, 1.0);
+        for stream in 4..10 {
+            let v = random(stream, size, 1.0);
             let mut product = 0.0;
             for i in 0..size {
                 for j in 0..size {
@@ -309,6 +340,26 @@ mod tests {
         for loss in [Loss::Softmax, Loss::Sigmoid] {
             for (found, wanted) in curvatures_along(loss, f64::INFINITY) {
                 assert!((found / wanted - 1.0).abs() < 0.03, "{loss:?}: {found} is not {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_same_by_small_chunks() {
+        for loss in [Loss::Softmax, Loss::Sigmoid] {
+            let data = Data::random();
+            let objective = Objective::new(data.problem(loss), Kernels::best());
+            let theta = data.theta();
+            let of = |most| objective.hessian_by(&theta, f64::INFINITY, most).unwrap();
+            let whole = of(CHUNK);
+            for most in [Chunk { values: 300, pairs: usize::MAX }, Chunk { values: usize::MAX, pairs: 40 }] {
+                let small = of(most);
+                assert_eq!(small.work, whole.work);
+                for i in 0..theta.len() {
+                    for (a, b) in small.upper.row(i).iter().zip(whole.upper.row(i)) {
+                        assert!((a - b).abs() < 1e-5 * whole.upper.row(i)[0].max(1e-3), "{loss:?}: {a} {b}");
+                    }
+                }
             }
         }
     }

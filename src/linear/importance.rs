@@ -16,6 +16,8 @@ const LEFT_OUT: f64 = 0.01;
 /// Rows of one task of a pass, and of one product.
 const TASK_ROWS: usize = 4096;
 pub(super) const BLOCK_ROWS: usize = 256;
+/// Factor between the scales of chances that are tried.
+const SMALLER: f64 = 0.7;
 
 /// What each row carries. 10 bytes a row: all of them are there at once.
 pub(super) struct Importance {
@@ -92,20 +94,41 @@ impl Importance {
         let width = (features + 1) as f64;
         let counting = self.classes.iter().filter(|&&classes| classes > 0).count() as f64;
         let shares = self.shares.iter().filter(|&&share| share > 0.0);
-        // So large that every row is drawn, then smaller until the work fits.
         let smallest = shares.fold(f32::INFINITY, |least, &share| least.min(share));
-        let mut draw = Draw { importance: self, scale: self.total / f64::from(smallest) };
+        // At step 0 so large that every row is drawn.
+        let at = |step: i32| {
+            let scale = self.total / f64::from(smallest) * SMALLER.powi(step);
+            Draw { importance: self, scale }
+        };
         let expected = |draw: &Draw<'_>| -> (f64, f64) {
             (0..self.shares.len()).fold((0.0, 0.0), |(rows, work), row| {
                 let chance = draw.chance(row);
                 (rows + chance, work + chance * pairs_of(loss, self.classes_of(row)) as f64)
             })
         };
-        while expected(&draw).1 * width * width > most_work {
-            draw.scale *= 0.7;
-        }
+        let fits = |step: i32| expected(&at(step)).1 * width * width <= most_work;
+        let draw = at(first_step(fits));
         (expected(&draw).0 >= 2.0 * width.min(counting / 2.0)).then_some(draw)
     }
+}
+
+/// The first step from 0 on that fits, where all after one that fits do as well.
+fn first_step(fits: impl Fn(i32) -> bool) -> i32 {
+    if fits(0) {
+        return 0;
+    }
+    let (mut too_early, mut fitting) = (0, 1);
+    while !fits(fitting) {
+        (too_early, fitting) = (fitting, 2 * fitting);
+    }
+    while fitting - too_early > 1 {
+        let middle = too_early + (fitting - too_early) / 2;
+        match fits(middle) {
+            true => fitting = middle,
+            false => too_early = middle,
+        }
+    }
+    fitting
 }
 
 /// Pairs of classes, each with itself among them, that the Hessian of a row couples.

@@ -6,7 +6,7 @@
 use super::class_metric::ClassMetric;
 use super::newton::NewtonMetric;
 use super::second_moments::Form;
-use super::work_of_a_pass;
+use super::{work_of, work_of_a_pass};
 use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Problem;
@@ -304,12 +304,30 @@ pub(in crate::linear) fn has_hessian(problem: &Problem<'_>) -> bool {
     NewtonMetric::is_taken(problem.loss, problem.classes, problem.parameters())
 }
 
-/// Bytes that the Hessian of a problem takes while it is made a metric, 0 where it does not become one.
-pub fn hessian_bytes(loss: Loss, classes: usize, features: usize) -> u64 {
+/// Bytes that the Hessian of a problem with so many dense rows takes at least while it is made a metric, 0 where no fit may
+/// come so far.
+pub fn hessian_bytes(loss: Loss, classes: usize, features: usize, rows: usize) -> u64 {
     let parameters = classes.saturating_mul(features.saturating_add(1));
-    if NewtonMetric::is_taken(loss, classes, parameters) { NewtonMetric::bytes(parameters) } else { 0 }
+    let pass = work_of(rows, features as f64, classes);
+    match NewtonMetric::is_taken(loss, classes, parameters) && NewtonMetric::is_soon_paid(pass, parameters) {
+        true => NewtonMetric::bytes(parameters),
+        false => 0,
+    }
 }
 
 fn passes_of(work: f64, objective: &Objective<'_>) -> usize {
     (work / work_of_a_pass(objective.problem()).max(1.0)).ceil() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hessian_is_counted_where_a_search_will_take_it() {
+        assert_eq!(hessian_bytes(Loss::Softmax, 6, 256, 1_000_000), 10 * 1542 * 1542);
+        assert_eq!(hessian_bytes(Loss::Softmax, 4, 1023, 800), 0, "its factor costs thousands of passes");
+        assert_eq!(hessian_bytes(Loss::Softmax, 6, 1000, 1_000_000), 0, "too many parameters");
+        assert_eq!(hessian_bytes(Loss::Focal { gamma: 2.0 }, 6, 256, 1_000_000), 0, "not convex");
+    }
 }

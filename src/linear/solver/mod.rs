@@ -21,7 +21,11 @@ use crate::checkpoint::codec::store_fields;
 
 /// Floating-point operations of a pass for J and its gradient.
 fn work_of_a_pass(problem: &Problem<'_>) -> f64 {
-    4.0 * problem.rows.len() as f64 * problem.rows.entries_a_row() * problem.classes as f64
+    work_of(problem.rows.len(), problem.rows.entries_a_row(), problem.classes)
+}
+
+fn work_of(rows: usize, values_a_row: f64, classes: usize) -> f64 {
+    4.0 * rows as f64 * values_a_row * classes as f64
 }
 
 /// Where a solver stands after an epoch or an iteration.

@@ -52,7 +52,12 @@ impl NewtonMetric {
         parameters <= MOST_PARAMETERS && classes <= MOST_CLASSES && loss.is_convex()
     }
 
-    /// Bytes that it takes while it is made ready: half a matrix, one that is eliminated, and its factor laid out twice.
+    /// Whether the fits of a search are about certain to pay for it: factoring it costs no more than its products may.
+    pub(super) fn is_soon_paid(problem_work: f64, parameters: usize) -> bool {
+        factoring(parameters) <= PASSES * problem_work
+    }
+
+    /// Bytes that it takes at least while it is made ready: half a matrix, one that is eliminated, its factor laid out twice.
     pub(super) fn bytes(parameters: usize) -> u64 {
         10 * (parameters as u64).pow(2)
     }
