@@ -290,7 +290,6 @@ fn a_limit_of_a_tenth_of_the_data() {
     clouds(&folder, 1_000_000, 256);
     for (what, line, limit) in [
         ("lbfgs", "--train x.npy --label-file y.npy --l2 0.1 --beta 0.99 -o m.cbfit --threads 2", 102),
-        ("search", "--train x.npy --label-file y.npy -o s.cbfit --threads 2", 102),
         ("predict", "predict m.cbfit x.npy -o p.csv --threads 2", 102),
         ("eval", "eval m.cbfit x.npy --label-file y.npy --threads 2", 150),
         (
@@ -298,6 +297,8 @@ fn a_limit_of_a_tenth_of_the_data() {
             "--train x.npy --label-file y.npy --learner boost --rounds 5 --weighting sqrt -o b.cbfit --threads 2",
             800,
         ),
+        // Over it by 9 MB when last seen; the others are within theirs.
+        ("search", "--train x.npy --label-file y.npy -o s.cbfit --threads 2", 102),
     ] {
         let timed = |line: &str| {
             let begun = std::time::Instant::now();
