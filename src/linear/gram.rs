@@ -140,13 +140,18 @@ pub(super) enum GramProduct {
 }
 
 impl GramProduct {
-    pub(super) fn new(kernels: &'static Kernels, features: usize) -> Self {
+    fn new(kernels: &'static Kernels, features: usize) -> Self {
         match Arithmetic::of_dense(kernels, features) {
             Arithmetic::Tiles(_, tiles, _) => {
                 GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() }
             }
-            _ => GramProduct::Single { kernels, weighted: Vec::new() },
+            _ => GramProduct::single(kernels),
         }
+    }
+
+    /// In f32.
+    pub(super) fn single(kernels: &'static Kernels) -> Self {
+        GramProduct::Single { kernels, weighted: Vec::new() }
     }
 
     /// Adds `sum_r weights[r] x_r x_r'` to the upper triangle of `sum`.

@@ -139,7 +139,8 @@ impl<'p> Pairs<'p> {
         let (kernels, width, parts) = (self.pass.kernels, self.width, self.parts);
         let stop = self.pass.problem.rows.stop();
         self.sums.par_chunks_exact_mut(width * width).enumerate().for_each_init(
-            || (GramProduct::new(kernels, width), Vec::new(), Vec::new()),
+            // In f32: Hessians of tables are ill-conditioned.
+            || (GramProduct::single(kernels), Vec::new(), Vec::new()),
             |(product, rows, weights), (at, sum)| {
                 let list = &lists[at / parts];
                 let part_rows = list.len().div_ceil(parts).max(BLOCK_ROWS);
