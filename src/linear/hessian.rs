@@ -111,6 +111,8 @@ impl Objective<'_> {
 struct Pairs<'p> {
     pass: &'p Pass<'p>,
     total_weight: f64,
+    /// Whether classes have pairs beside those with themselves.
+    is_coupled: bool,
     /// Features and the 1 of the bias.
     width: usize,
     /// Classes of each pair, in the order of `sums`.
@@ -130,7 +132,7 @@ impl<'p> Pairs<'p> {
             .collect();
         let values = classes.len() * width * width;
         let parts = (SUMS_VALUES / values.max(1)).clamp(1, MOST_SUMS);
-        Pairs { pass, total_weight, width, classes, parts, sums: vec![0.0; parts * values] }
+        Pairs { pass, total_weight, is_coupled, width, classes, parts, sums: vec![0.0; parts * values] }
     }
 
     /// Adds the rows of a chunk, in their order, each with how many it stands for.
@@ -204,7 +206,6 @@ impl<'p> Pairs<'p> {
         if counted.len() != chunk.iter().map(|&(row, _)| importance.classes_of(row)).sum::<usize>() {
             return lists;
         }
-        let is_coupled = problem.loss == Loss::Softmax;
         let mut rest = counted.as_slice();
         for (place, &(row, stands_for)) in (0u32..).zip(chunk) {
             let own;
@@ -213,7 +214,7 @@ impl<'p> Pairs<'p> {
             for (first, &(a, p)) in own.iter().enumerate() {
                 let (a, p) = (a as usize, f64::from(p));
                 lists[self.pair(a, a)].push((place, (weight * p * (1.0 - p)) as f32));
-                for &(b, q) in if is_coupled { &own[first + 1..] } else { &[] } {
+                for &(b, q) in if self.is_coupled { &own[first + 1..] } else { &[] } {
                     lists[self.pair(a, b as usize)].push((place, (-weight * p * f64::from(q)) as f32));
                 }
             }
@@ -223,10 +224,7 @@ impl<'p> Pairs<'p> {
 
     /// Place of the pair of classes `a <= b`.
     fn pair(&self, a: usize, b: usize) -> usize {
-        match self.pass.problem.loss {
-            Loss::Softmax => a * (2 * self.pass.problem.classes + 1 - a) / 2 + b - a,
-            _ => a,
-        }
+        if self.is_coupled { a * (2 * self.pass.problem.classes + 1 - a) / 2 + b - a } else { a }
     }
 
     fn upper(self) -> UpperTriangle {

@@ -34,22 +34,11 @@ impl<'j> FitSeries<'j> {
         score: Option<&mut Score<'_>>,
         watch: &mut Watch<'_>,
     ) -> Result<Fit> {
-        let fit = self.fit_or_resume(objective, start, optimizer, score, watch);
-        self.preconditioner.rest();
-        fit
-    }
-
-    fn fit_or_resume(
-        &mut self,
-        objective: &mut Objective<'_>,
-        start: &[f32],
-        optimizer: &Optimizer,
-        score: Option<&mut Score<'_>>,
-        watch: &mut Watch<'_>,
-    ) -> Result<Fit> {
         let metric = &mut self.preconditioner;
         let Some((journal, series)) = self.journal else {
-            return fit(objective, metric, start, optimizer, score, watch);
+            let fit = fit(objective, metric, start, optimizer, score, watch);
+            metric.rest();
+            return fit;
         };
         let unit = journal.begin();
         if let Some(fit) = unit.finished::<Fit>()? {
@@ -71,6 +60,7 @@ impl<'j> FitSeries<'j> {
             unit.offer(state);
             flow
         })?;
+        metric.rest();
         unit.finish(&fit, Some((series, bytes_of(metric))));
         Ok(fit)
     }
