@@ -48,7 +48,7 @@ impl fmt::Display for Learner {
 const READ_ROWS: usize = 4096;
 
 /// A fitted model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Model {
     /// Linear functions of the features.
     Linear(LinearModel),

@@ -76,7 +76,7 @@ class BoostClassifier(Classifier):
     class_weight_
         Weights of the classes in force, where the mean row weighs 1.
     feature_importances_
-        What trees gain by each feature, as shares.
+        What trees gain by each feature, as shares; trees of a model file that start from linear functions have none.
     n_iter_
         Rounds.
 
@@ -201,6 +201,8 @@ class BoostClassifier(Classifier):
     @property
     def feature_importances_(self) -> NDArray[np.float64]:
         """What the trees gain by each feature, as shares that add up to 1."""
+        if self._fitted().starts_linear:
+            raise AttributeError("the trees start from linear functions, whose part in the features no gain of trees holds")
         gains = self._fitted().importances("gain")
         if gains is None:
             raise AttributeError("a linear model has no gains")

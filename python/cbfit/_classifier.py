@@ -145,7 +145,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> NDArray[np.float32]:
         """Scores of the classes, of two classes that of the second one.
 
-        They are logits as trained; with another `prior` of the estimator, logarithms of probabilities under it.
+        They are logits as trained; with another `prior` of the estimator, logarithms of probabilities under it. Offsets of
+        decisions are not in them.
         """
         scores = self._fitted().decision(self._rows(X).native(), self._shares(None))
         if len(self.classes_) > 2:
@@ -161,7 +162,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : rows as for `fit`
         prior : {"trained", "natural", "uniform"}, dict or array of shares by class, optional
             What class frequencies they are stated for: as trained (weights tilt them towards rare classes), the frequencies of
-            the training rows, all classes alike, or the given ones. Without it, the `prior` of the estimator.
+            the training rows, all classes alike, or the given ones. Without it, the `prior` of the estimator. A calibration,
+            which a model file may have, acts under all of them but "trained".
         """
         return self._fitted().probabilities(self._rows(X).native(), self._shares(prior))
 
@@ -174,7 +176,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any, prior: _rules.Prior = None) -> NDArray[Any]:
         """The most probable class of each row, under a prior as in `predict_proba`.
 
-        Under the prior "uniform" that is the class which maximises macro recall (balanced accuracy).
+        Under the prior "uniform" that is the class which maximises macro recall (balanced accuracy). Where a model file came
+        with offsets of decisions, these decide under every prior.
         """
         codes = self._fitted().codes(self._rows(X).native(), self._shares(prior))
         found: NDArray[Any] = self.classes_[codes]
@@ -249,7 +252,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         report = model.report()
         estimator = cls()
         found = classes_of(kind, classes)
-        told: dict[str, Any] = {"loss": report["loss"]}
+        told: dict[str, Any] = {"loss": report["loss"], "prior": model.own_prior}
         # A file need not say.
         if np.isfinite(report["l2"]):
             told["l2"] = report["l2"]

@@ -21,7 +21,12 @@ def save(model: Classifier, path: Path) -> None:
 def load(path: Path) -> Union[LinearClassifier, BoostClassifier]:
     """Reads a model file, whether Python or the command `cbfit` wrote it.
 
-    Raises `ModelError` for a file that is no model or is damaged, whatever it contains, and `FileNotFoundError`.
+    The model predicts what `cbfit predict` does and keeps all that its file has: calibration, offsets of decisions, values for
+    missing ones, linear functions that trees start from. The `prior` of a calibrated model is "natural". `fit` fits a new model,
+    which has none of these.
+
+    Raises `ValueError` for models of text columns, whose rows only the command reads, `ModelError` for a file that is no model
+    or is damaged, whatever it contains, and `FileNotFoundError`.
     """
     model, names = _core.load_model(str(path))
     estimator: Union[LinearClassifier, BoostClassifier]

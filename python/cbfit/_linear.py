@@ -165,13 +165,16 @@ class LinearClassifier(Classifier):
     def to_sklearn(self, prior: _rules.Prior = None) -> Any:
         """This model as a `LogisticRegression`, with probabilities under a prior as in `predict_proba`.
 
-        Only the softmax loss has the probabilities of one.
+        Only the softmax loss has the probabilities of one. A calibration, offsets of decisions and values for missing ones,
+        which a model file may have, have no place in it: such models are refused.
         """
         from sklearn.linear_model import LogisticRegression
 
         if self.loss != "softmax":
             raise ValueError(f"LogisticRegression has the probabilities of loss='softmax', not of {self.loss!r}")
         model = self._fitted()
+        if model.extras:
+            raise ValueError(f"LogisticRegression has no place for {' and '.join(model.extras)} of this model: use to_onnx")
         weight, _ = self._coefficients()
         # Under any prior a softmax only moves the biases.
         origin = np.zeros((1, self.n_features_in_), dtype=np.float32)

@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use cbfit::boost::model::Importance;
-use cbfit::calibrate::Posterior;
+use cbfit::data::encode::InputColumn;
+use cbfit::data::missing::Missing;
 use cbfit::estimator::Fitted;
 use cbfit::export::onnx;
 use cbfit::labels::{LabelKind, LabelMap};
 use cbfit::model_file::{self, SavedModel};
 use cbfit::output::AtomicFile;
-use cbfit::weighting::{Prior, training_shares};
+use cbfit::weighting::Prior;
 use cbfit::{Error, Result};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -65,10 +66,8 @@ impl Model {
         if *prior == Prior::AsTrained {
             return Ok(scores);
         }
-        let conditions = self.fitted.conditions();
-        let shares = training_shares(&conditions.counts);
-        let posterior = Posterior::new(|prior| conditions.correction(prior), &shares, prior, None)?;
-        Ok(posterior.log_posteriors(&scores).into_iter().map(|log| log as f32).collect())
+        let logs = self.fitted.posterior(prior)?.log_posteriors(&scores);
+        Ok(logs.into_iter().map(|log| log as f32).collect())
     }
 
     /// What `of` makes of rows under a prior, without the interpreter.
@@ -104,6 +103,32 @@ impl Model {
         self.fitted.linear().is_some()
     }
 
+    /// The prior that it predicts under by itself: `natural` where it is calibrated, else `trained`.
+    #[getter]
+    fn own_prior(&self) -> &'static str {
+        if self.fitted.own_prior() == Prior::Natural { "natural" } else { "trained" }
+    }
+
+    /// Whether its trees start from linear functions.
+    #[getter]
+    fn starts_linear(&self) -> bool {
+        matches!(self.fitted.model(), cbfit::model::Model::Hybrid(_))
+    }
+
+    /// What it does between features and predictions that other libraries have no place for, in words.
+    #[getter]
+    fn extras(&self) -> Vec<&'static str> {
+        let fitted = &self.fitted;
+        let is_filled = matches!(fitted.encoder().missing, Missing::Mean | Missing::Zero);
+        let found = [
+            (is_filled, "values in the place of missing ones"),
+            (!fitted.conditions().link.is_identity(), "logits that its loss has scaled or shifted"),
+            (fitted.calibration().is_some(), "a calibration"),
+            (fitted.offsets().is_some(), "offsets of decisions"),
+        ];
+        found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+    }
+
     /// `N x C` logits, or under another prior than `trained` logarithms of probabilities.
     fn decision<'py>(
         &self,
@@ -126,7 +151,7 @@ impl Model {
         by_class(py, values, self.classes())
     }
 
-    /// The most probable class of each row under a prior.
+    /// The class of each row under a prior.
     fn codes<'py>(
         &self,
         py: Python<'py>,
@@ -169,6 +194,7 @@ impl Model {
     }
 
     /// What trees gain by each feature, or how often they test it (`gain`, `splits`, `cover`); `None` of linear models.
+    /// Linear functions that trees start from are left out.
     fn importances<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
         let kind = match kind {
             "gain" => Importance::Gain,
@@ -221,8 +247,9 @@ fn loaded(saved: SavedModel) -> Result<Loaded> {
         LabelKind::Text => "text",
     };
     let classes = labels.names.clone();
-    let is_vector = saved.metadata.encoder.inputs.len() != saved.metadata.encoder.width();
-    let columns = (!is_vector).then(|| saved.metadata.encoder.feature_names().collect());
+    let encoder = &saved.metadata.encoder;
+    let has_vectors = encoder.inputs.iter().any(|input| matches!(input, InputColumn::Vector { .. }));
+    let columns = (!has_vectors).then(|| encoder.feature_names().collect());
     let codes = 0..u32::try_from(classes.len()).unwrap_or(u32::MAX);
     let fitted = Fitted::from_saved(saved)?.with_classes(codes.collect())?;
     Ok((Model { fitted }, (kind.into(), classes, columns)))

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+
+
+def command(*arguments, folder):
+    """Runs the command in a process of its own."""
+    run = [sys.executable, "-m", "cbfit", *map(str, arguments)]
+    return subprocess.run(run, cwd=folder, capture_output=True, text=True)
+
+
+def told(*arguments, folder):
+    """What the command prints where it succeeds."""
+    done = command(*arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def long_tail(seed: int = 0, counts: tuple[int, ...] = (300, 60, 15), features: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 
 import cbfit
 from cbfit import BoostClassifier, LinearClassifier, ModelError
-from conftest import long_tail
+from conftest import command, told
 
 ESTIMATORS = [
     LinearClassifier(ratio=4, l2=1e-3, standardize=True),
@@ -20,18 +20,6 @@ ESTIMATORS = [
     LinearClassifier(loss="sigmoid", beta="1-1e-3", logit_adjust=0.5, l2=1e-3),
     BoostClassifier(weighting="sqrt", n_estimators=6),
 ]
-
-
-def command(*arguments, folder):
-    """Runs the command in a process of its own."""
-    run = [sys.executable, "-m", "cbfit", *map(str, arguments)]
-    return subprocess.run(run, cwd=folder, capture_output=True, text=True)
-
-
-def told(*arguments, folder):
-    done = command(*arguments, folder=folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("prior", ["trained", "natural", "uniform"])
@@ -153,16 +141,6 @@ def test_missing_files_and_folders_are_os_errors(tmp_path, rows):
     with pytest.raises(IsADirectoryError):
         cbfit.load(tmp_path)
     assert issubclass(ModelError, ValueError)
-
-
-def test_models_that_only_the_command_applies_say_so(tmp_path, rows):
-    X, y = rows
-    np.save(tmp_path / "rows.npy", X)
-    np.save(tmp_path / "labels.npy", y)
-    train = ["--train", "rows.npy", "--label-file", "labels.npy", "--beta", "0.99", "--l2", "1e-2"]
-    told(*train, "--calibrate", "temperature", "-o", "m.cbfit", folder=tmp_path)
-    with pytest.raises(ValueError, match="calibration"):
-        cbfit.load(tmp_path / "m.cbfit")
 
 
 @pytest.mark.parametrize("prior", ["trained", "natural", "uniform"])

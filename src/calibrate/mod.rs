@@ -8,6 +8,7 @@
 //! `rho_c / pi_c` away.
 
 pub mod costs;
+pub mod decisions;
 mod minimise;
 pub mod offsets;
 mod posterior;

@@ -3,13 +3,12 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::scoring::{
-    Decisions, Scorer, check_scores, most_probable, say_left_out, say_spilled, unseen_text,
-};
+use super::scoring::{Scorer, check_scores, say_left_out, say_spilled, unseen_text};
 use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, print_text, with_threads};
 use crate::calibrate::costs::{CostMatrix, Threshold};
+use crate::calibrate::decisions::{Decisions, most_probable};
 use crate::data::dataset::Dataset;
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;

@@ -4,13 +4,13 @@ use super::shared::PriorPlan;
 use super::talk::Talk;
 use crate::calibrate::Posterior;
 use crate::calibrate::costs::CostMatrix;
-use crate::calibrate::offsets::decide;
+use crate::calibrate::decisions::Decisions;
 use crate::data::cost_matrix::read_costs;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
 use crate::data::options::ReadOptions;
 use crate::labels::{ClassCounts, LabelMap};
-use crate::model_file::{self, ModelMetadata, SavedModel};
+use crate::model_file::{self, SavedModel};
 use crate::report::format::{bytes, thousands};
 use crate::report::text;
 use crate::simd::Kernels;
@@ -84,7 +84,7 @@ impl Scorer {
             let metric = offsets.metric.name();
             talk.phase("", &format!("labels are decided by the offsets of the model, fitted for {metric}"));
         }
-        Decisions::of_model(metadata)
+        metadata.decisions()
     }
 
     /// The way to probabilities under `prior` for this model. [`PriorPlan::Em`] estimates it from `logits` of the whole
@@ -120,47 +120,6 @@ pub fn fixed_prior(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts)
         }
         PriorPlan::Em => return Ok(None),
     }))
-}
-
-/// How labels are decided.
-pub enum Decisions {
-    /// The most probable class under the prior of the probabilities.
-    MostProbable,
-    /// By offsets of the calibrated natural posterior, whatever the prior of the probabilities: they were fitted there.
-    Offsets {
-        /// The way from logits to it.
-        natural: Box<Posterior>,
-        /// One a class.
-        offset: Vec<f64>,
-    },
-    /// The class of least expected cost under the prior of the probabilities.
-    Costs(CostMatrix),
-}
-
-impl Decisions {
-    /// By the offsets of the model where it has some, else by probability.
-    ///
-    /// # Errors
-    /// Those of [`ModelMetadata::posterior`].
-    pub fn of_model(metadata: &ModelMetadata) -> Result<Self> {
-        let Some(offsets) = &metadata.offsets else { return Ok(Decisions::MostProbable) };
-        let natural = Box::new(metadata.posterior(&Prior::Natural)?);
-        Ok(Decisions::Offsets { natural, offset: offsets.offset.clone() })
-    }
-
-    /// Replaces `logits` (rows x C) by the probabilities of `posterior` and returns the class decided for in each row.
-    pub fn of(&self, posterior: &Posterior, logits: &mut [f32]) -> Vec<u32> {
-        let by_offsets = match self {
-            Decisions::Offsets { natural, offset } => Some(decide(&natural.log_posteriors(logits), offset)),
-            _ => None,
-        };
-        posterior.posteriors_in_place(logits);
-        match (by_offsets, self) {
-            (Some(decided), _) => decided,
-            (None, Decisions::Costs(costs)) => costs.decide(logits),
-            (None, _) => most_probable(logits, posterior.classes()),
-        }
-    }
 }
 
 /// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
@@ -235,20 +194,4 @@ pub fn unseen_text(unseen: &[(String, u64)], all: u64) -> String {
         unseen.len(),
         names.join(", ")
     )
-}
-
-/// The most probable class of each row, the first among equals.
-pub fn most_probable(probabilities: &[f32], classes: usize) -> Vec<u32> {
-    probabilities
-        .chunks_exact(classes)
-        .map(|row| {
-            let mut best = 0;
-            for (class, p) in row.iter().enumerate() {
-                if *p > row[best] {
-                    best = class;
-                }
-            }
-            best as u32
-        })
-        .collect()
 }

@@ -9,6 +9,7 @@ use super::talk::Talk;
 use super::train_data::{OwnedSample, TrainData};
 use crate::Result;
 use crate::calibrate::Method;
+use crate::calibrate::decisions::most_probable;
 use crate::checkpoint::journal::Journal;
 use crate::experiment::calibrated::{Calibrated, ScoredRows, cross_calibrate};
 use crate::experiment::crossfit::{Estimator, OutOfFold, Setting, cross_fit};
@@ -160,8 +161,8 @@ impl CrossFitting<'_> {
         let (rows, classes) = (self.data.main.rows(), self.sample.classes);
         let mut all = vec![f32::NAN; rows * classes];
         let mut predicted = vec![UNSEEN; rows];
-        let most_probable = super::scoring::most_probable(probabilities, classes);
-        let decided = decided.unwrap_or(&most_probable);
+        let by_probability = most_probable(probabilities, classes);
+        let decided = decided.unwrap_or(&by_probability);
         for (at, &position) in oof.folds.scored().iter().enumerate() {
             let row = self.sample.rows()[position];
             predicted[row] = decided[at];

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::plan::TrainPlan;
-use super::scoring::Decisions;
 use super::train::Best;
 use super::train_data::TrainData;
 use crate::Result;
+use crate::calibrate::decisions::own_prior;
 use crate::linear::classifier::Classifier;
 use crate::linear::heads::Head;
 use crate::linear::search::Recipe;
@@ -115,9 +115,9 @@ pub fn test_scores(
     };
     let natural = under(&Prior::Natural)?;
     let calibrated = if metadata.calibration.is_some() || metadata.offsets.is_some() {
-        let prior = if metadata.calibration.is_some() { Prior::Natural } else { Prior::AsTrained };
+        let posterior = metadata.posterior(&own_prior(metadata.calibration.as_ref()))?;
         let mut probabilities = logits.clone();
-        let decided = Decisions::of_model(metadata)?.of(&metadata.posterior(&prior)?, &mut probabilities);
+        let decided = metadata.decisions()?.of(&posterior, &mut probabilities);
         Some(evaluate_decisions(&probabilities, &part.labels, &metadata.counts, None, &decided)?)
     } else {
         None

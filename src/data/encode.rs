@@ -140,6 +140,20 @@ pub(super) struct Encoded {
 }
 
 impl FeatureEncoder {
+    /// Of rows that are vectors of `len` numbers, called `features` as in an `.npy` file.
+    pub fn of_vector(len: usize, missing: Missing) -> Self {
+        let name = "features".into();
+        FeatureEncoder { inputs: vec![InputColumn::Vector { name, len, means: None }], missing }
+    }
+
+    /// The same features, each of them a column of numbers of its own with the name given here.
+    pub(crate) fn with_columns(&self, names: Vec<String>) -> Self {
+        let is_mean = self.missing == Missing::Mean;
+        let columns = names.into_iter().zip(self.fills());
+        let number = |(name, fill)| InputColumn::Numeric { name, mean: is_mean.then_some(fill) };
+        FeatureEncoder { inputs: columns.map(number).collect(), missing: self.missing }
+    }
+
     /// Number of features.
     pub fn width(&self) -> usize {
         self.inputs.iter().map(InputColumn::width).sum()

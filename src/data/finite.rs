@@ -13,11 +13,11 @@ const CHUNK: usize = 1 << 16;
 const CHECKED: usize = 1 << 24;
 
 /// Refuses infinite values, and missing ones where these are an error; of rows that are stopped, only those seen by then.
-/// Columns go by their numbers.
+/// Columns go by their numbers. Returns how many values are missing.
 ///
 /// # Errors
 /// [`Error::NotFinite`].
-pub(crate) fn check_finite(features: &Matrix, missing_is_error: bool) -> Result<()> {
+pub(crate) fn check_finite(features: &Matrix, missing_is_error: bool) -> Result<u64> {
     let (mut check, mut buffer) = (ValueCheck::default(), RowBuffer::default());
     let most = CHECKED / (features.stored() / features.rows().max(1)).max(1) + 1;
     let pieces = |(start, end): (usize, usize)| {
@@ -31,7 +31,8 @@ pub(crate) fn check_finite(features: &Matrix, missing_is_error: bool) -> Result<
         let block = features.row_range(start, end, &mut buffer);
         check.scan_block(&origin, block, features.cols(), |column| column.to_string());
     }
-    check.result(missing_is_error)
+    check.result(missing_is_error)?;
+    Ok(check.missing())
 }
 
 /// Where rows of a block come from.

@@ -6,19 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::coding::{check_lengths, coded};
 use super::features::Features;
-use super::fitted::{FitReport, Fitted, Scores};
+use super::fitted::{FitReport, Fitted};
 use super::request::{Request, Step};
 use super::{Weighting, check_gamma, refuse};
 use crate::boost::binning::{Binner, BinningOptions};
 use crate::boost::options::{BoostOptions, Trees};
 use crate::boost::trainer::{BoostProblem, Trainer};
 use crate::data::check_finite;
+use crate::data::scale::Scaler;
 use crate::labels::ClassCounts;
 use crate::linear::fit::Optimizer;
 use crate::linear::problem::Decay;
 use crate::linear::rows::Rows;
 use crate::linear::weighted::{Recipe, Sample, WeightedSample};
 use crate::loss::Loss;
+use crate::model::Model;
 use crate::simd::Kernels;
 use crate::{Error, Result};
 
@@ -211,7 +213,7 @@ impl Boost {
             converged: made == self.rounds,
             relative_gap: None,
         };
-        Ok(Fitted { classes, scores: Scores::Boost(model), conditions, scaler: None, report })
+        Ok(Fitted::of_fit(classes, Model::Boost(model), Scaler::none(), conditions, report))
     }
 
     /// Refuses settings out of their range.
@@ -242,8 +244,12 @@ impl Boost {
 }
 
 fn earlier<'m, L: Ord>(model: &'m Fitted<L>, classes: &[L]) -> Result<&'m crate::boost::model::BoostModel> {
-    match &model.scores {
-        Scores::Boost(trees) if model.classes == classes => Ok(trees),
+    match &model.model {
+        Model::Boost(trees) if model.classes == classes => Ok(trees),
+        // Going on without the linear functions would boost on other logits than the model's.
+        Model::Hybrid(_) => {
+            Err(mismatch("trees that start from linear functions: cbfit --init-model goes on with them"))
+        }
         _ => Err(mismatch("a model of other classes, or a linear one")),
     }
 }

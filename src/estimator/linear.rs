@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coding::{check_lengths, coded};
 use super::features::Features;
-use super::fitted::{FitReport, Fitted, Scores};
+use super::fitted::{FitReport, Fitted};
 use super::request::{Request, Step};
 use super::{Weighting, check_gamma, refuse};
 use crate::data::check_finite;
@@ -23,6 +23,7 @@ use crate::linear::weighted::{Recipe, Sample, WeightedSample};
 use crate::loss::Loss;
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
+use crate::model::Model;
 use crate::simd::Kernels;
 use crate::weighting::Scheme;
 use crate::{Error, Result};
@@ -148,7 +149,7 @@ impl Linear {
         let (features, mut scaler) = self.scaled(given, request.sample_weight);
         if features.is_stopped() {
             // It may be that of some of the rows; what the fit ends with is where it started.
-            scaler = request.warm_start.and_then(|model| model.scaler.clone());
+            scaler = request.warm_start.map_or_else(Scaler::none, |model| model.scaler.clone());
         }
         let sample = Sample {
             rows: Rows::all(&features),
@@ -179,20 +180,16 @@ impl Linear {
             request.tell(&step_of(progress))
         })?;
         let classifier = weighted.classifier(&fitted.theta, &recipe);
-        Ok(Fitted {
-            classes,
-            scores: Scores::Linear(classifier.model),
-            conditions: classifier.conditions,
-            scaler,
-            report: FitReport {
-                scheme,
-                l2,
-                // A fit that was cut before its first step is the one of the search.
-                steps: if objective.is_stopped() && fitted.steps == 0 { searched } else { fitted.steps },
-                converged: fitted.converged,
-                relative_gap: fitted.certificate.relative_gap,
-            },
-        })
+        let report = FitReport {
+            scheme,
+            l2,
+            // A fit that was cut before its first step is the one of the search.
+            steps: if objective.is_stopped() && fitted.steps == 0 { searched } else { fitted.steps },
+            converged: fitted.converged,
+            relative_gap: fitted.certificate.relative_gap,
+        };
+        let model = Model::Linear(classifier.model);
+        Ok(Fitted::of_fit(classes, model, scaler, classifier.conditions, report))
     }
 
     /// Refuses settings out of their range.
@@ -234,15 +231,15 @@ impl Linear {
         }
     }
 
-    fn scaled<'m>(&self, given: Matrix<'m>, weights: Option<&[f64]>) -> (Matrix<'m>, Option<Scaler>) {
+    fn scaled<'m>(&self, given: Matrix<'m>, weights: Option<&[f64]>) -> (Matrix<'m>, Scaler) {
         if !self.standardize {
-            return (given, None);
+            return (given, Scaler::none());
         }
         let rows: Vec<usize> = (0..given.rows()).collect();
         let (scaler, _) = Scaler::fit(Scale::Standard, &given, &rows, weights);
         let mut scaled = given;
         scaler.apply(&mut scaled);
-        (scaled, Some(scaler))
+        (scaled, scaler)
     }
 
     /// The l2 of the highest metric on rows held out; `None` where the rows are stopped before one was scored.
@@ -282,21 +279,18 @@ impl Linear {
     }
 
     /// Parameters of an earlier model, over features as this fit scales them.
-    fn start<L: Ord>(
-        &self,
-        model: &Fitted<L>,
-        classes: &[L],
-        scaler: &Option<Scaler>,
-    ) -> Result<Option<Vec<f32>>> {
+    fn start<L: Ord>(&self, model: &Fitted<L>, classes: &[L], scaler: &Scaler) -> Result<Option<Vec<f32>>> {
         let same = model.classes == classes && model.scaler == *scaler;
-        match &model.scores {
+        match &model.model {
             // Of a fit that was cancelled before it had a scale there is nothing to go on with.
-            Scores::Linear(linear)
-                if self.standardize && model.scaler.is_none() && linear.weight.iter().all(|&w| w == 0.0) =>
+            Model::Linear(linear)
+                if self.standardize
+                    && model.scaler.scale == Scale::None
+                    && linear.weight.iter().all(|&w| w == 0.0) =>
             {
                 Ok(None)
             }
-            Scores::Linear(linear) if same && linear.loss == self.loss => {
+            Model::Linear(linear) if same && linear.loss == self.loss => {
                 Ok(Some([&linear.weight[..], &linear.bias[..]].concat()))
             }
             _ => Err(Error::FeatureMismatch {

@@ -17,6 +17,8 @@ mod saved;
 #[cfg(test)]
 mod cancel_tests;
 #[cfg(test)]
+mod saved_tests;
+#[cfg(test)]
 mod tests;
 
 pub use boost::Boost;

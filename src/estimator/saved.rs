@@ -1,70 +1,79 @@
 //! Classifiers as model files, which `cbfit predict`, `eval`, `report` and `export` read, and back.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::fitted::{FitReport, Fitted, Scores};
+use super::fitted::{FitReport, Fitted, Record};
 use crate::boost::model::BoostModel;
-use crate::data::encode::{FeatureEncoder, InputColumn};
-use crate::data::missing::Missing;
-use crate::data::scale::{Scale, Scaler};
 use crate::error::same_length;
 use crate::labels::LabelMap;
 use crate::model::Model;
-use crate::model_file::{ModelMetadata, SavedModel};
+use crate::model_file::{LinearStartRecord, ModelMetadata, SavedModel};
 use crate::weighting::{FitConditions, Scheme};
 use crate::{Error, Result};
 
-/// Name of a vector of features, which is that of a matrix in an `.npy` file.
-const VECTOR: &str = "features";
-
 impl<L> Fitted<L> {
-    /// The model as its file has it. `labels` names the classes in their order; `columns` the features, of which without it
-    /// there is one vector called `features`. [`crate::model_file::save`] writes it.
+    /// The model as its file has it. `labels` names the classes in their order; `columns` the features, which without it are
+    /// called as in the file the model came from, or a vector called `features`. [`crate::model_file::save`] writes it.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`] for another number of names.
     pub fn to_saved(&self, labels: LabelMap, columns: Option<Vec<String>>) -> Result<SavedModel> {
         same_length("class names", labels.classes(), "classes", self.classes.len())?;
-        let inputs = match columns {
-            None => vec![InputColumn::Vector { name: VECTOR.into(), len: self.features(), means: None }],
+        let encoder = match columns {
             Some(names) => {
                 same_length("column names", names.len(), "features", self.features())?;
-                names.into_iter().map(|name| InputColumn::Numeric { name, mean: None }).collect()
+                let are_own = self.encoder.feature_names().eq(names.iter().cloned());
+                if are_own { self.encoder.clone() } else { self.encoder.with_columns(names) }
             }
+            None => self.encoder.clone(),
         };
-        let (model, missing) = match &self.scores {
-            Scores::Linear(model) => (Model::Linear(model.clone()), Missing::Error),
-            Scores::Boost(model) => (Model::Boost(model.clone()), Missing::Keep),
+        let linear_start = match &self.model {
+            Model::Hybrid(model) => {
+                let scale = model.start.features.scaler().scale;
+                Some(LinearStartRecord { l2: self.record.start_l2, scale })
+            }
+            Model::Linear(_) | Model::Boost(_) => None,
         };
-        let scaler = self.scaler.clone().unwrap_or_else(Scaler::none);
-        let (scheme, conditions) = (&self.report.scheme, self.conditions.clone());
-        let encoder = FeatureEncoder { inputs, missing };
-        let metadata = ModelMetadata {
-            config: json!({ "report": self.report }),
-            ..ModelMetadata::of_fit(model.learner(), None, scheme, conditions, labels, encoder, scaler.scale)
+        let (model, scaler, record) = (self.model.clone(), self.scaler.clone(), self.record.clone());
+        let mut metadata = ModelMetadata {
+            config: match record.config {
+                Value::Null => json!({ "report": self.report }),
+                config => config,
+            },
+            data_fingerprint: record.data_fingerprint,
+            metrics: record.metrics,
+            certificate: record.certificate,
+            history: record.history,
+            calibration: self.calibration.clone(),
+            offsets: self.offsets.clone(),
+            ..ModelMetadata::of_fit(
+                model.learner(),
+                linear_start,
+                &self.report.scheme,
+                self.conditions.clone(),
+                labels,
+                encoder,
+                scaler.scale,
+            )
         };
+        metadata.format_version = metadata.needed_version();
         Ok(SavedModel { model, scaler, metadata })
     }
 }
 
 impl Fitted<String> {
-    /// The classifier of a model file.
+    /// The classifier of a model file, with everything that the file holds: it predicts what `cbfit predict` does.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for what only the command line applies: trees that start from linear functions, text columns,
-    /// calibrations and offsets of decisions.
+    /// [`Error::BadValue`] for models of text columns, whose rows are not numbers.
     pub fn from_saved(saved: SavedModel) -> Result<Self> {
         let SavedModel { model, scaler, metadata } = saved;
-        let is_number = |input: &InputColumn| input.levels().is_none();
-        let refused = [
-            (matches!(model, Model::Hybrid(_)), "trees that start from linear functions"),
-            (!metadata.encoder.inputs.iter().all(is_number), "text columns"),
-            (metadata.calibration.is_some(), "a calibration"),
-            (metadata.offsets.is_some(), "offsets of decisions"),
-        ];
-        if let Some((_, what)) = refused.into_iter().find(|(is, _)| *is) {
-            let why = "have to be applied, which only the command line does";
-            return Err(Error::bad_value("model", what, why, "use cbfit predict"));
+        let mut texts = metadata.encoder.inputs.iter().filter(|input| input.levels().is_some());
+        if let Some(first) = texts.next() {
+            let (first, more) = (first.name(), texts.count());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let why = format!("only the command line reads {first:?}{more} as text");
+            return Err(Error::bad_value("model", "text columns", why, "use cbfit predict"));
         }
         let report =
             serde_json::from_value(metadata.config["report"].clone()).unwrap_or_else(|_| FitReport {
@@ -76,14 +85,11 @@ impl Fitted<String> {
                 converged: true,
                 relative_gap: metadata.certificate["relative_gap"].as_f64(),
             });
-        let scores = match model {
-            Model::Linear(model) => Scores::Linear(model),
-            Model::Boost(model) => Scores::Boost(model),
-            Model::Hybrid(model) => Scores::Boost(model.trees),
-        };
         Ok(Fitted {
             classes: metadata.label_map.names,
-            scores,
+            model,
+            encoder: metadata.encoder,
+            scaler,
             conditions: FitConditions {
                 loss: metadata.loss,
                 counts: metadata.counts,
@@ -91,8 +97,17 @@ impl Fitted<String> {
                 logit_adjust: metadata.logit_adjust,
                 link: metadata.logit_link,
             },
-            scaler: (scaler.scale != Scale::None).then_some(scaler),
+            calibration: metadata.calibration,
+            offsets: metadata.offsets,
             report,
+            record: Record {
+                config: metadata.config,
+                data_fingerprint: metadata.data_fingerprint,
+                metrics: metadata.metrics,
+                certificate: metadata.certificate,
+                history: metadata.history,
+                start_l2: metadata.linear_start.map_or(0.0, |start| start.l2),
+            },
         })
     }
 }

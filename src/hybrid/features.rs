@@ -1,6 +1,7 @@
 //! From rows as trees read them to the features of linear functions.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::data::column_means;
 use crate::data::encode::{FeatureEncoder, keeps_sparse};
@@ -11,7 +12,7 @@ use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
 /// Rows of trees hold numbers in their units, NaN where one is missing, and codes of categories. Linear functions take
 /// numbers on one scale: the mean of the training rows stands for a missing number, each category has a feature of its
 /// own (0 everywhere for a missing or unknown one), and columns are standardised as the linear learner would do it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinearFeatures {
     /// The columns that trees read, with the means of the numbers among them.
     columns: FeatureEncoder,

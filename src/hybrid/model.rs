@@ -1,5 +1,7 @@
 //! Linear functions with trees on top.
 
+use serde::{Deserialize, Serialize};
+
 use super::features::LinearFeatures;
 use crate::Result;
 use crate::boost::model::BoostModel;
@@ -8,7 +10,7 @@ use crate::matrix::Matrix;
 use crate::simd::Kernels;
 
 /// Linear functions of rows as trees read them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinearStart {
     /// What the functions are of.
     pub features: LinearFeatures,
@@ -46,7 +48,7 @@ impl LinearStart {
 }
 
 /// A linear model, and trees that were boosted on its logits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HybridModel {
     /// Where the trees start.
     pub start: LinearStart,

@@ -281,9 +281,9 @@ impl Model {
 /// # Errors
 /// Those of [`Fitted::predict_proba_under`].
 pub fn predictions(fitted: &Fitted<Label>, x: &impl Features, prior: &Prior) -> Result<DataFrame> {
-    let probabilities = fitted.predict_proba_under(x, prior)?;
+    let (decided, probabilities) = fitted.decided_under(x, prior)?;
     let classes = fitted.classes();
-    let best = fitted.most_probable(&probabilities);
+    let best = fitted.names_of(&decided);
     let mut columns = Vec::with_capacity(1 + classes.len());
     columns.push(label_column("prediction", &best).into());
     for (class, name) in classes.iter().enumerate() {

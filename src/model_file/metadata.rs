@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::calibrate::decisions::Decisions;
 use crate::calibrate::offsets::Offsets;
 use crate::calibrate::{Calibration, Posterior};
 use crate::data::encode::FeatureEncoder;
@@ -179,6 +180,14 @@ impl ModelMetadata {
         let correction =
             PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)?;
         Ok(correction.through(&self.logit_link, prior))
+    }
+
+    /// How its labels are decided: by its offsets where it has some, else by probability.
+    ///
+    /// # Errors
+    /// Those of [`PriorCorrection::new`].
+    pub fn decisions(&self) -> crate::Result<Decisions> {
+        Decisions::of_model(self.offsets.as_ref(), |prior| self.posterior(prior))
     }
 
     /// The oldest format that holds this model.
