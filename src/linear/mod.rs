@@ -67,6 +67,7 @@ pub mod model;
 pub mod moments;
 pub mod objective;
 mod pass;
+mod precise;
 pub mod problem;
 mod products;
 pub mod route;

@@ -167,8 +167,12 @@ impl<'a> Objective<'a> {
         self.arithmetic.is_in_f32()
     }
 
-    fn evaluate_in(&mut self, arithmetic: Arithmetic, theta: &[f32], gradient: &mut [f32]) -> Value {
+    pub(super) fn count_evaluation(&mut self) {
         self.evaluations += 1;
+    }
+
+    fn evaluate_in(&mut self, arithmetic: Arithmetic, theta: &[f32], gradient: &mut [f32]) -> Value {
+        self.count_evaluation();
         let mut weights = std::mem::take(&mut self.weights);
         let bias = self.lay_out(theta, arithmetic, &mut weights);
         let loss =
@@ -264,7 +268,7 @@ impl<'a> Objective<'a> {
         (if decay.on_weights() { l2 } else { 0.0 }, if decay.on_bias() { l2 } else { 0.0 })
     }
 
-    fn penalty(&self, theta: &[f32]) -> f64 {
+    pub(super) fn penalty(&self, theta: &[f32]) -> f64 {
         penalty(&self.problem, self.kernels, self.decays(), theta)
     }
 }

@@ -325,14 +325,28 @@ impl Goal {
         if self.certified {
             walk.refine(objective);
         }
+        self.is_met(walk, objective)
+    }
+
+    fn is_met(&self, walk: &Walk, objective: &Objective<'_>) -> bool {
         walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
     }
 
     fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
-        walk.balance_bias(objective, newton, self.tolerance);
-        let gap = walk.certificate(objective).relative_gap;
-        gap.is_some_and(|gap| gap <= self.tolerance) && self.is_confirmed(walk, objective)
+        walk.balance_bias(objective, newton, self.tolerance, false);
+        if self.is_met(walk, objective) && self.is_confirmed(walk, objective) {
+            return true;
+        }
+        // What is left may be the rounding of logits.
+        if !objective.affords_f64() || objective.is_stopped() {
+            return false;
+        }
+        walk.refine_in_f64(objective);
+        if !self.is_met(walk, objective) {
+            walk.balance_bias(objective, newton, self.tolerance, true);
+        }
+        self.is_met(walk, objective)
     }
 }
 

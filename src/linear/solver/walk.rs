@@ -15,7 +15,7 @@ pub(super) struct Walk {
     pub(super) theta: Vec<f32>,
     pub(super) value: Value,
     pub(super) gradient: Vec<f32>,
-    /// Whether value and gradient are those of f32.
+    /// Whether value and gradient are those of f32, or f64.
     is_in_f32: bool,
 }
 store_fields!(Walk { theta, value, gradient, is_in_f32 });
@@ -73,6 +73,13 @@ impl Walk {
         }
     }
 
+    /// Value and gradient in f64.
+    pub(super) fn refine_in_f64(&mut self, objective: &mut Objective<'_>) {
+        let mut gradient = vec![0.0; self.theta.len()];
+        let value = objective.evaluate_in_f64(&self.theta, &mut gradient);
+        self.take_in(objective, value, gradient, true);
+    }
+
     /// What was evaluated where the walk stands, unless that was broken off.
     fn take_in(&mut self, objective: &Objective<'_>, value: Value, gradient: Vec<f32>, is_in_f32: bool) {
         if !objective.is_stopped() {
@@ -95,12 +102,13 @@ impl Walk {
         raw
     }
 
-    /// Newton steps in the biases as long as they help, until the certificate meets `tolerance`.
+    /// Newton steps in the biases as long as they help, until the certificate meets `tolerance`; in f64 where `in_f64`.
     pub(super) fn balance_bias(
         &mut self,
         objective: &mut Objective<'_>,
         newton: &BiasNewton,
         tolerance: f64,
+        in_f64: bool,
     ) {
         const STEPS: usize = 4;
         let bias_at = self.theta.len() - objective.problem().classes;
@@ -111,14 +119,17 @@ impl Walk {
             let step = newton.step(&self.gradient[bias_at..], objective.problem().rows.stop());
             axpy(kernels, 1.0, &step, &mut theta[bias_at..]);
             let mut gradient = vec![0.0; theta.len()];
-            let value = objective.evaluate(&theta, &mut gradient);
+            let value = match in_f64 {
+                true => objective.evaluate_in_f64(&theta, &mut gradient),
+                false => objective.evaluate(&theta, &mut gradient),
+            };
             let is_better = value.objective() <= self.value.objective() * (1.0 + NOISE)
                 && size(&gradient) < size(&self.gradient);
             if !is_better || objective.is_stopped() {
                 break;
             }
             (self.theta, self.value, self.gradient) = (theta, value, gradient);
-            self.is_in_f32 = objective.is_in_f32();
+            self.is_in_f32 = in_f64 || objective.is_in_f32();
             if self.certificate(objective).relative_gap.is_some_and(|gap| gap <= tolerance) {
                 break;
             }
