@@ -27,18 +27,7 @@ fn problem<'a>(
     classes: usize,
     loss: Loss,
 ) -> Problem<'a> {
-    Problem {
-        rows: Rows::all(features),
-        labels,
-        weights,
-        classes,
-        loss,
-        offsets: None,
-        margins: None,
-        l2_factors: None,
-        l2: 1e-2,
-        decay: Decay::Weights,
-    }
+    Problem::new(Rows::all(features), labels, weights, classes, loss, 1e-2)
 }
 
 /// Weights that differ from row to row and class to class.

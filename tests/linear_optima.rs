@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use cbfit::data::scale::{Scale, Scaler};
 use cbfit::labels::ClassCounts;
 use cbfit::linear::objective::Objective;
-use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::problem::Problem;
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
 use cbfit::linear::solver::metric::Preconditioner;
@@ -59,18 +59,8 @@ fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings(
         let weights = ClassWeights::new(&scheme, &counts, Normalisation::Samples, None)
             .unwrap()
             .row_weights(labels, None);
-        let problem = Problem {
-            rows: Rows::all(features),
-            labels,
-            weights: &weights,
-            classes,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: case["l2"].as_f64().unwrap(),
-            decay: Decay::Weights,
-        };
+        let problem =
+            Problem::new(Rows::all(features), labels, &weights, classes, loss, case["l2"].as_f64().unwrap());
         let mut objective = Objective::new(problem, Kernels::best());
         let options = LbfgsOptions { tolerance: 5e-7, max_iterations: 3000, certified: true };
         let fit =

@@ -63,16 +63,8 @@ impl Data {
 
     fn problem(&self, loss: Loss, decay: Decay) -> Problem<'_> {
         Problem {
-            rows: Rows::all(&self.matrix),
-            labels: &self.labels,
-            weights: &self.weights,
-            classes: self.classes,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: 0.0,
             decay,
+            ..Problem::new(Rows::all(&self.matrix), &self.labels, &self.weights, self.classes, loss, 0.0)
         }
     }
 }

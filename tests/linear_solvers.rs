@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use cbfit::labels::ClassCounts;
 use cbfit::linear::fit::{Optimizer, fit};
 use cbfit::linear::objective::Objective;
-use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::problem::Problem;
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::Fit;
 use cbfit::linear::solver::metric::Preconditioner;
@@ -51,18 +51,7 @@ impl Data {
     }
 
     fn problem(&self, loss: Loss, l2: f64) -> Problem<'_> {
-        Problem {
-            rows: Rows::all(&self.features),
-            labels: &self.labels,
-            weights: &self.weights,
-            classes: self.classes,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2,
-            decay: Decay::Weights,
-        }
+        Problem::new(Rows::all(&self.features), &self.labels, &self.weights, self.classes, loss, l2)
     }
 
     fn fit(&self, loss: Loss, l2: f64, optimizer: &Optimizer) -> Fit {
@@ -158,18 +147,7 @@ fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
 fn a_batch_pulls_in_proportion_to_its_weights() {
     let features = Matrix::from_f32(vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2);
     let weights = [1.9, 1.9, 0.1, 0.1];
-    let problem = Problem {
-        rows: Rows::all(&features),
-        labels: &[0, 1, 0, 1],
-        weights: &weights,
-        classes: 2,
-        loss: Loss::Softmax,
-        offsets: None,
-        margins: None,
-        l2_factors: None,
-        l2: 0.0,
-        decay: Decay::Weights,
-    };
+    let problem = Problem::new(Rows::all(&features), &[0, 1, 0, 1], &weights, 2, Loss::Softmax, 0.0);
     let optimizer = Optimizer::Minibatch {
         rule: Rule::Sgd { momentum: 0.0, nesterov: false },
         epochs: 1,

@@ -61,18 +61,7 @@ impl Data {
     }
 
     fn problem<'a>(&'a self, matrix: &'a Matrix<'a>, loss: Loss) -> Problem<'a> {
-        Problem {
-            rows: Rows::all(matrix),
-            labels: &self.labels,
-            weights: &self.weights,
-            classes: self.classes,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: 1e-3,
-            decay: Decay::Weights,
-        }
+        Problem::new(Rows::all(matrix), &self.labels, &self.weights, self.classes, loss, 1e-3)
     }
 
     fn fit(&self, matrix: &Matrix, optimizer: &Optimizer) -> Fit {

@@ -33,18 +33,14 @@ pub struct Case<'a> {
 
 impl Case<'_> {
     fn problem(&self) -> Problem<'_> {
-        Problem {
-            rows: Rows::all(&self.data.features),
-            labels: &self.data.labels,
-            weights: self.weights,
-            classes: self.data.classes,
-            loss: self.loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: self.l2,
-            decay: Decay::Weights,
-        }
+        Problem::new(
+            Rows::all(&self.data.features),
+            &self.data.labels,
+            self.weights,
+            self.data.classes,
+            self.loss,
+            self.l2,
+        )
     }
 }
 

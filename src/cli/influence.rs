@@ -65,16 +65,16 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
         let tau = saved.metadata.logit_adjust;
         let offsets = (tau != 0.0).then(|| logit_adjustment(&saved.metadata.counts, tau));
         let problem = Problem {
-            rows: Rows::all(&train.features),
-            labels,
-            weights: &weights,
-            classes: saved.model.classes(),
-            loss: saved.metadata.loss,
             offsets: offsets.as_deref(),
-            margins: None,
-            l2: penalty.l2,
-            l2_factors: None,
             decay: penalty.decay,
+            ..Problem::new(
+                Rows::all(&train.features),
+                labels,
+                &weights,
+                saved.model.classes(),
+                saved.metadata.loss,
+                penalty.l2,
+            )
         };
         if problem.total_weight() <= 0.0 {
             let why = " of classes that the model weighs".into();

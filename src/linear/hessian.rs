@@ -292,18 +292,7 @@ mod tests {
         }
 
         fn problem(&self, loss: Loss) -> Problem<'_> {
-            Problem {
-                rows: Rows::all(&self.matrix),
-                labels: &self.labels,
-                weights: &self.weights,
-                classes: CLASSES,
-                loss,
-                offsets: None,
-                margins: None,
-                l2_factors: None,
-                l2: 0.0,
-                decay: Decay::Weights,
-            }
+            Problem::new(Rows::all(&self.matrix), &self.labels, &self.weights, CLASSES, loss, 0.0)
         }
     }
 
@@ -370,18 +359,7 @@ mod tests {
         let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 2).collect();
         let weights = vec![1.0; ROWS];
         let (rows, decay, loss) = (Rows::all(&matrix), Decay::Both, Loss::Softmax);
-        let problem = Problem {
-            rows,
-            labels: &labels,
-            weights: &weights,
-            classes: 2,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: 0.1,
-            decay,
-        };
+        let problem = Problem { decay, ..Problem::new(rows, &labels, &weights, 2, loss, 0.1) };
         let objective = Objective::new(problem, Kernels::best());
         assert!(objective.hessian(&[0.0; 4], 100.0).is_none());
     }

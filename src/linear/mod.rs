@@ -23,7 +23,7 @@
 //! ```
 //! use std::ops::ControlFlow;
 //! use cbfit::linear::objective::Objective;
-//! use cbfit::linear::problem::{Decay, Problem};
+//! use cbfit::linear::problem::Problem;
 //! use cbfit::linear::rows::Rows;
 //! use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
 //! use cbfit::linear::solver::metric::Preconditioner;
@@ -32,18 +32,7 @@
 //! # fn main() -> cbfit::Result<()> {
 //! // Four rows of two features; the row of class 1 weighs three times as much.
 //! let features = Matrix::from_f32(vec![0.0, 0.1, 0.2, 0.0, 0.1, 0.2, 2.0, 2.1], 2);
-//! let problem = Problem {
-//!     rows: Rows::all(&features),
-//!     labels: &[0, 0, 0, 1],
-//!     weights: &[1.0, 1.0, 1.0, 3.0],
-//!     classes: 2,
-//!     loss: Loss::Softmax,
-//!     offsets: None,
-//!     margins: None,
-//!     l2_factors: None,
-//!     l2: 1e-2,
-//!     decay: Decay::Weights,
-//! };
+//! let problem = Problem::new(Rows::all(&features), &[0, 0, 0, 1], &[1.0, 1.0, 1.0, 3.0], 2, Loss::Softmax, 1e-2);
 //! let mut objective = Objective::new(problem, Kernels::best());
 //! let options = LbfgsOptions { tolerance: 1e-4, max_iterations: 100, certified: true };
 //! let fit = minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| ControlFlow::Continue(()))?;

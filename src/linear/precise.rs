@@ -190,18 +190,7 @@ mod tests {
         let values = labels.iter().flat_map(of_row).map(|corner| (corner + 0.7 * normal()) as f32).collect();
         let matrix = Matrix::from_f32(values, features);
         let weights = vec![1.0; labels.len()];
-        let problem = Problem {
-            rows: Rows::all(&matrix),
-            labels: &labels,
-            weights: &weights,
-            classes,
-            loss: Loss::Softmax,
-            offsets: None,
-            margins: None,
-            l2: 1e-6,
-            l2_factors: None,
-            decay: Decay::Weights,
-        };
+        let problem = Problem::new(Rows::all(&matrix), &labels, &weights, classes, Loss::Softmax, 1e-6);
         let mut objective = Objective::new(problem, Kernels::best());
         let options = LbfgsOptions { tolerance: 1e-2, max_iterations: 1000, certified: true };
         let (mut metric, start) = (Preconditioner::default(), problem.start());

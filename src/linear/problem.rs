@@ -61,7 +61,21 @@ pub struct Problem<'a> {
     pub decay: Decay,
 }
 
-impl Problem<'_> {
+impl<'a> Problem<'a> {
+    /// With a penalty on the weights alone, the same for every class, and nothing added to logits.
+    pub fn new(
+        rows: Rows<'a>,
+        labels: &'a [u32],
+        weights: &'a [f32],
+        classes: usize,
+        loss: Loss,
+        l2: f64,
+    ) -> Self {
+        let decay = Decay::Weights;
+        let (offsets, margins, l2_factors) = (None, None, None);
+        Problem { rows, labels, weights, classes, loss, offsets, margins, l2, l2_factors, decay }
+    }
+
     /// Number of parameters: `C x D` weights, then C biases.
     pub fn parameters(&self) -> usize {
         self.classes * (self.rows.features() + 1)

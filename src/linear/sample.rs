@@ -69,18 +69,7 @@ mod tests {
         let matrix = Matrix::from_f32(vec![0.0; 1000], 1);
         let rows = Rows::all(&matrix);
         let (loss, decay) = (Loss::Softmax, Decay::Weights);
-        let whole = Problem {
-            rows,
-            labels: &labels,
-            weights: &weights,
-            classes: 2,
-            loss,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: 0.1,
-            decay,
-        };
+        let whole = Problem { decay, ..Problem::new(rows, &labels, &weights, 2, loss, 0.1) };
         let sample = Sample::of(&whole, 100);
         let of_class = |class| sample.labels.iter().filter(|&&label| label == class).count();
         assert_eq!((of_class(0), of_class(1)), (99, FEWEST_OF_CLASS));

@@ -167,7 +167,6 @@ fn parts_of_features(problem: &Problem<'_>) -> Vec<Range<u32>> {
 mod tests {
     use super::*;
     use crate::linear::objective::Objective;
-    use crate::linear::problem::Decay;
     use crate::linear::rows::Rows;
     use crate::loss::Loss;
     use crate::matrix::{Matrix, SparseRows, Storage};
@@ -180,18 +179,7 @@ mod tests {
             rows.push(&[0, 3 + row % 40, 50], &[1.0, 2.0, 3.0]);
         }
         let matrix = Matrix::from_storage(Storage::Sparse(rows), 60);
-        let problem = Problem {
-            rows: Rows::all(&matrix),
-            labels: &[0; 320],
-            weights: &[1.0; 320],
-            classes: 2,
-            loss: Loss::Softmax,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2: 0.1,
-            decay: Decay::Weights,
-        };
+        let problem = Problem::new(Rows::all(&matrix), &[0; 320], &[1.0; 320], 2, Loss::Softmax, 0.1);
         let parts = parts_of_features(&problem);
         assert_eq!((parts[0].clone(), parts[parts.len() - 1].end), (0..1, 60));
         assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
@@ -209,18 +197,7 @@ mod tests {
         let weights = vec![1.0; labels.len()];
         let evaluated = |stop: &Stop| {
             let matrix = Matrix::from_storage(Storage::Sparse(rows.clone()), FEATURES).stopped_by(stop);
-            let problem = Problem {
-                rows: Rows::all(&matrix),
-                labels: &labels,
-                weights: &weights,
-                classes: 3,
-                loss: Loss::Softmax,
-                offsets: None,
-                margins: None,
-                l2_factors: None,
-                l2: 0.1,
-                decay: Decay::Weights,
-            };
+            let problem = Problem::new(Rows::all(&matrix), &labels, &weights, 3, Loss::Softmax, 0.1);
             let mut objective = Objective::new(problem, Kernels::best());
             let before = stop.asked();
             let value = objective.evaluate(&problem.start(), &mut vec![0.0; problem.parameters()]);

@@ -15,7 +15,7 @@ use cbfit::checkpoint::file;
 use cbfit::checkpoint::journal::{Journal, Keeping};
 use cbfit::linear::fit::Optimizer;
 use cbfit::linear::objective::Objective;
-use cbfit::linear::problem::{Decay, Problem};
+use cbfit::linear::problem::Problem;
 use cbfit::linear::rows::Rows;
 use cbfit::linear::series::FitSeries;
 use cbfit::linear::solver::minibatch::Rule;
@@ -102,18 +102,7 @@ fn run(journal: &Journal, left: Left, stop: &Cell<bool>) -> cbfit::Result<()> {
         if stop.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
 
-    let problem = Problem {
-        rows: Rows::all(&matrix),
-        labels: &labels,
-        weights: &weights,
-        classes: CLASSES,
-        loss: Loss::Softmax,
-        offsets: None,
-        margins: None,
-        l2_factors: None,
-        l2: 1e-3,
-        decay: Decay::Weights,
-    };
+    let problem = Problem::new(Rows::all(&matrix), &labels, &weights, CLASSES, Loss::Softmax, 1e-3);
     let minibatch = Optimizer::Minibatch {
         rule: Rule::AdamW,
         epochs: 6,

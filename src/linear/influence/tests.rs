@@ -34,16 +34,9 @@ fn made(rows: usize, key: u64) -> Made {
 impl Made {
     fn problem(&self, loss: Loss, decay: Decay) -> Problem<'_> {
         Problem {
-            rows: Rows::all(&self.matrix),
-            labels: &self.labels,
-            weights: &self.weights,
-            classes: CLASSES,
-            loss,
             offsets: Some(&[-0.5, -1.0, -1.5]),
-            margins: None,
-            l2: 0.02,
-            l2_factors: None,
             decay,
+            ..Problem::new(Rows::all(&self.matrix), &self.labels, &self.weights, CLASSES, loss, 0.02)
         }
     }
 }

@@ -129,7 +129,7 @@ fn cholesky(matrix: &mut [f64], size: usize, stop: &Stop) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::problem::{Decay, Problem};
+    use crate::linear::problem::Problem;
     use crate::linear::rows::Rows;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
@@ -163,18 +163,7 @@ mod tests {
         let weights: Vec<f32> = (0..ROWS).map(|row| 0.5 + (row % 4) as f32).collect();
         let theta = values(CLASSES * 7);
         for (loss, left) in [(Loss::Softmax, 0.2), (Loss::Sigmoid, 0.01)] {
-            let problem = Problem {
-                rows: Rows::all(&matrix),
-                labels: &labels,
-                weights: &weights,
-                classes: CLASSES,
-                loss,
-                offsets: None,
-                margins: None,
-                l2: 0.1,
-                l2_factors: None,
-                decay: Decay::Weights,
-            };
+            let problem = Problem::new(Rows::all(&matrix), &labels, &weights, CLASSES, loss, 0.1);
             let mut objective = Objective::new(problem, Kernels::best());
             let exact = BiasNewton::at(&objective, &theta).unwrap();
             let hessian = objective.leading_bias_hessian(&theta);

@@ -167,7 +167,7 @@ fn levels(curvatures: &[f64]) -> Vec<Level> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::problem::{Decay, Problem};
+    use crate::linear::problem::Problem;
     use crate::linear::rows::Rows;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
@@ -197,18 +197,7 @@ mod tests {
         let labels: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
         let weights = vec![1.0; rows];
         let matrix = Matrix::from_f32(x, features);
-        let problem = Problem {
-            rows: Rows::all(&matrix),
-            labels: &labels,
-            weights: &weights,
-            classes: 2,
-            loss: Loss::Softmax,
-            offsets: None,
-            margins: None,
-            l2_factors: None,
-            l2,
-            decay: Decay::Weights,
-        };
+        let problem = Problem::new(Rows::all(&matrix), &labels, &weights, 2, Loss::Softmax, l2);
         let objective = Objective::new(problem, Kernels::best());
         let start = Curvature::at_start(&objective);
         let mut centred = vec![0.0; rows * features];
