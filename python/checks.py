@@ -5,19 +5,22 @@ python checks.py
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 
-from lightgbm import LGBMClassifier
+from lightgbm import LGBMClassifier, register_logger
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 
 from cbfit import BoostClassifier, LinearClassifier
 
-ESTIMATORS = [LinearClassifier(), BoostClassifier(), LogisticRegression(), LGBMClassifier(verbose=-1)]
+ESTIMATORS = [LinearClassifier(), BoostClassifier(), LogisticRegression(), LGBMClassifier()]
 
 
 def main() -> None:
+    # Its `verbose` would be an attribute that a check asks about.
+    register_logger(logging.Logger("unheard", logging.CRITICAL))
     print("| estimator | passed | failed | skipped | expected to fail |")
     print("|---|---|---|---|---|")
     for estimator in ESTIMATORS:

@@ -56,9 +56,8 @@ impl Pass<'_> {
     pub(super) fn bias_hessian(&self) -> Vec<f64> {
         let (problem, classes) = (self.problem, self.problem.classes);
         let coupled = problem.loss == Loss::Softmax;
-        // Sums of `w p p'` where classes are coupled, else of `w p (1 - p)`.
         let parts = self.partials(|range| {
-            let mut diagonal = vec![0.0f64; if coupled { 0 } else { classes }];
+            let mut diagonal = vec![0.0f64; classes];
             let mut products = vec![0.0f32; if coupled { classes * classes } else { 0 }];
             let (mut x, mut weighted, mut p) = (BlockBuffer::default(), Vec::new(), Vec::new());
             for rows in ranges(range, HESSIAN_BLOCK) {
@@ -71,7 +70,7 @@ impl Pass<'_> {
                     p.extend(weighted.iter().map(|&wp| wp / weight.max(f32::MIN_POSITIVE)));
                     let p = &p[p.len() - classes..];
                     for ((sum, &p), &wp) in diagonal.iter_mut().zip(p).zip(weighted) {
-                        *sum += f64::from(wp) * (1.0 - f64::from(p));
+                        *sum += f64::from(wp) * if coupled { 1.0 } else { 1.0 - f64::from(p) };
                     }
                 }
                 if coupled {
@@ -87,14 +86,6 @@ impl Pass<'_> {
             }
             for (class, sum) in diagonal.into_iter().enumerate() {
                 hessian[class * classes + class] += sum;
-            }
-        }
-        if coupled {
-            // Rows of `diag(p) - p p'` sum to zero. With the diagonal of these sums rounding leaves the matrix semi-definite;
-            // `p (1 - p)` by way of `p - p^2` would lose what certain classes have of it.
-            for (class, row) in hessian.chunks_exact_mut(classes).enumerate() {
-                row[class] = 0.0;
-                row[class] = -row.iter().sum::<f64>();
             }
         }
         hessian

@@ -7,6 +7,7 @@
 
 use crate::linear::curvature::LeadingHessian;
 use crate::linear::objective::Objective;
+use crate::loss::Loss;
 use crate::stop::Stop;
 
 /// Classes up to which the Hessian of the biases is formed.
@@ -35,13 +36,13 @@ impl BiasNewton {
             hessian.diagonal.iter_mut().for_each(|d| *d = *d * (1.0 + 1e-6) + ridge);
             return Some(BiasNewton::Leading { hessian, total_weight: objective.moments().total_weight });
         }
-        let mut factor = objective.bias_hessian(theta);
-        // The softmax does not feel a shift of all biases: a ridge far below the curvatures makes up for it.
-        let trace: f64 = (0..classes).map(|c| factor[c * classes + c]).sum();
-        for c in 0..classes {
-            factor[c * classes + c] = factor[c * classes + c] * (1.0 + 1e-6) + 1e-12 * trace;
-        }
-        cholesky(&mut factor, classes, problem.rows.stop()).then_some(BiasNewton::Factored(factor))
+        let hessian = objective.bias_hessian(theta);
+        let stop = problem.rows.stop();
+        let factored = factor(hessian.clone(), classes, stop).or_else(|| {
+            // Where classes are certain, rounding of `p - p^2` is larger than what is left of it.
+            factor((problem.loss == Loss::Softmax).then(|| of_sums(hessian, classes))?, classes, stop)
+        });
+        factored.map(BiasNewton::Factored)
     }
 
     /// Steps of the biases against their `gradient`, short of that where `stop` is set.
@@ -55,6 +56,26 @@ impl BiasNewton {
         };
         step.into_iter().map(|s| s as f32).collect()
     }
+}
+
+/// The lower Cholesky factor of a Hessian of the biases.
+fn factor(mut hessian: Vec<f64>, classes: usize, stop: &Stop) -> Option<Vec<f64>> {
+    // The softmax does not feel a shift of all biases: a ridge far below the curvatures makes up for it.
+    let trace: f64 = (0..classes).map(|c| hessian[c * classes + c]).sum();
+    for c in 0..classes {
+        hessian[c * classes + c] = hessian[c * classes + c] * (1.0 + 1e-6) + 1e-12 * trace;
+    }
+    cholesky(&mut hessian, classes, stop).then_some(hessian)
+}
+
+/// A Hessian of coupled classes, whose rows sum to zero, with the diagonal that its other values ask for: semi-definite
+/// whatever the rounding.
+fn of_sums(mut hessian: Vec<f64>, classes: usize) -> Vec<f64> {
+    for (class, row) in hessian.chunks_exact_mut(classes).enumerate() {
+        row[class] = 0.0;
+        row[class] = -row.iter().sum::<f64>();
+    }
+    hessian
 }
 
 /// Solves `L L' x = step` for the lower factor L.
@@ -131,7 +152,6 @@ mod tests {
     use super::*;
     use crate::linear::problem::Problem;
     use crate::linear::rows::Rows;
-    use crate::loss::Loss;
     use crate::matrix::Matrix;
     use crate::rng::CounterRng;
     use crate::simd::Kernels;
@@ -149,6 +169,17 @@ mod tests {
             assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
         }
         assert!(!cholesky(&mut [1.0, 2.0, 2.0, 1.0], 2, &never));
+    }
+
+    #[test]
+    fn certain_classes_leave_a_hessian_that_factors() {
+        // Rounding took more from the diagonal than the coupling of the classes left there.
+        let hessian = vec![-1e-9, -2e-8, -1e-9, -2e-8, 1.9e-8, -1e-9, -1e-9, -1e-9, 2e-9];
+        let never = Stop::default();
+        assert!(factor(hessian.clone(), 3, &never).is_none());
+        let sums = of_sums(hessian, 3);
+        assert!(sums.chunks(3).all(|row| row.iter().sum::<f64>().abs() < 1e-20));
+        assert!(factor(sums, 3, &never).is_some());
     }
 
     /// A step from the leading probabilities leaves a small part of what the exact one would take away.

@@ -316,6 +316,7 @@ impl Goal {
                     *balanced_at = Some(walk.theta.clone());
                 }
                 self.is_reached_by_balance(walk, objective)
+                    || self.is_reached_in_f64(walk, balance_below, objective)
             }
         }
     }
@@ -335,18 +336,29 @@ impl Goal {
     fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton, self.tolerance, false);
-        if self.is_met(walk, objective) && self.is_confirmed(walk, objective) {
-            return true;
+        self.is_met(walk, objective) && self.is_confirmed(walk, objective)
+    }
+
+    /// Whether nothing but the rounding of logits was left. Where it was not, the walk stays as it is, to be compared with
+    /// what f32 finds next, and this is not tried again soon.
+    fn is_reached_in_f64(
+        &self,
+        walk: &mut Walk,
+        balance_below: &mut f64,
+        objective: &mut Objective<'_>,
+    ) -> bool {
+        let Some(newton) = self.newton.as_ref().filter(|_| objective.affords_f64()) else { return false };
+        let mut precise = walk.clone();
+        precise.refine_in_f64(objective);
+        if !self.is_met(&precise, objective) {
+            precise.balance_bias(objective, newton, self.tolerance, true);
         }
-        // What is left may be the rounding of logits.
-        if !objective.affords_f64() || objective.is_stopped() {
-            return false;
+        let is_met = self.is_met(&precise, objective) && !objective.is_stopped();
+        match is_met {
+            true => *walk = precise,
+            false => *balance_below *= 0.1,
         }
-        walk.refine_in_f64(objective);
-        if !self.is_met(walk, objective) {
-            walk.balance_bias(objective, newton, self.tolerance, true);
-        }
-        self.is_met(walk, objective)
+        is_met
     }
 }
 

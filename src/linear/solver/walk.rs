@@ -10,7 +10,7 @@ use crate::linear::objective::{Objective, Value};
 pub(super) const NOISE: f64 = 2e-7;
 
 /// The current point with value and gradient, in the coordinates of the objective.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Walk {
     pub(super) theta: Vec<f32>,
     pub(super) value: Value,
