@@ -98,7 +98,8 @@ def test_rows_in_place_are_not_changed_and_not_needed_writeable(many_rows):
 
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "csc_array", "coo_array"])
-@pytest.mark.parametrize("estimator", [LinearClassifier(l2=1e-2), BoostClassifier(n_estimators=5, min_rows=3)])
+# Two fits within a thousandth of the lowest J may differ by a hundredth in a probability.
+@pytest.mark.parametrize("estimator", [LinearClassifier(l2=1e-2, tol=1e-6), BoostClassifier(n_estimators=5, min_rows=3)])
 def test_sparse_rows_are_the_dense_ones(kind, estimator):
     sparse = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
     X, y = long_tail()
@@ -107,7 +108,7 @@ def test_sparse_rows_are_the_dense_ones(kind, estimator):
     model = estimator.fit(X, y)
     expected = model.predict_proba(X)
     assert np.allclose(model.predict_proba(rows), expected, atol=1e-6)
-    assert np.allclose(estimator.fit(rows, y).predict_proba(X), expected, atol=2e-3)
+    assert np.allclose(estimator.fit(rows, y).predict_proba(X), expected, atol=1e-5)
 
 
 def test_sparse_rows_with_entries_twice_and_out_of_order():
