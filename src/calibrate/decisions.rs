@@ -69,13 +69,19 @@ pub fn most_probable(probabilities: &[f32], classes: usize) -> Vec<u32> {
 mod tests {
     use super::super::offsets::OffsetMetric;
     use super::*;
-    use crate::weighting::prior::PriorCorrection;
+    use crate::labels::ClassCounts;
+    use crate::loss::Loss;
+    use crate::weighting::{FitConditions, LogitLink};
 
     fn posterior(prior: &Prior) -> Result<Posterior> {
-        let shares = [0.9, 0.1];
-        let correction =
-            |prior: &Prior| PriorCorrection::new(crate::loss::Loss::Softmax, &[1.0; 2], &shares, 0.0, prior);
-        Posterior::new(correction, &shares, prior, None)
+        let conditions = FitConditions {
+            loss: Loss::Softmax,
+            counts: ClassCounts::from_rows(vec![9, 1]),
+            alpha: vec![1.0; 2],
+            logit_adjust: 0.0,
+            link: LogitLink::default(),
+        };
+        Posterior::new(&conditions, prior, None)
     }
 
     #[test]

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::Calibration;
 use crate::Result;
-use crate::weighting::prior::{Prior, PriorCorrection, exponentiate, normalise_logs};
+use crate::weighting::FitConditions;
+use crate::weighting::prior::{Prior, PriorCorrection, exponentiate, normalise_logs, training_shares};
 
 /// Turns logits into probabilities under one prior.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,30 +16,26 @@ pub struct Posterior {
 }
 
 impl Posterior {
-    /// For a model whose `correction` leads from its logits to probabilities under a prior, with training shares `pi`.
-    /// `calibration` acts under every prior but [`Prior::AsTrained`], which stays what the loss fitted.
+    /// For a model of a fit under `conditions`. `calibration` acts under every prior but [`Prior::AsTrained`], which stays what
+    /// the loss fitted.
     ///
     /// # Errors
-    /// Those of `correction`.
-    pub fn new(
-        correction: impl Fn(&Prior) -> Result<PriorCorrection>,
-        pi: &[f64],
-        prior: &Prior,
-        calibration: Option<&Calibration>,
-    ) -> Result<Self> {
+    /// Those of [`FitConditions::correction`].
+    pub fn new(conditions: &FitConditions, prior: &Prior, calibration: Option<&Calibration>) -> Result<Self> {
         // Also where it is not used: it checks the prior.
-        let direct = correction(prior)?;
+        let direct = conditions.correction(prior)?;
         let Some(map) = calibration.filter(|map| **map != Calibration::Prior && *prior != Prior::AsTrained)
         else {
             return Ok(Posterior { correction: direct, calibrated: None });
         };
+        let pi = training_shares(&conditions.counts);
         let from_natural = |c: usize| match prior {
             Prior::AsTrained | Prior::Natural => 0.0,
             Prior::Uniform => -pi[c].ln(),
             Prior::Given(rho) => rho[c].ln() - pi[c].ln(),
         };
         let offset = (0..pi.len()).map(|c| if pi[c] > 0.0 { from_natural(c) } else { 0.0 }).collect();
-        let natural = correction(&Prior::Natural)?;
+        let natural = conditions.correction(&Prior::Natural)?;
         Ok(Posterior { correction: natural, calibrated: Some((map.clone(), offset)) })
     }
 

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::labels::ClassCounts;
 use crate::loss::Loss;
 use crate::rng::CounterRng;
 use crate::weighting::prior::{Prior, PriorCorrection};
+use crate::weighting::{FitConditions, LogitLink};
 
 fn floats(value: &serde_json::Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
@@ -163,14 +165,15 @@ fn every_thread_count_gives_the_same_bytes() {
 fn priors_are_one_factor_away_from_the_calibrated_natural_posterior() {
     let (alpha, pi) = ([0.5, 1.0, 2.0], [0.6, 0.3, 0.1]);
     let map = Calibration::Vector { scale: vec![0.5, 0.6, 0.4], offset: vec![0.1, -0.2, 0.0] };
+    let conditions = FitConditions {
+        loss: Loss::Sigmoid,
+        counts: ClassCounts::from_rows(vec![6, 3, 1]),
+        alpha: alpha.into(),
+        logit_adjust: 0.5,
+        link: LogitLink::default(),
+    };
     let under = |prior: &Prior, map: Option<&Calibration>| {
-        let posterior = Posterior::new(
-            |prior| PriorCorrection::new(Loss::Sigmoid, &alpha, &pi, 0.5, prior),
-            &pi,
-            prior,
-            map,
-        )
-        .unwrap();
+        let posterior = Posterior::new(&conditions, prior, map).unwrap();
         let mut p = [0.3f32, -1.0, 0.4];
         posterior.posteriors_in_place(&mut p);
         let logs = posterior.log_posteriors(&[0.3, -1.0, 0.4]);

@@ -16,7 +16,7 @@ use crate::error::same_length;
 use crate::linear::model::LinearModel;
 use crate::model::{Learner, Model};
 use crate::simd::Kernels;
-use crate::weighting::prior::{Prior, training_shares};
+use crate::weighting::prior::Prior;
 use crate::weighting::{FitConditions, Scheme};
 use crate::{Error, Result};
 
@@ -204,9 +204,7 @@ impl<L> Fitted<L> {
     /// # Errors
     /// [`Error::BadPrior`].
     pub fn posterior(&self, prior: &Prior) -> Result<Posterior> {
-        let (conditions, calibration) = (&self.conditions, self.calibration.as_ref());
-        let shares = training_shares(&conditions.counts);
-        Posterior::new(|prior| conditions.correction(prior), &shares, prior, calibration)
+        Posterior::new(&self.conditions, prior, self.calibration.as_ref())
     }
 
     /// Probabilities under [`Fitted::own_prior`], `N x C`, row-major: as the fit left them, tilted by the class weights

@@ -8,7 +8,7 @@ use crate::error::same_length;
 use crate::labels::LabelMap;
 use crate::model::Model;
 use crate::model_file::{LinearStartRecord, ModelMetadata, SavedModel};
-use crate::weighting::{FitConditions, Scheme};
+use crate::weighting::Scheme;
 use crate::{Error, Result};
 
 impl<L> Fitted<L> {
@@ -85,18 +85,13 @@ impl Fitted<String> {
                 converged: true,
                 relative_gap: metadata.certificate["relative_gap"].as_f64(),
             });
+        let conditions = metadata.conditions();
         Ok(Fitted {
             classes: metadata.label_map.names,
             model,
             encoder: metadata.encoder,
             scaler,
-            conditions: FitConditions {
-                loss: metadata.loss,
-                counts: metadata.counts,
-                alpha: metadata.class_weights,
-                logit_adjust: metadata.logit_adjust,
-                link: metadata.logit_link,
-            },
+            conditions,
             calibration: metadata.calibration,
             offsets: metadata.offsets,
             report,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::pass::{Pass, ranges};
+use super::pass::{Pass, ranges, sum_in_order};
 use super::products::BlockBuffer;
 use crate::loss::Loss;
 
@@ -181,22 +181,18 @@ struct Spectra(Vec<f64>);
 const BINS: usize = 256;
 
 impl Spectra {
-    /// Of all rows. A few tasks at a time: their spectra together may be more than the rows.
+    /// Of all rows.
     fn of(pass: &Pass<'_>, spans: &[f32]) -> Self {
         let size = pass.problem.classes * BINS;
-        let tasks: Vec<Range<usize>> = ranges(0..spans.len(), TASK_ROWS).collect();
         let mut all = Spectra(vec![0.0; size]);
-        for tasks in tasks.chunks(2 * rayon::current_num_threads()) {
-            let of_task = |rows: &Range<usize>| {
-                let mut spectra = Spectra(vec![0.0; size]);
-                pass.for_each_curvature(rows.clone(), |row, curvatures| spectra.add(curvatures, spans[row]));
-                spectra
-            };
-            let parts: Vec<Spectra> = tasks.par_iter().map(of_task).collect();
-            for part in parts {
-                all.0.iter_mut().zip(part.0).for_each(|(all, part)| *all += part);
-            }
-        }
+        let of_task = |rows: Range<usize>| {
+            let mut spectra = Spectra(vec![0.0; size]);
+            pass.for_each_curvature(rows, |row, curvatures| spectra.add(curvatures, spans[row]));
+            spectra
+        };
+        sum_in_order(spans.len(), TASK_ROWS, of_task, |part| {
+            all.0.iter_mut().zip(part.0).for_each(|(all, part)| *all += part);
+        });
         all
     }
 

@@ -179,7 +179,12 @@ impl<'a> Objective<'a> {
             self.sums.run(&pass(&self.problem, self.kernels, &self.centre, arithmetic, &weights, &bias))
                 / self.moments.total_weight;
         self.weights = weights;
-        self.reduce_gradient(theta, gradient);
+        self.reduce_gradient(
+            theta,
+            gradient,
+            |class, first, out| self.sums.weights_of(class, first, out),
+            |class| self.sums.bias(class),
+        );
         Value { loss, penalty: self.penalty(theta) }
     }
 
@@ -235,9 +240,16 @@ impl<'a> Objective<'a> {
         }
     }
 
-    fn reduce_gradient(&self, theta: &[f32], gradient: &mut [f32]) {
+    /// The gradient of J at `theta` from sums over rows: of a class those in its weights from a feature on, and in its bias.
+    pub(super) fn reduce_gradient(
+        &self,
+        theta: &[f32],
+        gradient: &mut [f32],
+        weights_of: impl Fn(usize, usize, &mut [f64]) + Sync,
+        bias_of: impl Fn(usize) -> f64,
+    ) {
         const CHUNK: usize = 1024;
-        let (sums, total) = (&self.sums, self.moments.total_weight);
+        let total = self.moments.total_weight;
         let features = self.problem.rows.features().max(1);
         let (on_weights, on_bias) = self.decays();
         let (weight, bias) = theta.split_at(theta.len() - self.problem.classes);
@@ -249,7 +261,7 @@ impl<'a> Objective<'a> {
             chunks.enumerate().for_each(|(chunk, (gradient, weight))| {
                 let mut of_loss = [0.0; CHUNK];
                 let of_loss = &mut of_loss[..weight.len()];
-                sums.weights_of(class, chunk * CHUNK, of_loss);
+                weights_of(class, chunk * CHUNK, of_loss);
                 for ((out, &w), sum) in gradient.iter_mut().zip(weight).zip(of_loss) {
                     *out = (*sum / total + on_weights * f64::from(w)) as f32;
                 }
@@ -257,7 +269,7 @@ impl<'a> Objective<'a> {
         });
         for ((class, out), &b) in bias_gradient.iter_mut().enumerate().zip(bias) {
             let on_bias = on_bias * self.problem.l2_factor(class);
-            *out = (sums.bias(class) / total + on_bias * f64::from(b)) as f32;
+            *out = (bias_of(class) / total + on_bias * f64::from(b)) as f32;
         }
     }
 

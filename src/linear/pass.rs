@@ -216,6 +216,21 @@ pub(super) fn ranges(range: Range<usize>, size: usize) -> impl Iterator<Item = R
     range.clone().step_by(size).map(move |start| start..(start + size).min(range.end))
 }
 
+/// Hands to `add` what `sum` gives for every `size` of `rows` rows, in their order: a few at a time, for all together may
+/// take more than memory holds.
+pub(super) fn sum_in_order<T: Send>(
+    rows: usize,
+    size: usize,
+    sum: impl Fn(Range<usize>) -> T + Sync,
+    mut add: impl FnMut(T),
+) {
+    let tasks: Vec<Range<usize>> = ranges(0..rows, size).collect();
+    for tasks in tasks.chunks(2 * rayon::current_num_threads()) {
+        let parts: Vec<T> = tasks.par_iter().map(|rows| sum(rows.clone())).collect();
+        parts.into_iter().for_each(&mut add);
+    }
+}
+
 /// Adds the rows of `z`, `classes` values each, to `sums`.
 pub(super) fn add_rows(z: &[f32], classes: usize, sums: &mut [f64]) {
     for row in z.chunks_exact(classes) {

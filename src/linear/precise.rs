@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::objective::{Objective, Value};
-use super::pass::ranges;
+use super::pass::sum_in_order;
 
 /// Rows whose sums are added up together.
 const TASK_ROWS: usize = 2048;
@@ -39,25 +37,14 @@ impl Objective<'_> {
         self.count_evaluation();
         let problem = self.problem();
         let mut sums = Sums::zero(problem.classes, problem.rows.features());
-        let tasks: Vec<Range<usize>> = ranges(0..problem.rows.len(), TASK_ROWS).collect();
-        // A few at a time, each holding a gradient; added up in their order.
-        for tasks in tasks.chunks(2 * rayon::current_num_threads()) {
-            let parts: Vec<Sums> =
-                tasks.par_iter().map(|rows| self.sums_in_f64(theta, rows.clone())).collect();
-            parts.iter().for_each(|part| sums.add(part));
-        }
-        let (total, (on_weights, on_bias)) = (self.moments().total_weight, self.decays());
-        let features = problem.rows.features().max(1);
-        let (weight, bias) = theta.split_at(theta.len() - problem.classes);
-        let (weight_gradient, bias_gradient) = gradient.split_at_mut(weight.len());
-        for (at, ((out, &w), sum)) in weight_gradient.iter_mut().zip(weight).zip(&sums.weight).enumerate() {
-            let decay = on_weights * problem.l2_factor(at / features);
-            *out = (sum / total + decay * f64::from(w)) as f32;
-        }
-        for (class, ((out, &b), sum)) in bias_gradient.iter_mut().zip(bias).zip(&sums.bias).enumerate() {
-            *out = (sum / total + on_bias * problem.l2_factor(class) * f64::from(b)) as f32;
-        }
-        Value { loss: sums.loss / total, penalty: self.penalty(theta) }
+        let sum = |rows| self.sums_in_f64(theta, rows);
+        sum_in_order(problem.rows.len(), TASK_ROWS, sum, |part| sums.add(&part));
+        let features = problem.rows.features();
+        let weights_of = |class: usize, first: usize, out: &mut [f64]| {
+            out.copy_from_slice(&sums.weight[class * features + first..][..out.len()]);
+        };
+        self.reduce_gradient(theta, gradient, weights_of, |class| sums.bias[class]);
+        Value { loss: sums.loss / self.moments().total_weight, penalty: self.penalty(theta) }
     }
 
     fn sums_in_f64(&self, theta: &[f32], rows: Range<usize>) -> Sums {

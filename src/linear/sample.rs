@@ -58,7 +58,6 @@ impl<'a> Sample<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::problem::Decay;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
 
@@ -68,8 +67,7 @@ mod tests {
         let weights = vec![0.5; 1000];
         let matrix = Matrix::from_f32(vec![0.0; 1000], 1);
         let rows = Rows::all(&matrix);
-        let (loss, decay) = (Loss::Softmax, Decay::Weights);
-        let whole = Problem { decay, ..Problem::new(rows, &labels, &weights, 2, loss, 0.1) };
+        let whole = Problem::new(rows, &labels, &weights, 2, Loss::Softmax, 0.1);
         let sample = Sample::of(&whole, 100);
         let of_class = |class| sample.labels.iter().filter(|&&label| label == class).count();
         assert_eq!((of_class(0), of_class(1)), (99, FEWEST_OF_CLASS));

@@ -11,7 +11,7 @@ use crate::data::scale::Scale;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 use crate::model::Learner;
-use crate::weighting::prior::{Prior, PriorCorrection, training_shares};
+use crate::weighting::prior::{Prior, PriorCorrection};
 use crate::weighting::{Beta, FitConditions, LogitLink, Normalisation, Scheme};
 
 /// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
@@ -167,8 +167,7 @@ impl ModelMetadata {
     /// # Errors
     /// Those of [`PriorCorrection::new`].
     pub fn posterior(&self, prior: &Prior) -> crate::Result<Posterior> {
-        let shares = training_shares(&self.counts);
-        Posterior::new(|prior| self.prior_correction(prior), &shares, prior, self.calibration.as_ref())
+        Posterior::new(&self.conditions(), prior, self.calibration.as_ref())
     }
 
     /// The same without its calibration.
@@ -176,10 +175,18 @@ impl ModelMetadata {
     /// # Errors
     /// Those of [`PriorCorrection::new`].
     pub fn prior_correction(&self, prior: &Prior) -> crate::Result<PriorCorrection> {
-        let shares = training_shares(&self.counts);
-        let correction =
-            PriorCorrection::new(self.loss, &self.class_weights, &shares, self.logit_adjust, prior)?;
-        Ok(correction.through(&self.logit_link, prior))
+        self.conditions().correction(prior)
+    }
+
+    /// What the probabilities of this model depend on besides its logits.
+    pub fn conditions(&self) -> FitConditions {
+        FitConditions {
+            loss: self.loss,
+            counts: self.counts.clone(),
+            alpha: self.class_weights.clone(),
+            logit_adjust: self.logit_adjust,
+            link: self.logit_link.clone(),
+        }
     }
 
     /// How its labels are decided: by its offsets where it has some, else by probability.

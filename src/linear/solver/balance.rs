@@ -38,10 +38,11 @@ impl BiasNewton {
         }
         let hessian = objective.bias_hessian(theta);
         let stop = problem.rows.stop();
-        let factored = factor(hessian.clone(), classes, stop).or_else(|| {
+        let mut factored = factor(hessian.clone(), classes, stop);
+        if factored.is_none() && problem.loss == Loss::Softmax {
             // Where classes are certain, rounding of `p - p^2` is larger than what is left of it.
-            factor((problem.loss == Loss::Softmax).then(|| of_sums(hessian, classes))?, classes, stop)
-        });
+            factored = factor(of_sums(hessian, classes), classes, stop);
+        }
         factored.map(BiasNewton::Factored)
     }
 

@@ -326,17 +326,13 @@ impl Goal {
         if self.certified {
             walk.refine(objective);
         }
-        self.is_met(walk, objective)
-    }
-
-    fn is_met(&self, walk: &Walk, objective: &Objective<'_>) -> bool {
-        walk.certificate(objective).relative_gap.is_some_and(|gap| gap <= self.tolerance)
+        walk.is_within(self.tolerance, objective)
     }
 
     fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
         let Some(newton) = &self.newton else { return false };
         walk.balance_bias(objective, newton, self.tolerance, false);
-        self.is_met(walk, objective) && self.is_confirmed(walk, objective)
+        walk.is_within(self.tolerance, objective) && self.is_confirmed(walk, objective)
     }
 
     /// Whether nothing but the rounding of logits was left. Where it was not, the walk stays as it is, to be compared with
@@ -350,13 +346,14 @@ impl Goal {
         let Some(newton) = self.newton.as_ref().filter(|_| objective.affords_f64()) else { return false };
         let mut precise = walk.clone();
         precise.refine_in_f64(objective);
-        if !self.is_met(&precise, objective) {
+        if !precise.is_within(self.tolerance, objective) {
             precise.balance_bias(objective, newton, self.tolerance, true);
         }
-        let is_met = self.is_met(&precise, objective) && !objective.is_stopped();
-        match is_met {
-            true => *walk = precise,
-            false => *balance_below *= 0.1,
+        let is_met = precise.is_within(self.tolerance, objective) && !objective.is_stopped();
+        if is_met {
+            *walk = precise;
+        } else {
+            *balance_below *= 0.1;
         }
         is_met
     }

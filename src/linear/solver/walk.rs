@@ -96,6 +96,11 @@ impl Walk {
         }
     }
 
+    /// Whether the certificate meets `tolerance`.
+    pub(super) fn is_within(&self, tolerance: f64, objective: &Objective<'_>) -> bool {
+        self.certificate(objective).relative_gap.is_some_and(|gap| gap <= tolerance)
+    }
+
     pub(super) fn raw(&self, objective: &Objective<'_>) -> Vec<f32> {
         let mut raw = self.theta.clone();
         objective.leave(&mut raw);
@@ -130,7 +135,7 @@ impl Walk {
             }
             (self.theta, self.value, self.gradient) = (theta, value, gradient);
             self.is_in_f32 = in_f64 || objective.is_in_f32();
-            if self.certificate(objective).relative_gap.is_some_and(|gap| gap <= tolerance) {
+            if self.is_within(tolerance, objective) {
                 break;
             }
         }
