@@ -1,17 +1,17 @@
 //! Growing one tree: the leaf whose cut gains most is cut next, until leaves or gains run out.
 //!
 //! Of two children the one with fewer rows gets its histogram from the rows, the other by taking that from the
-//! parent's. Where threads are idle, the next best leaves are worked on ahead of their turn: what a leaf becomes does not depend
-//! on other leaves, so the tree is the same; leaves that never have their turn get their rows back in order.
+//! parent's. Which thread works out which leaf is up to [`Growth`].
 
+use rayon::Scope;
 use rayon::prelude::*;
 
 use super::binned::{BINS, BinnedMatrix};
 use super::clock::{Clock, Phase};
+use super::growth::{Children, Grown, Growth, Held, Leaf, Task};
 use super::histogram::{Histogram, Pool, build, subtract};
 use super::partition::{merge, partition};
-use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
-use super::tree::{Child, Node, Test, Tree};
+use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Statistics};
 use crate::simd::Kernels;
 
 /// How large a tree may grow.
@@ -39,213 +39,93 @@ pub(super) struct Grower<'a, S> {
     pub kernels: &'static Kernels,
 }
 
-/// A leaf of a finished tree.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct GrownLeaf<B> {
-    /// Where its rows start and end in [`Grown::rows`], among which they ascend.
-    pub start: usize,
-    pub end: usize,
-    /// Sum over its rows.
-    pub sum: B,
-}
-
-/// A finished tree with the rows of its leaves.
-#[derive(Debug)]
-pub(super) struct Grown<B> {
-    pub tree: Tree,
-    /// The rows it was grown on, leaf by leaf.
-    pub rows: Vec<u32>,
-    /// By the index of the leaf.
-    pub leaves: Vec<GrownLeaf<B>>,
-}
-
-/// A leaf of a tree that is being grown.
-struct Leaf<B> {
-    start: usize,
-    totals: LeafTotals<B>,
-    depth: usize,
-    /// Best cut with its feature.
-    cut: Option<(usize, Cut<B>)>,
-    histogram: Option<Histogram<B>>,
-    /// Inner node that leads here, and from which side.
-    parent: Option<(usize, usize)>,
-    /// What its cut makes of it, where that was worked out.
-    children: Option<Box<[Leaf<B>; 2]>>,
-}
-
-impl<B> Leaf<B> {
-    fn rows(&self) -> usize {
-        self.totals.rows as usize
-    }
-
-    fn gain(&self) -> f64 {
-        self.cut.as_ref().map_or(0.0, |(_, cut)| cut.gain)
-    }
-}
-
-/// A leaf whose children are worked out, with what only it may write to.
-struct Task<'r, B> {
-    at: usize,
-    histogram: Option<Histogram<B>>,
-    rows: &'r mut [u32],
-    scratch: &'r mut [u32],
-}
-
 impl<S: Statistics> Grower<'_, S> {
     /// Grows a tree on `rows`, which ascend.
     pub(super) fn grow(&self, mut rows: Vec<u32>, pool: &Pool<S::Bin>) -> Grown<S::Bin> {
         let mut scratch = vec![0; rows.len()];
-        let mut tree = Tree::default();
-        let sum = self.statistics.total(&rows);
-        let mut root = Leaf {
-            start: 0,
-            totals: LeafTotals { sum, rows: rows.len() as u32 },
-            depth: 0,
-            cut: None,
-            histogram: None,
-            parent: None,
-            children: None,
-        };
+        let totals = LeafTotals { sum: self.statistics.total(&rows), rows: rows.len() as u32 };
+        let mut root = Leaf { start: 0, totals, depth: 0, cut: None };
+        let mut histogram = None;
         if self.shape.max_leaves > 1 && self.can_be_cut(&root) {
-            let histogram = self.histogram(&rows, pool);
-            self.seek(&mut root, histogram, pool);
+            histogram = self.seek(&mut root, self.histogram(&rows, pool), pool);
         }
-        let mut leaves = vec![root];
-        while leaves.len() < self.shape.max_leaves && !self.matrix.is_stopped() {
-            let Some(best) = best_of(&leaves, |_| true) else { break };
-            if leaves[best].children.is_none() {
-                let open = self.shape.max_leaves - leaves.len();
-                self.work_out(&mut leaves, open, &mut rows, &mut scratch, pool);
-            }
-            commit(self, &mut leaves, best, &mut tree);
+        let held = Held { histogram, rows: &mut rows, scratch: &mut scratch };
+        let growth = Growth::new((root, held), self.shape.max_leaves, self.threads);
+        rayon::scope(|scope| self.work(&growth, pool, scope));
+        let (tree, leaves, parted) = growth.finish(pool);
+        for [start, middle, end] in parted {
+            merge(&mut rows[start..end], middle - start, &mut scratch[start..end]);
         }
-        for leaf in leaves.iter_mut().filter(|leaf| leaf.children.is_some()) {
-            let Some(children) = leaf.children.take() else { continue };
-            let range = leaf.start..leaf.start + leaf.rows();
-            merge(&mut rows[range.clone()], children[0].rows(), &mut scratch[range]);
-            children.into_iter().for_each(|child| pool.give_back(child.histogram));
-        }
-        let leaves = leaves
-            .into_iter()
-            .map(|leaf| {
-                let end = leaf.start + leaf.rows();
-                pool.give_back(leaf.histogram);
-                GrownLeaf { start: leaf.start, end, sum: leaf.totals.sum }
-            })
-            .collect();
         Grown { tree, rows, leaves }
     }
 
-    /// Works out the children of the best leaves that have none yet: as many as there are threads, but not so many that
-    /// much would be in vain.
-    fn work_out(
-        &self,
-        leaves: &mut [Leaf<S::Bin>],
-        open: usize,
-        rows: &mut [u32],
-        scratch: &mut [u32],
-        pool: &Pool<S::Bin>,
-    ) {
-        let many = self.threads.min(open.div_ceil(2)).max(1);
-        let mut chosen: Vec<usize> = Vec::new();
-        while chosen.len() < many {
-            let Some(next) = best_of(leaves, |at| leaves[at].children.is_none() && !chosen.contains(&at))
-            else {
-                break;
-            };
-            chosen.push(next);
-        }
-        // The last cut leaves nothing to be sought in its children.
-        let seek = open > 1;
-        chosen.sort_unstable_by_key(|&at| leaves[at].start);
-        let mut tasks = Vec::with_capacity(chosen.len());
-        let (mut rows, mut scratch, mut offset) = (rows, scratch, 0);
-        for at in chosen {
-            let leaf = &mut leaves[at];
-            let (skip, count) = (leaf.start - offset, leaf.rows());
-            let (own, rest) = std::mem::take(&mut rows)[skip..].split_at_mut(count);
-            let (own_scratch, rest_scratch) = std::mem::take(&mut scratch)[skip..].split_at_mut(count);
-            (rows, scratch, offset) = (rest, rest_scratch, leaf.start + count);
-            tasks.push(Task { at, histogram: leaf.histogram.take(), rows: own, scratch: own_scratch });
-        }
-        let seen = &*leaves;
-        let work = |task: Task<'_, S::Bin>| {
-            let Task { at, histogram, rows, scratch } = task;
-            (at, self.children(&seen[at], histogram, rows, scratch, seek, pool))
-        };
-        let done: Vec<_> = match tasks.len() {
-            1 => tasks.into_iter().map(work).collect(),
-            _ => tasks.into_par_iter().map(work).collect(),
-        };
-        for (at, children) in done {
-            leaves[at].children = children.map(Box::new);
+    /// Works out leaves as long as there are any.
+    fn work<'s>(&'s self, growth: &'s Growth<'_, S::Bin>, pool: &'s Pool<S::Bin>, scope: &Scope<'s>) {
+        while let Some((task, another)) = growth.take() {
+            if another {
+                scope.spawn(|scope| self.work(growth, pool, scope));
+            }
+            let at = task.at;
+            growth.put(at, self.children(task, pool), self.threshold);
         }
     }
 
-    /// The two children of a leaf; `rows` are its rows, `histogram` its histogram where that was kept.
-    fn children(
-        &self,
-        leaf: &Leaf<S::Bin>,
-        histogram: Option<Histogram<S::Bin>>,
-        rows: &mut [u32],
-        scratch: &mut [u32],
-        seek: bool,
-        pool: &Pool<S::Bin>,
-    ) -> Option<[Leaf<S::Bin>; 2]> {
-        let (feature, cut) = leaf.cut.as_ref()?;
-        let (block, place) = self.matrix.place(*feature);
-        let goes_left = place.codes_among(&cut.left_bins(), self.matrix.features()[*feature].values);
+    /// The two children of a leaf.
+    fn children<'r>(&self, task: Task<'r, S::Bin>, pool: &Pool<S::Bin>) -> Children<'r, S::Bin> {
+        let Task { leaf, held: Held { histogram, rows, scratch }, seek, .. } = task;
+        let (feature, cut) = leaf.cut.filter(|_| !self.matrix.is_stopped())?;
+        let (block, place) = self.matrix.place(feature);
+        let goes_left = place.codes_among(&cut.left_bins(), self.matrix.features()[feature].values);
         let left_rows = self.clock.time(Phase::Partition, || {
             partition(self.kernels, &block.bins, place.slot(), &goes_left, rows, scratch)
         });
-        let child = |start: usize, sum: S::Bin, rows: usize| Leaf {
-            start,
-            totals: LeafTotals { sum, rows: rows as u32 },
-            depth: leaf.depth + 1,
-            cut: None,
-            histogram: None,
-            parent: None,
-            children: None,
-        };
         let (left_sum, right_rows) = (cut.left_sum, rows.len() - left_rows);
         debug_assert!(left_rows.min(right_rows) >= self.limits.min_rows as usize);
+        let child = |start: usize, sum: S::Bin, rows: usize| {
+            let totals = LeafTotals { sum, rows: rows as u32 };
+            Leaf { start, totals, depth: leaf.depth + 1, cut: None }
+        };
         let mut left = child(leaf.start, left_sum, left_rows);
         let mut right = child(leaf.start + left_rows, leaf.totals.sum.minus(left_sum), right_rows);
-        let (left_open, right_open) = (seek && self.can_be_cut(&left), seek && self.can_be_cut(&right));
+        let (of_left, of_right) = rows.split_at_mut(left_rows);
         let left_is_small = left_rows <= right_rows;
-        let (small_rows, large_rows) = match left_is_small {
-            true => rows.split_at(left_rows),
-            false => {
-                let (left, right) = rows.split_at(left_rows);
-                (right, left)
-            }
+        let (small, large, small_rows, large_rows) = match left_is_small {
+            true => (&mut left, &mut right, &*of_left, &*of_right),
+            false => (&mut right, &mut left, &*of_right, &*of_left),
         };
-        let (small, large) = if left_is_small { (&mut left, &mut right) } else { (&mut right, &mut left) };
-        let (small_open, large_open) =
-            if left_is_small { (left_open, right_open) } else { (right_open, left_open) };
-        match (small_open || large_open, histogram) {
-            (false, histogram) => pool.give_back(histogram),
-            (true, Some(mut parent)) => {
+        let (small_open, large_open) = (seek && self.can_be_cut(small), seek && self.can_be_cut(large));
+        let (mut of_small, mut of_large) = (None, None);
+        match histogram {
+            Some(mut parent) if small_open || large_open => {
                 let mut built = self.histogram(small_rows, pool);
                 if large_open {
                     self.clock.time(Phase::Histogram, || subtract(&mut parent, &mut built, self.matrix));
-                    self.seek(large, parent, pool);
+                    of_large = self.seek(large, parent, pool);
                 } else {
                     pool.give_back(Some(parent));
                 }
-                if small_open { self.seek(small, built, pool) } else { pool.give_back(Some(built)) }
+                if small_open {
+                    of_small = self.seek(small, built, pool);
+                } else {
+                    pool.give_back(Some(built));
+                }
             }
-            (true, None) => {
-                for (open, child, rows) in [(small_open, small, small_rows), (large_open, large, large_rows)]
-                {
-                    if open {
-                        let built = self.histogram(rows, pool);
-                        self.seek(child, built, pool);
-                    }
+            histogram => {
+                pool.give_back(histogram);
+                if small_open {
+                    of_small = self.seek(small, self.histogram(small_rows, pool), pool);
+                }
+                if large_open {
+                    of_large = self.seek(large, self.histogram(large_rows, pool), pool);
                 }
             }
         }
-        Some([left, right])
+        let (of_small, of_large) = if left_is_small { (of_small, of_large) } else { (of_large, of_small) };
+        let (left_scratch, right_scratch) = scratch.split_at_mut(left_rows);
+        Some([
+            (left, Held { histogram: of_small, rows: of_left, scratch: left_scratch }),
+            (right, Held { histogram: of_large, rows: of_right, scratch: right_scratch }),
+        ])
     }
 
     /// Whether limits of depth and rows leave a cut possible.
@@ -257,14 +137,20 @@ impl<S: Statistics> Grower<'_, S> {
         self.clock.time(Phase::Histogram, || build(self.statistics, self.matrix, self.usable, rows, pool))
     }
 
-    /// Finds the best cut of a leaf, the lowest feature of equals, and leaves it its histogram where there is one to be
-    /// cut and room to keep it.
-    fn seek(&self, leaf: &mut Leaf<S::Bin>, histogram: Histogram<S::Bin>, pool: &Pool<S::Bin>) {
+    /// Finds the best cut of a leaf, the lowest feature of equals. The histogram comes back where there is a cut and room to
+    /// keep it.
+    fn seek(
+        &self,
+        leaf: &mut Leaf<S::Bin>,
+        histogram: Histogram<S::Bin>,
+        pool: &Pool<S::Bin>,
+    ) -> Option<Histogram<S::Bin>> {
         /// Features from which on threads share the search.
         const PARALLEL_FEATURES: usize = 64;
         // What lacks rows would give cuts that part others than they say.
         if self.matrix.is_stopped() {
-            return pool.give_back(Some(histogram));
+            pool.give_back(Some(histogram));
+            return None;
         }
         let features = self.matrix.features();
         let (seen, totals) = (&histogram, &leaf.totals);
@@ -290,45 +176,9 @@ impl<S: Statistics> Grower<'_, S> {
             }
         });
         if leaf.cut.is_some() && pool.has_room() {
-            leaf.histogram = Some(histogram);
-        } else {
-            pool.give_back(Some(histogram));
+            return Some(histogram);
         }
+        pool.give_back(Some(histogram));
+        None
     }
-}
-
-/// The leaf with the largest gain that `admit` lets in, the first of equals.
-fn best_of<B>(leaves: &[Leaf<B>], admit: impl Fn(usize) -> bool) -> Option<usize> {
-    let candidates = (0..leaves.len()).filter(|&at| leaves[at].gain() > 0.0 && admit(at));
-    candidates.reduce(|best, at| if leaves[at].gain() > leaves[best].gain() { at } else { best })
-}
-
-/// Makes the leaf `at` an inner node: its first child takes its place, the second is a new leaf.
-fn commit<S: Statistics>(grower: &Grower<'_, S>, leaves: &mut Vec<Leaf<S::Bin>>, at: usize, tree: &mut Tree) {
-    let leaf = &mut leaves[at];
-    let (Some(children), Some((feature, cut))) = (leaf.children.take(), leaf.cut.take()) else { return };
-    let node = tree.nodes.len();
-    if let Some((parent, side)) = leaf.parent {
-        tree.nodes[parent].children[side] = Child::Node(node as u32);
-    }
-    let test = match cut.left {
-        Side::UpTo(bin) => Test::UpTo { bin, threshold: (grower.threshold)(feature, bin) },
-        Side::Among(set) => Test::Among(set),
-    };
-    let cover = leaf.totals.rows;
-    let [mut left, mut right] = *children;
-    left.parent = Some((node, 0));
-    right.parent = Some((node, 1));
-    let sides = [Child::Leaf(at as u32), Child::Leaf(leaves.len() as u32)];
-    tree.nodes.push(Node {
-        feature: feature as u32,
-        test,
-        missing_left: cut.missing_left,
-        children: sides,
-        gain: cut.gain as f32,
-        cover,
-        left_cover: left.totals.rows,
-    });
-    leaves[at] = left;
-    leaves.push(right);
 }

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::gradient::{CHUNK, Derivatives};
-use super::grower::Grown;
+use super::growth::Grown;
 
 /// How derivatives become values.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -61,6 +61,7 @@ mod fill;
 pub mod fit;
 pub mod gradient;
 mod grower;
+mod growth;
 mod histogram;
 pub mod kept;
 mod leaves;

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::clock::{Clock, Phase};
 use super::gradient::{Derivatives, Pointwise};
-use super::grower::Grown;
+use super::growth::Grown;
 use super::histogram::Pool;
 use super::leaves;
 use super::model::{BoostModel, BoostedTree, Output, outputs};
