@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cbfit::rng::CounterRng;
 use cbfit::simd::{
-    Isa, Kernels, PackedWeights, Precision, RowBlock, TileKernels, TileRows, TileScratch, TileWeights,
+    Isa, Kernels, Layout, PackedWeights, Precision, RowBlock, TileKernels, TileRows, TileScratch, TileWeights,
 };
 use clap::Parser;
 use serde_json::{Value, json};
@@ -293,7 +293,13 @@ impl Problem {
                 worker.logits(x);
                 lap(1);
                 let weights = &weights[..labels.len()];
-                let rows = RowBlock { z: &mut worker.z, stride: classes, classes, labels, weights };
+                let rows = RowBlock {
+                    z: &mut worker.z,
+                    layout: Layout::Rows { stride: classes },
+                    classes,
+                    labels,
+                    weights,
+                };
                 value += way.kernels.softmax_rows(rows);
                 lap(2);
                 worker.gradient(x);

@@ -3,16 +3,15 @@
 //! Gradients are the residuals of [`Loss::residuals`], the ones the linear learner walks down. For cross entropies the
 //! Hessian follows from the residual, so it is never stored; focal losses have theirs from [`Loss::row_f64`].
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use super::columns::{Columns, chunks};
 use crate::loss::Loss;
 pub use crate::simd::Curvature;
 use crate::simd::{Kernels, ScoreRows};
 use crate::stop::Stop;
-
-/// Rows that one task derives and whose f64 sums are formed at once: fixed, so that sums are the same on any number of
-/// threads.
-pub(super) const CHUNK: usize = 1 << 14;
 
 /// The loss of a boosted problem: what its derivatives depend on beside the scores.
 #[derive(Debug, Clone)]
@@ -30,14 +29,13 @@ pub(super) struct Pointwise<'a> {
     pub stop: Stop,
 }
 
-/// Derivatives of all rows, in chunks of rows; in a chunk, output after output.
-#[derive(Debug, Default)]
+/// Derivatives of all rows.
+#[derive(Debug)]
 pub(super) struct Derivatives {
-    rows: usize,
-    outputs: usize,
-    gradients: Vec<f32>,
-    /// Hessians in the same places; empty where they follow from gradient and weight.
-    hessians: Vec<f32>,
+    kernels: &'static Kernels,
+    gradients: Columns,
+    /// Hessians; of no rows where they follow from gradient and weight.
+    hessians: Columns,
     /// Weights, where Hessians follow from them.
     weights: Vec<f32>,
     /// How.
@@ -77,44 +75,28 @@ impl Pointwise<'_> {
         }
     }
 
-    /// Derivatives at `scores` (rows x outputs) into `to`; returns the sum of weight x loss.
-    pub(super) fn derive(&self, kernels: &Kernels, scores: &[f32], to: &mut Derivatives) -> f64 {
-        let (rows, outputs) = (self.labels.len(), self.outputs);
-        to.rows = rows;
-        to.outputs = outputs;
+    /// Derivatives at `scores` into `to`; returns the sum of weight x loss.
+    pub(super) fn derive(&self, scores: &Columns, to: &mut Derivatives) -> f64 {
+        let (rows, kernels) = (self.labels.len(), to.kernels);
         to.rule = self.rule();
-        to.gradients.resize(rows * outputs, 0.0);
-        let stored = to.rule == Rule::Stored;
-        to.hessians.resize(if stored { rows * outputs } else { 0 }, 0.0);
+        to.gradients.resize(rows, self.outputs);
         if let Rule::Variance { .. } = to.rule
             && to.weights.is_empty()
         {
             to.weights.extend_from_slice(&self.weights);
         }
-        let size = CHUNK * outputs;
-        let chunk = |start: usize, gradients: &mut [f32], hessians: &mut [f32]| {
-            if self.stop.is_set() {
-                return 0.0;
-            }
-            let (begin, count) = (start * CHUNK, gradients.len() / outputs);
-            let labels = &self.labels[begin..begin + count];
-            let weights = &self.weights[begin..begin + count];
-            let scores = &scores[begin * outputs..(begin + count) * outputs];
-            if stored {
-                self.derive_exactly(scores, labels, weights, gradients, hessians)
-            } else if outputs == 1 && self.classes == 2 {
-                self.derive_binary(kernels, scores, labels, weights, gradients)
-            } else {
-                self.derive_classes(kernels, scores, labels, weights, gradients)
-            }
-        };
-        let losses: Vec<f64> = match stored {
-            true => (to.gradients.par_chunks_mut(size).zip(to.hessians.par_chunks_mut(size)).enumerate())
-                .map(|(at, (g, h))| chunk(at, g, h))
-                .collect(),
-            false => {
-                to.gradients.par_chunks_mut(size).enumerate().map(|(at, g)| chunk(at, g, &mut [])).collect()
-            }
+        let losses: Vec<f64> = if to.rule == Rule::Stored {
+            to.hessians.resize(rows, self.outputs);
+            let chunks = to.gradients.chunks_mut().zip(to.hessians.chunks_mut());
+            let derive =
+                |((rows, gradients), (_, hessians))| self.derive_exactly(scores, &rows, gradients, hessians);
+            chunks.filter(|_| !self.stop.is_set()).map(derive).collect()
+        } else {
+            let derive = |(rows, gradients)| match self.outputs {
+                1 if self.classes == 2 => self.derive_binary(kernels, scores, &rows, gradients),
+                _ => self.derive_classes(kernels, scores, &rows, gradients),
+            };
+            to.gradients.chunks_mut().filter(|_| !self.stop.is_set()).map(derive).collect()
         };
         losses.into_iter().sum()
     }
@@ -124,16 +106,17 @@ impl Pointwise<'_> {
     fn derive_binary(
         &self,
         kernels: &Kernels,
-        scores: &[f32],
-        labels: &[u32],
-        weights: &[f32],
+        scores: &Columns,
+        rows: &Range<usize>,
         gradients: &mut [f32],
     ) -> f64 {
-        let offset = self.offsets.as_ref().map_or(0.0, |offsets| offsets[0]);
+        let offset = self.offset(0);
         let mut signs = [0.0f32; BLOCK];
         let mut loss = 0.0;
-        let rows = gradients.chunks_mut(BLOCK).zip(labels.chunks(BLOCK)).zip(scores.chunks(BLOCK));
-        for (((gradients, labels), scores), weights) in rows.zip(weights.chunks(BLOCK)) {
+        let (labels, weights) = (&self.labels[rows.clone()], &self.weights[rows.clone()]);
+        let blocks =
+            gradients.chunks_mut(BLOCK).zip(labels.chunks(BLOCK)).zip(scores.of(rows, 0).chunks(BLOCK));
+        for (((gradients, labels), scores), weights) in blocks.zip(weights.chunks(BLOCK)) {
             let signs = &mut signs[..labels.len()];
             signs.iter_mut().zip(labels).for_each(|(to, &label)| *to = sign(label));
             let rows = ScoreRows { scores, offset, signs, weights, gradients };
@@ -153,60 +136,59 @@ impl Pointwise<'_> {
     fn derive_classes(
         &self,
         kernels: &Kernels,
-        scores: &[f32],
-        labels: &[u32],
-        weights: &[f32],
+        scores: &Columns,
+        rows: &Range<usize>,
         gradients: &mut [f32],
     ) -> f64 {
-        let (outputs, count) = (self.outputs, labels.len());
-        let mut z = Vec::with_capacity(BLOCK * outputs);
+        let mut z = vec![0.0; BLOCK * self.outputs];
         let mut loss = 0.0;
-        for start in (0..count).step_by(BLOCK) {
+        for start in (0..rows.len()).step_by(BLOCK) {
             if self.stop.is_set() {
                 break;
             }
-            let end = (start + BLOCK).min(count);
-            z.clear();
-            z.extend_from_slice(&scores[start * outputs..end * outputs]);
-            if let Some(offsets) = &self.offsets {
-                for row in z.chunks_exact_mut(outputs) {
-                    row.iter_mut().zip(offsets).for_each(|(z, offset)| *z += offset);
-                }
+            let block = start..(start + BLOCK).min(rows.len());
+            for (output, z) in z.chunks_exact_mut(BLOCK).enumerate() {
+                let offset = self.offset(output);
+                let scores = &scores.of(rows, output)[block.clone()];
+                z.iter_mut().zip(scores).for_each(|(z, score)| *z = score + offset);
             }
-            let (labels, weights) = (&labels[start..end], &weights[start..end]);
-            loss += self.loss.residuals(kernels, &mut z, outputs, outputs, labels, weights);
-            for (output, gradients) in gradients.chunks_exact_mut(count).enumerate() {
-                let residuals = z[output..].iter().step_by(outputs);
-                gradients[start..end].iter_mut().zip(residuals).for_each(|(to, &residual)| *to = residual);
+            let these = rows.start + block.start..rows.start + block.end;
+            let (labels, weights) = (&self.labels[these.clone()], &self.weights[these]);
+            loss += self.loss.residuals_by_class(kernels, &mut z, BLOCK, self.outputs, labels, weights);
+            for (gradients, z) in gradients.chunks_exact_mut(rows.len()).zip(z.chunks_exact(BLOCK)) {
+                gradients[block.clone()].copy_from_slice(&z[..block.len()]);
             }
         }
         loss
     }
 
+    /// What is added to the scores of an output inside the loss.
+    fn offset(&self, output: usize) -> f32 {
+        self.offsets.as_ref().map_or(0.0, |offsets| offsets[output])
+    }
+
     /// Gradient and Hessian in f64, row by row; the Hessian is kept from falling to where the loss is concave or flat.
     fn derive_exactly(
         &self,
-        scores: &[f32],
-        labels: &[u32],
-        weights: &[f32],
+        scores: &Columns,
+        rows: &Range<usize>,
         gradients: &mut [f32],
         hessians: &mut [f32],
     ) -> f64 {
-        let (outputs, count) = (self.outputs, labels.len());
+        let (outputs, count) = (self.outputs, rows.len());
         let binary = outputs == 1 && self.classes == 2;
         let (term, factor) = if binary { (self.term(), 1.0) } else { (self.loss, self.softmax_factor()) };
-        let offset = |output: usize| self.offsets.as_ref().map_or(0.0, |offsets| f64::from(offsets[output]));
         let (mut z, mut g, mut h) = (vec![0.0; outputs], vec![0.0; outputs], vec![0.0; outputs]);
         let mut loss = 0.0;
-        for (row, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
+        for row in 0..count {
             if row.is_multiple_of(BLOCK) && self.stop.is_set() {
                 break;
             }
+            let (label, weight) = (self.labels[rows.start + row], f64::from(self.weights[rows.start + row]));
             let sign = if binary { f64::from(sign(label)) } else { 1.0 };
             for (output, z) in z.iter_mut().enumerate() {
-                *z = sign * (f64::from(scores[row * outputs + output]) + offset(output));
+                *z = sign * (f64::from(scores.of(rows, output)[row]) + f64::from(self.offset(output)));
             }
-            let weight = f64::from(weight);
             if weight > 0.0 {
                 loss += weight * term.row_f64(&z, if binary { 0 } else { label as usize }, &mut g, &mut h);
             } else {
@@ -239,59 +221,61 @@ fn floored(hessian: f64, gradient: f64, z: f64) -> f64 {
     hessian.max(FLOOR * gradient.abs() / z.abs().max(1.0))
 }
 
-/// Rows whose scores stay in the cache from copy to transposition.
+/// Rows whose scores stay in the cache while they become residuals; a multiple of all lanes.
 const BLOCK: usize = 256;
 
 impl Derivatives {
+    /// Room for derivatives that `kernels` will form.
+    pub(super) fn new(kernels: &'static Kernels) -> Self {
+        Derivatives {
+            kernels,
+            gradients: Columns::default(),
+            hessians: Columns::default(),
+            weights: Vec::new(),
+            rule: Rule::default(),
+        }
+    }
+
     /// Number of rows.
     pub(super) fn rows(&self) -> usize {
-        self.rows
+        self.gradients.rows()
     }
 
     /// Mean Hessian of a row, by output.
     pub(super) fn mean_hessians(&self) -> Vec<f64> {
         let mean = |output: usize| {
-            let chunks = (0..self.rows.div_ceil(CHUNK)).into_par_iter();
-            let sums = chunks.map_init(Vec::new, |buffer, chunk| {
-                self.chunk(chunk, output, buffer).1.iter().map(|&h| f64::from(h)).sum::<f64>()
+            let sums = chunks(self.rows()).map_init(Vec::new, |buffer, rows| {
+                self.of(&rows, output, buffer).1.iter().map(|&h| f64::from(h)).sum::<f64>()
             });
-            sums.collect::<Vec<f64>>().into_iter().sum::<f64>() / self.rows.max(1) as f64
+            sums.collect::<Vec<f64>>().into_iter().sum::<f64>() / self.rows().max(1) as f64
         };
-        (0..self.outputs).map(mean).collect()
+        (0..self.gradients.outputs()).map(mean).collect()
     }
 
-    /// Gradients and Hessians of a chunk for one output; `buffer` may hold the latter.
-    pub(super) fn chunk<'a>(
+    /// Gradients and Hessians of the rows of a chunk for one output; `buffer` may hold the latter.
+    pub(super) fn of<'a>(
         &'a self,
-        chunk: usize,
+        rows: &Range<usize>,
         output: usize,
         buffer: &'a mut Vec<f32>,
     ) -> (&'a [f32], &'a [f32]) {
-        let (start, count) = (chunk * CHUNK, CHUNK.min(self.rows - chunk * CHUNK));
-        let range = start * self.outputs + output * count..start * self.outputs + (output + 1) * count;
-        let gradients = &self.gradients[range.clone()];
+        let gradients = self.gradients.of(rows, output);
         if self.rule == Rule::Stored {
-            return (gradients, &self.hessians[range]);
+            return (gradients, self.hessians.of(rows, output));
         }
-        buffer.clear();
         match self.rule {
             Rule::Variance { factor } => {
-                let weights = &self.weights[start..start + count];
-                buffer.extend(gradients.iter().zip(weights).map(|(&g, &w)| variance(g, w, factor)));
+                let weights = &self.weights[rows.clone()];
+                buffer.resize(gradients.len(), 0.0);
+                self.kernels.variances(gradients, weights, factor, buffer);
             }
-            Rule::Magnitude | Rule::Stored => buffer.extend(gradients.iter().map(|g| g.abs())),
+            Rule::Magnitude | Rule::Stored => {
+                buffer.clear();
+                buffer.extend(gradients.iter().map(|g| g.abs()));
+            }
         }
         (gradients, buffer)
     }
-}
-
-/// `factor w q (1 - q)` with `q = |g| / w`; 0 for a row without weight.
-#[inline(always)]
-fn variance(gradient: f32, weight: f32, factor: f32) -> f32 {
-    let q = gradient.abs() / weight;
-    let hessian = factor * gradient.abs() * (1.0 - q);
-    // Rounding may leave q a little above one; a weight of zero makes it NaN.
-    if hessian > 0.0 { hessian } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ fn derivatives_are_the_differences_of_the_loss() {
                 let rows = rows(count, classes, outputs, spread);
                 for loss in LOSSES {
                     let pointwise = pointwise(&rows, loss, classes, outputs, Curvature::Newton);
-                    let mut found = Derivatives::default();
-                    let total = pointwise.derive(kernels, &rows.scores, &mut found);
+                    let mut found = Derivatives::new(kernels);
+                    let total = pointwise.derive(&Columns::from_rows(&rows.scores, outputs), &mut found);
                     let values = (0..count).map(|row| exact(&rows, loss, outputs, row, (0, 0.0)).0);
                     let wanted: f64 = values.sum();
                     assert!((total / wanted - 1.0).abs() < 1e-4, "{loss:?} {total} {wanted}");
@@ -80,7 +80,7 @@ fn derivatives_are_the_differences_of_the_loss() {
                     let factor = if softmax { classes as f64 / (classes - 1) as f64 } else { 1.0 };
                     for output in 0..outputs {
                         let mut buffer = Vec::new();
-                        let (g, h) = found.chunk(0, output, &mut buffer);
+                        let (g, h) = found.of(&(0..count), output, &mut buffer);
                         for row in 0..count {
                             let at = |step: f64| exact(&rows, loss, outputs, row, (output, step));
                             let step = 1e-4;
@@ -115,14 +115,14 @@ fn two_softmax_outputs_step_as_one_score_does() {
     let derive = |rows: &Rows, outputs: usize| {
         let pointwise =
             Pointwise { offsets: None, ..pointwise(rows, Loss::Softmax, 2, outputs, Curvature::Newton) };
-        let mut to = Derivatives::default();
-        pointwise.derive(Kernels::best(), &rows.scores, &mut to);
+        let mut to = Derivatives::new(Kernels::best());
+        pointwise.derive(&Columns::from_rows(&rows.scores, outputs), &mut to);
         to
     };
     let (one, two) = (derive(&one, 1), derive(&two, 2));
     let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
     let ((g, h), (g0, h0), (g1, h1)) =
-        (one.chunk(0, 0, &mut a), two.chunk(0, 0, &mut b), two.chunk(0, 1, &mut c));
+        (one.of(&(0..200), 0, &mut a), two.of(&(0..200), 0, &mut b), two.of(&(0..200), 1, &mut c));
     for row in 0..200 {
         // Half a step each way: z1 - z0 moves as far as F.
         assert!((g[row] - g1[row]).abs() < 1e-6 && (g[row] + g0[row]).abs() < 1e-6);
@@ -137,12 +137,13 @@ fn far_scores_leave_derivatives_finite() {
         rows.scores.iter_mut().step_by(7).for_each(|z| *z *= 1e3);
         for loss in LOSSES {
             for curvature in [Curvature::Newton, Curvature::Absolute] {
-                let mut to = Derivatives::default();
+                let mut to = Derivatives::new(Kernels::best());
                 let pointwise = pointwise(&rows, loss, classes, outputs, curvature);
-                assert!(pointwise.derive(Kernels::best(), &rows.scores, &mut to).is_finite());
+                let scores = Columns::from_rows(&rows.scores, outputs);
+                assert!(pointwise.derive(&scores, &mut to).is_finite());
                 for output in 0..outputs {
                     let mut buffer = Vec::new();
-                    let (g, h) = to.chunk(0, output, &mut buffer);
+                    let (g, h) = to.of(&(0..400), output, &mut buffer);
                     assert!(
                         g.iter().chain(h).all(|x| x.is_finite()) && h.iter().all(|&h| h >= 0.0),
                         "{loss:?}"

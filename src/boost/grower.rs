@@ -31,7 +31,7 @@ pub(super) struct Grower<'a, S> {
     pub usable: &'a [bool],
     pub limits: Limits,
     pub shape: Shape,
-    /// Threads that have no other tree to grow.
+    /// Most threads that work on the tree.
     pub threads: usize,
     /// Threshold of a feature at a bin.
     pub threshold: &'a (dyn Fn(usize, u8) -> f32 + Sync),
@@ -97,18 +97,19 @@ impl<S: Statistics> Grower<'_, S> {
         let (mut of_small, mut of_large) = (None, None);
         match histogram {
             Some(mut parent) if small_open || large_open => {
-                let mut built = self.histogram(small_rows, pool);
+                let built = self.histogram(small_rows, pool);
                 if large_open {
-                    self.clock.time(Phase::Histogram, || subtract(&mut parent, &mut built, self.matrix));
-                    of_large = self.seek(large, parent, pool);
-                } else {
-                    pool.give_back(Some(parent));
+                    self.clock.time(Phase::Histogram, || subtract(&mut parent, &built, self.matrix));
                 }
-                if small_open {
-                    of_small = self.seek(small, built, pool);
-                } else {
-                    pool.give_back(Some(built));
-                }
+                let seek = |is_open: bool, leaf: &mut _, histogram| match is_open {
+                    true => self.seek(leaf, histogram, pool),
+                    false => {
+                        pool.give_back(Some(histogram));
+                        None
+                    }
+                };
+                (of_large, of_small) =
+                    rayon::join(|| seek(large_open, large, parent), || seek(small_open, small, built));
             }
             histogram => {
                 pool.give_back(histogram);
@@ -146,7 +147,7 @@ impl<S: Statistics> Grower<'_, S> {
         pool: &Pool<S::Bin>,
     ) -> Option<Histogram<S::Bin>> {
         /// Features from which on threads share the search.
-        const PARALLEL_FEATURES: usize = 64;
+        const PARALLEL_FEATURES: usize = 32;
         // What lacks rows would give cuts that part others than they say.
         if self.matrix.is_stopped() {
             pool.give_back(Some(histogram));

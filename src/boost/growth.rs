@@ -8,6 +8,8 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rayon::Yield;
+
 use super::histogram::{Histogram, Pool};
 use super::statistics::{Bin, Cut, LeafTotals, Side};
 use super::tree::{Child, Node, Test, Tree};
@@ -151,7 +153,9 @@ impl<'r, B: Bin> State<'r, B> {
         while let Some(leaf) = self.best() {
             let at = self.leaves[leaf];
             let entry = &mut self.entries[at];
-            let (Stage::Known(children), Some((feature, cut))) = (entry.stage, entry.leaf.cut) else { return };
+            let (Stage::Known(children), Some((feature, cut))) = (entry.stage, entry.leaf.cut) else {
+                return;
+            };
             entry.stage = Stage::Inner;
             let node = self.tree.nodes.len();
             if let Some((parent, side)) = entry.parent {
@@ -256,7 +260,7 @@ impl<'r, B: Bin> Growth<'r, B> {
     /// now on. `None`: there is nothing to do, and the thread no longer counts.
     pub(super) fn take(&self) -> Option<(Task<'r, B>, bool)> {
         /// Looks for work before a thread leaves: some ten microseconds, less than one takes to wake.
-        const PATIENCE: usize = 500;
+        const PATIENCE: usize = 100;
         let mut state = self.lock();
         loop {
             if let Some(task) = state.take() {
@@ -268,10 +272,14 @@ impl<'r, B: Bin> Growth<'r, B> {
             let is_alone = state.workers == 1;
             drop(state);
             let is_same = || self.version.load(Ordering::Acquire) == seen;
-            let patient = !is_alone && (0..PATIENCE).any(|_| {
-                spin_loop();
-                !is_same()
-            });
+            // Meanwhile it helps where another thread shares its work.
+            let patient = !is_alone
+                && (0..PATIENCE).any(|_| {
+                    if rayon::yield_now() != Some(Yield::Executed) {
+                        spin_loop();
+                    }
+                    !is_same()
+                });
             state = self.lock();
             if !patient && is_same() {
                 state.workers -= 1;

@@ -144,8 +144,8 @@ fn wanted_blocks(matrix: &BinnedMatrix, usable: &[bool]) -> Vec<bool> {
 }
 
 /// Takes the sums of a child from those of its parent.
-pub(super) fn subtract<B: Bin>(parent: &mut Histogram<B>, child: &mut Histogram<B>, matrix: &BinnedMatrix) {
-    for (parent, child) in slots(parent, matrix).zip(slots(child, matrix)) {
+pub(super) fn subtract<B: Bin>(parent: &mut Histogram<B>, child: &Histogram<B>, matrix: &BinnedMatrix) {
+    for (parent, child) in slots(parent, matrix).zip(child) {
         parent.iter_mut().zip(child).for_each(|(parent, child)| *parent = parent.minus(*child));
     }
 }

@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::gradient::{CHUNK, Derivatives};
+use super::columns::{chunk_rows, chunks};
+use super::gradient::Derivatives;
 use super::growth::Grown;
 
 /// How derivatives become values.
@@ -38,14 +39,15 @@ pub(super) struct Bounds(Vec<Vec<usize>>);
 impl Bounds {
     /// Bounds of `rows` rows in all.
     pub(super) fn new<B: Sync>(grown: &Grown<B>, rows: usize) -> Self {
-        let chunks = rows.div_ceil(CHUNK);
+        let size = chunk_rows(rows);
+        let chunks = rows.div_ceil(size);
         let bounds = grown.leaves.par_iter().with_min_len(8).map(|leaf| {
             let mut bounds = Vec::with_capacity(chunks + 1);
             let mut at = leaf.start;
             bounds.push(at);
             for chunk in 1..=chunks {
                 let rest = &grown.rows[at..leaf.end];
-                at += rest.partition_point(|&row| (row as usize) < chunk * CHUNK);
+                at += rest.partition_point(|&row| (row as usize) < chunk * size);
                 bounds.push(at);
             }
             bounds
@@ -66,18 +68,12 @@ pub(super) fn values<B: Sync>(
     output: usize,
     step: &Step,
 ) -> Vec<f32> {
-    let chunks = derivatives.rows().div_ceil(CHUNK);
-    let sums: Vec<Vec<(f64, f64)>> = (0..chunks)
-        .into_par_iter()
-        .map_init(Vec::new, |buffer, chunk| {
-            let (gradients, hessians) = derivatives.chunk(chunk, output, buffer);
-            let sums = (0..grown.leaves.len()).map(|leaf| {
-                let rows = bounds.rows(grown, leaf, chunk);
-                rows.iter().fold((0.0, 0.0), |(g, h), &row| {
-                    let at = row as usize - chunk * CHUNK;
-                    (g + f64::from(gradients[at]), h + f64::from(hessians[at]))
-                })
-            });
+    let sums: Vec<Vec<(f64, f64)>> = chunks(derivatives.rows())
+        .enumerate()
+        .map_init(Vec::new, |buffer, (chunk, of_chunk)| {
+            let (gradients, hessians) = derivatives.of(&of_chunk, output, buffer);
+            let sums = (0..grown.leaves.len())
+                .map(|leaf| sum_of(bounds.rows(grown, leaf, chunk), of_chunk.start, gradients, hessians));
             sums.collect()
         })
         .collect();
@@ -86,20 +82,35 @@ pub(super) fn values<B: Sync>(
     (0..grown.leaves.len()).map(total).map(|(g, h)| step.value(g, h)).collect()
 }
 
-/// Adds the values to the scores (rows x outputs) of the rows that the tree was grown on.
-pub(super) fn add<B: Sync>(
-    grown: &Grown<B>,
-    bounds: &Bounds,
-    values: &[f32],
-    scores: &mut [f32],
-    outputs: usize,
-    output: usize,
-) {
-    scores.par_chunks_mut(CHUNK * outputs).enumerate().for_each(|(chunk, scores)| {
+/// Sums of gradients and Hessians, given from row `first` on, of some rows: in four lanes, so that the processor need not
+/// wait for each addition.
+fn sum_of(rows: &[u32], first: usize, gradients: &[f32], hessians: &[f32]) -> (f64, f64) {
+    let (mut g, mut h) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |lane: usize, row: u32| {
+        let at = row as usize - first;
+        g[lane] += f64::from(gradients[at]);
+        h[lane] += f64::from(hessians[at]);
+    };
+    let (whole, rest) = rows.as_chunks::<LANES>();
+    for rows in whole {
+        rows.iter().enumerate().for_each(|(lane, &row)| add(lane, row));
+    }
+    rest.iter().enumerate().for_each(|(lane, &row)| add(lane, row));
+    (g.iter().sum(), h.iter().sum())
+}
+
+/// Sums that the rows of a leaf in a chunk are added to in turn.
+const LANES: usize = 4;
+
+/// Adds the values to the scores of the rows that the tree was grown on, given chunk by chunk.
+pub(super) fn add<B: Sync>(grown: &Grown<B>, bounds: &Bounds, values: &[f32], scores: &mut [&mut [f32]]) {
+    let size = scores.first().map_or(0, |chunk| chunk.len());
+    scores.par_iter_mut().enumerate().for_each(|(chunk, scores)| {
         for (leaf, &value) in values.iter().enumerate() {
-            for &row in bounds.rows(grown, leaf, chunk) {
-                scores[(row as usize - chunk * CHUNK) * outputs + output] += value;
-            }
+            bounds
+                .rows(grown, leaf, chunk)
+                .iter()
+                .for_each(|&row| scores[row as usize - chunk * size] += value);
         }
     });
 }

@@ -55,6 +55,7 @@ mod categories;
 mod category_cut;
 mod category_order;
 pub mod clock;
+mod columns;
 mod cuts;
 pub mod dump;
 mod fill;

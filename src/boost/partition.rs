@@ -20,26 +20,29 @@ pub(super) fn partition(
 ) -> usize {
     let threads = rayon::current_num_threads();
     if rows.len() < PARALLEL_ROWS || threads == 1 {
-        return kernels.part_rows(bins, slot, goes_left, rows, scratch);
+        let left = kernels.part_rows(bins, slot, goes_left, rows, scratch);
+        let right = rows.len() - left;
+        rows[left..].copy_from_slice(&scratch[..right]);
+        return left;
     }
     let size = rows.len().div_ceil(threads);
-    let lefts: Vec<usize> = rows
-        .par_chunks_mut(size)
-        .zip(scratch.par_chunks_mut(size))
-        .map(|(rows, scratch)| kernels.part_rows(bins, slot, goes_left, rows, scratch))
-        .collect();
-    // Right rows wait in the scratch while the left ones close up.
-    let mut kept = 0;
-    let mut to = 0;
-    for (chunk, &left) in lefts.iter().enumerate() {
-        let (start, end) = (chunk * size, ((chunk + 1) * size).min(rows.len()));
-        let right = end - start - left;
-        scratch[to..to + right].copy_from_slice(&rows[start + left..end]);
-        rows.copy_within(start..start + left, kept);
+    let chunks = rows.par_chunks_mut(size).zip(scratch.par_chunks_mut(size));
+    let lefts: Vec<usize> =
+        chunks.map(|(rows, scratch)| kernels.part_rows(bins, slot, goes_left, rows, scratch)).collect();
+    // Left rows close up, then right ones come from the scratch.
+    let mut kept = lefts[0];
+    for (chunk, &left) in lefts.iter().enumerate().skip(1) {
+        rows.copy_within(chunk * size..chunk * size + left, kept);
         kept += left;
-        to += right;
     }
-    rows[kept..].copy_from_slice(&scratch[..to]);
+    let mut rest = &mut rows[kept..];
+    let mut copies = Vec::with_capacity(lefts.len());
+    for (scratch, left) in scratch.chunks(size).zip(lefts) {
+        let (own, others) = rest.split_at_mut(scratch.len() - left);
+        copies.push((own, scratch));
+        rest = others;
+    }
+    copies.into_par_iter().for_each(|(to, scratch)| to.copy_from_slice(&scratch[..to.len()]));
     kept
 }
 

@@ -1,15 +1,17 @@
 //! Rounds of one tree a class; two classes share one.
 
+use std::sync::Mutex;
+
 use rayon::prelude::*;
 
 use super::clock::{Clock, Phase};
+use super::columns::Columns;
 use super::gradient::{Derivatives, Pointwise};
-use super::growth::Grown;
 use super::histogram::Pool;
 use super::leaves;
 use super::model::{BoostModel, BoostedTree, Output, outputs};
 use super::options::BoostOptions;
-use super::predictor::add_binned;
+use super::predictor::leaves_of;
 use super::problem::BoostProblem;
 use super::rounds::{Plan, Rounds};
 use super::scalar::Scalar;
@@ -22,11 +24,11 @@ pub(super) struct ClassFit<'a> {
     problem: BoostProblem<'a>,
     pointwise: Pointwise<'a>,
     counts: ClassCounts,
-    /// Scores of the training rows, `N x outputs`.
-    scores: Vec<f32>,
+    /// Scores of the training rows.
+    scores: Columns,
     pub(super) derivatives: Derivatives,
-    /// One for each tree that is grown at a time.
-    statistics: Vec<Scalar>,
+    /// Words that no tree is grown on.
+    spare: Mutex<Vec<Scalar>>,
     pool: Pool<PackedSum>,
     /// Mean weighted Hessian of a row at the start, by output: the unit "average row".
     pub(super) average_rows: Vec<f64>,
@@ -55,24 +57,20 @@ impl<'a> ClassFit<'a> {
             problem,
             pointwise,
             counts: ClassCounts::of(problem.labels, None, problem.classes),
-            scores: Vec::new(),
-            derivatives: Derivatives::default(),
-            statistics: Vec::new(),
+            scores: Columns::default(),
+            derivatives: Derivatives::new(kernels),
+            spare: Mutex::default(),
             pool: Pool::new(problem.features.slots(), options.histogram_bytes),
             average_rows: Vec::new(),
             kernels,
         }
     }
 
-    /// The tree of `output`, grown on `statistics` while `threads` threads have no other tree to grow.
-    fn grow_one(
-        &self,
-        output: usize,
-        statistics: &mut Scalar,
-        threads: usize,
-        plan: &Plan<'_>,
-    ) -> (Grown<PackedSum>, leaves::Bounds, Vec<f32>) {
+    /// The tree of `output`, whose scores, given chunk by chunk, take it up.
+    fn grow_one(&self, output: usize, scores: &mut [&mut [f32]], plan: &Plan<'_>) -> BoostedTree {
         let derivatives = &self.derivatives;
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
+        let mut statistics = spare.unwrap_or_else(|| Scalar::new(self.kernels));
         plan.clock.time(Phase::Gradient, || statistics.set(derivatives, output));
         let unit = self.average_rows[output];
         let step = plan.step(unit);
@@ -80,71 +78,60 @@ impl<'a> ClassFit<'a> {
         let limits = plan.limits(min_rows, unit, step.max_delta_step);
         let threshold = |feature: usize, bin: u8| plan.binner.features()[feature].threshold(bin);
         let usable = (plan.usable)(output);
-        let grower = plan.grower(&*statistics, &usable, limits, threads, &threshold);
-        let grown = grower.grow(plan.chosen_rows(), &self.pool);
+        let grown =
+            plan.grower(&statistics, &usable, limits, &threshold).grow(plan.chosen_rows(), &self.pool);
+        if let Ok(mut spare) = self.spare.lock() {
+            spare.push(statistics);
+        }
         plan.clock.time(Phase::Leaf, || {
             let bounds = leaves::Bounds::new(&grown, derivatives.rows());
             let values = leaves::values(&grown, &bounds, derivatives, output, &step);
-            (grown, bounds, values)
+            if plan.rows.is_none() {
+                leaves::add(&grown, &bounds, &values, scores);
+            } else {
+                let leaf_of = leaves_of(&grown.tree, plan.features);
+                let scores = scores.iter_mut().flat_map(|chunk| chunk.iter_mut());
+                scores.zip(leaf_of).for_each(|(score, leaf)| *score += values[leaf as usize]);
+            }
+            BoostedTree { tree: grown.tree, output: Output::One(output as u32), values }
         })
     }
 }
 
 impl Rounds for ClassFit<'_> {
     fn restart(&mut self, model: &BoostModel) {
-        self.scores = match self.problem.start {
+        let mut scores = match self.problem.start {
             Some(logits) => self.problem.scores_of(logits),
             None => model.base.repeat(self.problem.labels.len()),
         };
-        model.add_to(self.problem.features, &mut self.scores);
+        model.add_to(self.problem.features, &mut scores);
+        self.scores = Columns::from_rows(&scores, self.pointwise.outputs);
     }
 
     fn derive(&mut self, _round: usize, clock: &Clock) -> f64 {
         let (scores, to) = (&self.scores, &mut self.derivatives);
-        clock.time(Phase::Gradient, || self.pointwise.derive(self.kernels, scores, to))
+        clock.time(Phase::Gradient, || self.pointwise.derive(scores, to))
     }
 
     fn measure(&mut self) {
         self.average_rows = self.derivatives.mean_hessians();
     }
 
-    /// As many trees at a time as there are threads: they have nothing to wait for from each other, where the threads of
-    /// one tree do.
+    /// Trees have nothing to wait for from each other, so that a thread takes one at a time; threads that have none left help
+    /// with those of others.
     fn grow(&mut self, plan: &Plan<'_>) -> Vec<BoostedTree> {
-        let outputs = self.pointwise.outputs;
-        let threads = rayon::current_num_threads();
-        let mut statistics = std::mem::take(&mut self.statistics);
-        statistics.resize_with(threads.min(outputs), || Scalar::new(self.kernels));
-        let mut trees = Vec::with_capacity(outputs);
-        let wanted =
-            (0..outputs).step_by(statistics.len().max(1)).take_while(|_| !plan.features.is_stopped());
-        for first in wanted {
-            let many = statistics.len().min(outputs - first);
-            let grown: Vec<_> = statistics[..many]
-                .par_iter_mut()
-                .enumerate()
-                .map(|(at, statistics)| self.grow_one(first + at, statistics, threads / many, plan))
-                .collect();
-            for (output, (grown, bounds, values)) in (first..).zip(grown) {
-                trees.push(plan.clock.time(Phase::Leaf, || {
-                    if plan.rows.is_none() {
-                        leaves::add(&grown, &bounds, &values, &mut self.scores, outputs, output);
-                    }
-                    let boosted =
-                        BoostedTree { tree: grown.tree, output: Output::One(output as u32), values };
-                    if plan.rows.is_some() {
-                        add_binned(&[boosted.scored()], plan.features, &mut self.scores, outputs);
-                    }
-                    boosted
-                }));
-            }
-        }
-        self.statistics = statistics;
+        let mut scores = std::mem::take(&mut self.scores);
+        let columns = scores.by_output().into_par_iter().enumerate().with_max_len(1);
+        let trees = columns
+            .filter(|_| !plan.features.is_stopped())
+            .map(|(output, mut scores)| self.grow_one(output, &mut scores, plan))
+            .collect();
+        self.scores = scores;
         trees
     }
 
     fn logits(&self, model: &BoostModel) -> Vec<f32> {
-        model.logits_of(self.scores.clone())
+        model.logits_of(self.scores.to_rows())
     }
 
     /// No more than half of the rows of the class (of the smaller one, of two), or it could never have a leaf to itself.

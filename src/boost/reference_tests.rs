@@ -3,7 +3,8 @@
 //! last bit.
 
 use super::binned::{BINS, BinnedMatrix, FeatureInfo, MISSING};
-use super::gradient::{CHUNK, Curvature};
+use super::columns::chunk_rows;
+use super::gradient::Curvature;
 use super::options::BoostOptions;
 use super::tree::{Child, Test, Tree};
 use crate::simd::{Kernels, PackedSum};
@@ -42,9 +43,12 @@ impl Reference<'_> {
     /// A tree with its leaf values.
     pub(super) fn tree(&self) -> (Tree, Vec<f32>) {
         let rows = self.gradients.len();
+        let size = chunk_rows(rows);
+        // Sums go chunk by chunk, in lanes within a chunk.
         let chunked = |values: &dyn Fn(usize) -> f64| -> f64 {
-            let chunk = |c: usize| (c * CHUNK..((c + 1) * CHUNK).min(rows)).map(values).sum::<f64>();
-            (0..rows.div_ceil(CHUNK)).map(chunk).sum()
+            let chunk = |c: usize| (c * size..((c + 1) * size).min(rows)).map(values).collect::<Vec<_>>();
+            let chunk = |c: usize| in_lanes(&chunk(c), 32);
+            (0..rows.div_ceil(size)).map(chunk).sum()
         };
         let magnitudes = chunked(&|row| f64::from(self.gradients[row].abs()));
         let curvature = chunked(&|row| f64::from(self.hessians[row]));
@@ -101,13 +105,11 @@ impl Reference<'_> {
 
     fn value(&self, rows: &[u32]) -> f32 {
         let (mut g, mut h) = (0.0, 0.0);
-        for chunk in 0..self.gradients.len().div_ceil(CHUNK) {
-            let (mut chunk_g, mut chunk_h) = (0.0, 0.0);
-            for &row in rows.iter().filter(|&&row| row as usize / CHUNK == chunk) {
-                chunk_g += f64::from(self.gradients[row as usize]);
-                chunk_h += f64::from(self.hessians[row as usize]);
-            }
-            (g, h) = (g + chunk_g, h + chunk_h);
+        let size = chunk_rows(self.gradients.len());
+        for chunk in 0..self.gradients.len().div_ceil(size) {
+            let here = rows.iter().map(|&row| row as usize).filter(|row| row / size == chunk);
+            let of = |values: &[f32]| here.clone().map(|row| f64::from(values[row])).collect::<Vec<_>>();
+            (g, h) = (g + in_lanes(&of(&self.gradients), 4), h + in_lanes(&of(&self.hessians), 4));
         }
         let full = -g / (h + self.options.l2.unwrap_or(16.0) * self.unit);
         if !full.is_finite() {
@@ -224,6 +226,13 @@ impl Reference<'_> {
         }
         Some(ReferenceCut { gain, feature, left, missing_left: left[usize::from(MISSING)], last })
     }
+}
+
+/// The sum of every so many-th value, and of these sums.
+fn in_lanes(values: &[f64], lanes: usize) -> f64 {
+    (0..lanes)
+        .map(|lane| values.iter().skip(lane).step_by(lanes).fold(0.0, |sum, x| sum + x))
+        .fold(0.0, |sum, x| sum + x)
 }
 
 fn sum(bins: &[Sums; BINS], takes: impl Fn(usize) -> bool) -> Sums {

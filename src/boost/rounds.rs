@@ -69,13 +69,12 @@ impl Plan<'_> {
         }
     }
 
-    /// What grows a tree on `statistics` with the features `usable`, while `threads` threads are idle.
+    /// What grows a tree on `statistics` with the features `usable`.
     pub(super) fn grower<'g, S: Statistics>(
         &'g self,
         statistics: &'g S,
         usable: &'g [bool],
         limits: Limits,
-        threads: usize,
         threshold: &'g (dyn Fn(usize, u8) -> f32 + Sync),
     ) -> Grower<'g, S> {
         let max_depth = self.options.max_depth.unwrap_or(usize::MAX);
@@ -84,7 +83,7 @@ impl Plan<'_> {
             matrix: self.features,
             usable,
             limits,
-            threads,
+            threads: rayon::current_num_threads(),
             shape: Shape { max_leaves: self.options.max_leaves, max_depth },
             threshold,
             clock: self.clock,

@@ -4,9 +4,12 @@ use rayon::prelude::*;
 
 use super::binned::{BINS, FeatureBlock, FeatureInfo};
 use super::category_cut;
-use super::gradient::{CHUNK, Derivatives};
+use super::columns::{chunk_rows, chunks};
+use super::gradient::Derivatives;
 use super::statistics::{Bin, Cut, FeatureHistogram, LeafTotals, Limits, Side, Statistics};
-use crate::simd::{CutSearch, FoundCut, Kernels, PACKED_ROWS, PackedSum, accumulate_packed, leaf_score};
+use crate::simd::{
+    CutSearch, DerivativeSums, FoundCut, Kernels, PACKED_ROWS, PackedSum, accumulate_packed, leaf_score,
+};
 
 impl Bin for PackedSum {
     #[inline(always)]
@@ -40,26 +43,23 @@ impl Scalar {
     /// Takes the derivatives for output `output` of a tree to be grown.
     pub(super) fn set(&mut self, derivatives: &Derivatives, output: usize) {
         let rows = derivatives.rows();
-        let chunks = 0..rows.div_ceil(CHUNK);
-        let sums: Vec<(f64, f64, f32)> = chunks
-            .into_par_iter()
-            .map_init(Vec::new, |buffer, chunk| {
-                let (g, h) = derivatives.chunk(chunk, output, buffer);
-                (sum(g, f32::abs), sum(h, |h| h), largest(h))
-            })
-            .collect();
-        let (mut magnitudes, mut curvature, mut most) = (0.0, 0.0, 0.0f32);
-        for (g, h, peak) in sums {
-            magnitudes += g;
-            curvature += h;
-            most = most.max(peak);
+        let sums = chunks(rows).map_init(Vec::new, |buffer, rows| {
+            let (g, h) = derivatives.of(&rows, output, buffer);
+            self.kernels.derivative_sums(g, h)
+        });
+        let mut all = DerivativeSums::default();
+        for sums in sums.collect::<Vec<_>>() {
+            all.magnitudes += sums.magnitudes;
+            all.hessians += sums.hessians;
+            all.largest = all.largest.max(sums.largest);
         }
-        self.scales = PackedSum::scales(magnitudes, curvature, rows);
-        self.largest_hessian = (f64::from(most) * self.scales.1).round_ties_even();
+        self.scales = PackedSum::scales(all.magnitudes, all.hessians, rows);
+        self.largest_hessian = (f64::from(all.largest) * self.scales.1).round_ties_even();
         self.words.resize(rows, PackedSum::ZERO);
         let (scales, kernels) = (self.scales, self.kernels);
-        self.words.par_chunks_mut(CHUNK).enumerate().for_each_init(Vec::new, |buffer, (chunk, words)| {
-            let (g, h) = derivatives.chunk(chunk, output, buffer);
+        let words = self.words.par_chunks_mut(chunk_rows(rows)).zip(chunks(rows));
+        words.for_each_init(Vec::new, |buffer, (words, rows)| {
+            let (g, h) = derivatives.of(&rows, output, buffer);
             kernels.pack_rows(g, h, scales, words);
         });
     }
@@ -108,26 +108,6 @@ impl Units {
     pub(super) fn score(&self, gradient: f64, hessian: f64) -> f64 {
         leaf_score(gradient, hessian + self.l2, self.max_step)
     }
-}
-
-/// Sum of `value` of each number, in lanes of fixed number so that the processor need not wait for each addition.
-fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = values.chunks_exact(lanes.len());
-    let rest: f64 = chunks.remainder().iter().map(|&x| f64::from(value(x))).sum();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += f64::from(value(x)));
-    }
-    lanes.iter().sum::<f64>() + rest
-}
-
-fn largest(values: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    for chunk in values.chunks(lanes.len()) {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = larger(*lane, x));
-    }
-    lanes.into_iter().fold(0.0, larger)
 }
 
 impl Statistics for Scalar {

@@ -1,11 +1,13 @@
 use super::*;
 use crate::boost::binning::{Binner, BinningOptions};
+use crate::boost::columns;
 use crate::boost::gradient::Curvature;
 use crate::boost::model::Importance;
 use crate::boost::reference::{Reference, matches};
 use crate::boost::start::Init;
 use crate::loss::Loss;
 use crate::matrix::Matrix;
+use rayon::iter::ParallelIterator;
 
 /// A data set with its bins.
 pub(super) struct Made {
@@ -160,9 +162,9 @@ fn trees_are_those_of_the_plain_reference_to_the_last_bit() {
                 trainer.round();
                 for (output, boosted) in trainer.model.trees[before..].iter().enumerate() {
                     let (mut gradients, mut hessians) = (Vec::new(), Vec::new());
-                    for chunk in 0..rows.div_ceil(crate::boost::gradient::CHUNK) {
+                    for chunk in columns::chunks(rows).collect::<Vec<_>>() {
                         let mut buffer = Vec::new();
-                        let (g, h) = open.derivatives.chunk(chunk, output, &mut buffer);
+                        let (g, h) = open.derivatives.of(&chunk, output, &mut buffer);
                         gradients.extend_from_slice(g);
                         hessians.extend_from_slice(h);
                     }

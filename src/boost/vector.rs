@@ -111,8 +111,7 @@ impl<B: LaneBin> Rounds for VectorFit<'_, B> {
         // A row of mean weight counts as one, whatever its Hessian: sketches have a weight and no Hessian.
         let limits = plan.limits(self.min_rows(0, plan.options.min_rows), 1.0, 0.0);
         let threshold = |feature: usize, bin: u8| plan.binner.features()[feature].threshold(bin);
-        let threads = rayon::current_num_threads();
-        let grower = plan.grower(&self.statistics, &usable, limits, threads, &threshold);
+        let grower = plan.grower(&self.statistics, &usable, limits, &threshold);
         let grown = grower.grow(plan.chosen_rows(), &self.pool);
         let tree = plan.clock.time(Phase::Leaf, || {
             let leaves: Vec<&[u32]> =

@@ -1,6 +1,6 @@
 use super::*;
 use crate::rng::CounterRng;
-use crate::simd::Isa;
+use crate::simd::{Isa, Layout};
 
 const LOSSES: [Loss; 10] = [
     Loss::Softmax,
@@ -192,7 +192,13 @@ fn gamma_zero_is_the_plain_loss() {
             assert_eq!(a, b);
         }
         // The focal kernel itself, not only the dispatch.
-        let block = |z| RowBlock { z, stride: 33, classes: 33, labels: &[4], weights: &[1.5] };
+        let block = |z| RowBlock {
+            z,
+            layout: Layout::Rows { stride: 33 },
+            classes: 33,
+            labels: &[4],
+            weights: &[1.5],
+        };
         let (mut a, mut b) = (z.clone(), z.clone());
         let focal = kernels.focal_rows(block(&mut a), 0.0);
         let plain = kernels.sigmoid_rows(block(&mut b));
@@ -283,6 +289,40 @@ fn bias_starts_at_the_log_odds_of_one_class() {
     assert_eq!(Loss::Focal { gamma: 2.0 }.bias_start(2), 0.0);
     assert_eq!(Loss::Softmax.bias_start(10), 0.0);
     assert_eq!(Loss::Sigmoid.bias_start(1), 0.0);
+}
+
+#[test]
+fn logits_class_by_class_give_the_same_residuals() {
+    let (rows, stride) = (45, 48);
+    for kernels in Isa::ALL.into_iter().filter_map(Kernels::for_isa) {
+        for classes in [1, 2, 7, 64, 65, 100] {
+            let mut rng = CounterRng::new(8, classes as u64);
+            let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
+            let weights: Vec<f32> = (0..rows).map(|row| [0.0, 0.7, 2.0][row % 3]).collect();
+            let by_row: Vec<f32> = (0..rows * classes).map(|_| rng.next_f64() as f32 * 20.0 - 10.0).collect();
+            let mut by_class = vec![f32::NAN; stride * classes];
+            for (row, z) in by_row.chunks_exact(classes).enumerate() {
+                z.iter().enumerate().for_each(|(class, &z)| by_class[class * stride + row] = z);
+            }
+            for loss in LOSSES {
+                let (mut one, mut other) = (by_row.clone(), by_class.clone());
+                let wanted = loss.residuals(kernels, &mut one, classes, classes, &labels, &weights);
+                let found = loss.residuals_by_class(kernels, &mut other, stride, classes, &labels, &weights);
+                assert!((found - wanted).abs() <= 1e-6 * wanted, "{kernels:?} {loss:?} {classes}");
+                for (row, residuals) in one.chunks_exact(classes).enumerate() {
+                    for (class, &residual) in residuals.iter().enumerate() {
+                        let found = other[class * stride + row];
+                        // Up to 64 classes rows are taken side by side either way.
+                        let near = if classes > 64 { 4e-6 } else { 0.0 };
+                        assert!(
+                            (found - residual).abs() <= near,
+                            "{kernels:?} {loss:?} {classes}: {found} {residual}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

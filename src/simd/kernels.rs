@@ -8,6 +8,7 @@ use super::packed::{PACKED_BINS, PackedSum};
 use super::single_score::ScoreRows;
 use super::sparse::FeatureMajor;
 use super::table::Table;
+use super::variances::DerivativeSums;
 use super::{Isa, TileKernels, area, scalar};
 use crate::matrix::SparseRef;
 use half::{bf16, f16};
@@ -60,13 +61,33 @@ pub struct AdamStep {
     pub decay: f32,
 }
 
-/// Rows of logits with their labels and weights. Columns `classes..stride` are not touched.
+/// How the logits of a block lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Row after row: at least rows x stride, of which columns `classes..stride` are not touched.
+    Rows {
+        /// Distance between rows, at least the number of classes.
+        stride: usize,
+    },
+    /// Class after class: classes x stride, of which what lies beyond the rows holds anything afterwards.
+    Classes {
+        /// Distance between classes, at least the number of rows, a multiple of [`Layout::LANES`].
+        stride: usize,
+    },
+}
+
+impl Layout {
+    /// Lanes of the widest instruction set.
+    pub const LANES: usize = 16;
+}
+
+/// Rows of logits with their labels and weights.
 #[derive(Debug)]
 pub struct RowBlock<'a> {
-    /// Logits, at least `labels.len()` rows x stride.
+    /// Logits.
     pub z: &'a mut [f32],
-    /// Distance between rows, at least `classes`.
-    pub stride: usize,
+    /// How they lie.
+    pub layout: Layout,
     /// Number of classes C.
     pub classes: usize,
     /// Codes below C, one a row; of a row without weight any number.
@@ -77,8 +98,19 @@ pub struct RowBlock<'a> {
 
 impl RowBlock<'_> {
     fn check(&self) {
-        assert!(self.stride >= self.classes, "{} classes in rows of {}", self.classes, self.stride);
-        assert!(self.z.len() >= area(self.labels.len(), self.stride), "too few logits");
+        match self.layout {
+            Layout::Rows { stride } => {
+                assert!(stride >= self.classes, "{} classes in rows of {stride}", self.classes);
+                assert!(self.z.len() >= area(self.labels.len(), stride), "too few logits");
+            }
+            Layout::Classes { stride } => {
+                assert!(
+                    stride >= self.labels.len() && stride.is_multiple_of(Layout::LANES),
+                    "{stride} a class"
+                );
+                assert!(self.z.len() >= area(self.classes, stride), "too few logits");
+            }
+        }
         assert_eq!(self.labels.len(), self.weights.len(), "one weight a row");
         let outside = |(&label, &weight): (&u32, &f32)| weight != 0.0 && label as usize >= self.classes;
         assert!(!self.labels.iter().zip(self.weights).any(outside), "label code beyond the classes");
@@ -336,6 +368,21 @@ impl Kernels {
         assert!(gradients.len() == words.len() && hessians.len() == words.len());
         // SAFETY: the code indexes with checks; the table's instruction set is available.
         unsafe { (self.0.pack_rows)(gradients, hessians, scales, words) }
+    }
+
+    /// `factor w q (1 - q)` with `q = |g| / w`, the probability of what did not happen: the second derivatives of cross
+    /// entropies. 0 for rows without weight.
+    pub fn variances(&self, gradients: &[f32], weights: &[f32], factor: f32, hessians: &mut [f32]) {
+        assert!(gradients.len() == weights.len() && gradients.len() == hessians.len());
+        // SAFETY: the table's instruction set is available.
+        unsafe { (self.0.variances)(gradients, weights, factor, hessians) }
+    }
+
+    /// Sums over rows, in f64.
+    pub fn derivative_sums(&self, gradients: &[f32], hessians: &[f32]) -> DerivativeSums {
+        assert_eq!(gradients.len(), hessians.len());
+        // SAFETY: the table's instruction set is available.
+        unsafe { (self.0.derivative_sums)(gradients, hessians) }
     }
 
     /// The cut with the largest score in a histogram, the lowest bin of equals; `None` where no cut keeps the limits of

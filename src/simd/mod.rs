@@ -41,12 +41,13 @@ mod table;
 mod terms;
 mod tiles;
 mod tree_rows;
+mod variances;
 mod vector;
 
 pub use bin_search::CutTable;
 pub use cut_scan::{CutSearch, FoundCut, leaf_score};
 pub use isa::Isa;
-pub use kernels::{AdamStep, Kernels, RowBlock, SgdStep};
+pub use kernels::{AdamStep, Kernels, Layout, RowBlock, SgdStep};
 pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
 pub use memory::{prefer_large_pages, prefetch};
 pub use pack::PackedWeights;
@@ -57,6 +58,7 @@ pub use single_score::ScoreRows;
 pub use sparse::FeatureMajor;
 pub use tiles::{Precision, TileKernels, TileRows, TileScratch, TileWeights};
 pub use tree_rows::{RowBytes, RowNode, RowTest, RowTree, TREE_ROWS};
+pub use variances::DerivativeSums;
 
 use table::kernel_table;
 

@@ -1,26 +1,21 @@
-//! The losses of [`super::rows`] for few classes: as many rows as there are lanes side by side, one row a lane.
+//! The losses of [`super::rows`] for rows side by side, one a lane: for few classes, and where logits lie class by class.
 //!
 //! With ten classes a vector along the row would idle six of sixteen lanes, and its masked store would hold up the
 //! load of the next row, which overlaps it in memory.
 
-use super::RowBlock;
 use super::lanes::Lanes;
 use super::math::{LOWEST, exp};
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
+use super::{Layout, RowBlock};
 
 /// Up to this many classes rows are taken side by side.
 pub(super) const NARROW: usize = 64;
 
-/// Lanes of the widest instruction set.
-const MAX_LANES: usize = 16;
+const MAX_LANES: usize = Layout::LANES;
 
 /// Rows transposed: the logit of class `c` in lane `r` is at `c * N + r`.
 #[repr(align(64))]
 struct Columns([f32; NARROW * MAX_LANES]);
-
-/// A value for each lane.
-#[repr(align(64))]
-struct Lane([f32; MAX_LANES]);
 
 impl Columns {
     fn gather<L: Lanes>(&mut self, z: &[f32], stride: usize, classes: usize) {
@@ -38,23 +33,59 @@ impl Columns {
             }
         }
     }
-
-    /// # Safety
-    /// `class < NARROW`; the machine must have the instruction set.
-    #[inline(always)]
-    unsafe fn class<L: Lanes>(&self, class: usize) -> L {
-        // SAFETY: NARROW classes of at most MAX_LANES lanes fit.
-        unsafe { L::load(self.0.as_ptr().add(class * L::N)) }
-    }
-
-    /// # Safety
-    /// `class < NARROW`; the machine must have the instruction set.
-    #[inline(always)]
-    unsafe fn set_class<L: Lanes>(&mut self, class: usize, lanes: L) {
-        // SAFETY: NARROW classes of at most MAX_LANES lanes fit.
-        unsafe { lanes.store(self.0.as_mut_ptr().add(class * L::N)) }
-    }
 }
+
+/// A loss of as many rows as there are lanes. A trait and no closure, so that it is compiled for the instruction set.
+trait GroupLoss {
+    /// Sum of `weight * loss`; the logits become `weight * gradient`. That of class `c` in lane `r` is at `c * stride + r`;
+    /// lanes beyond the labels hold anything.
+    ///
+    /// # Safety
+    /// The machine must have the instruction set.
+    unsafe fn group<L: Lanes>(
+        &self,
+        z: &mut [f32],
+        stride: usize,
+        classes: usize,
+        labels: &[u32],
+        weights: &[f32],
+    ) -> f64;
+}
+
+/// The loss of all rows of a block.
+///
+/// # Safety
+/// `block` checked, of at most [`NARROW`] classes where it lies row by row; the machine must have the instruction set.
+#[inline(always)]
+unsafe fn side_by_side<L: Lanes>(block: &mut RowBlock<'_>, loss: impl GroupLoss) -> f64 {
+    let classes = block.classes;
+    let mut value = 0.0;
+    let rows = block.labels.chunks(L::N).zip(block.weights.chunks(L::N));
+    match block.layout {
+        Layout::Classes { stride } => {
+            for (at, (labels, weights)) in rows.enumerate() {
+                // SAFETY: handed on from the caller.
+                value +=
+                    unsafe { loss.group::<L>(&mut block.z[at * L::N..], stride, classes, labels, weights) };
+            }
+        }
+        Layout::Rows { stride } => {
+            let mut columns = Columns([0.0; NARROW * MAX_LANES]);
+            for (z, (labels, weights)) in block.z.chunks_mut(L::N * stride).zip(rows) {
+                let z = &mut z[..labels.len() * stride];
+                columns.gather::<L>(z, stride, classes);
+                // SAFETY: handed on from the caller.
+                value += unsafe { loss.group::<L>(&mut columns.0, L::N, classes, labels, weights) };
+                columns.scatter::<L>(z, stride, classes);
+            }
+        }
+    }
+    value
+}
+
+/// A value for each lane.
+#[repr(align(64))]
+struct Lane([f32; MAX_LANES]);
 
 impl Lane {
     /// # Safety
@@ -79,44 +110,63 @@ impl Lane {
 /// As [`super::rows::softmax`].
 ///
 /// # Safety
-/// At most [`NARROW`] classes, `block` checked; the machine must have the instruction set.
+/// `block` checked, of at most [`NARROW`] classes where it lies row by row; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
-    let (stride, classes) = (block.stride, block.classes);
-    let mut value = 0.0;
-    let mut columns = Columns([0.0; NARROW * MAX_LANES]);
-    let rows = block.labels.chunks(L::N).zip(block.weights.chunks(L::N));
-    for (z, (labels, weights)) in block.z.chunks_mut(L::N * stride).zip(rows) {
-        let z = &mut z[..labels.len() * stride];
-        columns.gather::<L>(z, stride, classes);
+    // SAFETY: handed on from the caller.
+    unsafe { side_by_side::<L>(block, Softmax { gamma }) }
+}
+
+struct Softmax {
+    gamma: f64,
+}
+
+impl GroupLoss for Softmax {
+    #[inline(always)]
+    unsafe fn group<L: Lanes>(
+        &self,
+        z: &mut [f32],
+        stride: usize,
+        classes: usize,
+        labels: &[u32],
+        weights: &[f32],
+    ) -> f64 {
         let mut own = Lane([0.0; MAX_LANES]);
         for (lane, (&label, own)) in labels.iter().zip(&mut own.0).enumerate() {
             if weights[lane] != 0.0 {
-                *own = std::mem::replace(&mut columns.0[label as usize * L::N + lane], LOWEST);
+                *own = std::mem::replace(&mut z[label as usize * stride + lane], LOWEST);
             }
         }
-        // SAFETY: the caller vouches for the instruction set and the number of classes.
+        assert!(z.len() >= classes.saturating_sub(1) * stride + L::N);
+        let at = z.as_mut_ptr();
+        // SAFETY: the caller vouches for the instruction set; N logits from that of each class on are there.
         let (peak, poison, others, own_exp) = unsafe {
             let own = own.lanes::<L>();
             let zero = L::splat(0.0);
             let (mut peak, mut poison) = (own, own.mul(zero));
             for class in 0..classes {
-                let z = columns.class::<L>(class);
+                let z = L::load(at.add(class * stride));
                 peak = z.max(peak);
                 poison = z.mul_add(zero, poison);
             }
             let mut others = zero;
             for class in 0..classes {
-                let e = exp(columns.class::<L>(class).sub(peak));
+                let e = exp(L::load(at.add(class * stride)).sub(peak));
                 others = others.add(e);
-                columns.set_class(class, e);
+                e.store(at.add(class * stride));
             }
             (Lane::of(peak), Lane::of(poison), Lane::of(others), Lane::of(exp(own.sub(peak))))
         };
         let (mut factor, mut own_residual) = (Lane([0.0; MAX_LANES]), [0.0f32; MAX_LANES]);
+        let mut value = 0.0;
         for (lane, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
-            let end =
-                SoftmaxEnd::new(own.0[lane], peak.0[lane], own_exp.0[lane], f64::from(others.0[lane]), gamma);
+            let end = SoftmaxEnd::new(
+                own.0[lane],
+                peak.0[lane],
+                own_exp.0[lane],
+                f64::from(others.0[lane]),
+                self.gamma,
+            );
             value += f64::from(weight) * end.loss + f64::from(poison.0[lane]);
             factor.0[lane] = end.others_factor(weight);
             own_residual[lane] = end.own_residual(weight);
@@ -125,74 +175,84 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> 
         unsafe {
             let factor = factor.lanes::<L>();
             for class in 0..classes {
-                columns.set_class(class, columns.class::<L>(class).mul(factor));
+                L::load(at.add(class * stride)).mul(factor).store(at.add(class * stride));
             }
         }
         for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
             if weight == 0.0 {
-                set_lane::<L>(&mut columns, lane, classes, 0.0); // a NaN times 0 is no 0
+                clear_lane(z, stride, lane, classes); // a NaN times 0 is no 0
             } else {
-                columns.0[label as usize * L::N + lane] = own_residual[lane];
+                z[label as usize * stride + lane] = own_residual[lane];
             }
         }
-        columns.scatter::<L>(z, stride, classes);
+        value
     }
-    value
 }
 
 /// As [`super::rows::one_vs_rest`].
 ///
 /// # Safety
-/// At most [`NARROW`] classes, `block` checked; the machine must have the instruction set.
+/// `block` checked, of at most [`NARROW`] classes where it lies row by row; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(block: &mut RowBlock<'_>, gamma: f32) -> f64 {
-    let (stride, classes) = (block.stride, block.classes);
-    let mut value = 0.0;
-    let mut columns = Columns([0.0; NARROW * MAX_LANES]);
-    let rows = block.labels.chunks(L::N).zip(block.weights.chunks(L::N));
-    for (z, (labels, weights)) in block.z.chunks_mut(L::N * stride).zip(rows) {
-        let z = &mut z[..labels.len() * stride];
-        columns.gather::<L>(z, stride, classes);
-        turn_own_signs::<L>(&mut columns, labels, weights);
+    // SAFETY: handed on from the caller.
+    unsafe { side_by_side::<L>(block, OneVsRest::<FOCAL> { gamma }) }
+}
+
+struct OneVsRest<const FOCAL: bool> {
+    gamma: f32,
+}
+
+impl<const FOCAL: bool> GroupLoss for OneVsRest<FOCAL> {
+    #[inline(always)]
+    unsafe fn group<L: Lanes>(
+        &self,
+        z: &mut [f32],
+        stride: usize,
+        classes: usize,
+        labels: &[u32],
+        weights: &[f32],
+    ) -> f64 {
+        turn_own_signs(z, stride, labels, weights);
         let mut weight = Lane([0.0; MAX_LANES]);
         weight.0[..weights.len()].copy_from_slice(weights);
-        // SAFETY: the caller vouches for the instruction set and the number of classes.
+        assert!(z.len() >= classes.saturating_sub(1) * stride + L::N);
+        let at = z.as_mut_ptr();
+        // SAFETY: the caller vouches for the instruction set; N logits from that of each class on are there.
         let loss = unsafe {
-            let (zero, one, gamma) = (L::splat(0.0), L::splat(1.0), L::splat(gamma));
+            let (zero, one, gamma) = (L::splat(0.0), L::splat(1.0), L::splat(self.gamma));
             let weight = weight.lanes::<L>();
             let mut sum = zero;
             for class in 0..classes {
-                let u = columns.class::<L>(class);
+                let u = L::load(at.add(class * stride));
                 let (term, slope) = one_vs_rest_term::<L, FOCAL>(u, gamma, zero, one);
                 // The product with zero makes the sum NaN where the logit is not finite.
                 sum = sum.add(u.mul_add(zero, term));
-                columns.set_class(class, slope.mul(weight));
+                slope.mul(weight).store(at.add(class * stride));
             }
             Lane::of(sum)
         };
+        let mut value = 0.0;
         for (&loss, &weight) in loss.0.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             value += f64::from(weight) * f64::from(loss);
         }
-        turn_own_signs::<L>(&mut columns, labels, weights);
+        turn_own_signs(z, stride, labels, weights);
         for (lane, _) in weights.iter().enumerate().filter(|(_, weight)| **weight == 0.0) {
-            set_lane::<L>(&mut columns, lane, classes, 0.0);
+            clear_lane(z, stride, lane, classes);
         }
-        columns.scatter::<L>(z, stride, classes);
+        value
     }
-    value
 }
 
-fn turn_own_signs<L: Lanes>(columns: &mut Columns, labels: &[u32], weights: &[f32]) {
+fn turn_own_signs(z: &mut [f32], stride: usize, labels: &[u32], weights: &[f32]) {
     for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
         if weight != 0.0 {
-            let own = &mut columns.0[label as usize * L::N + lane];
+            let own = &mut z[label as usize * stride + lane];
             *own = -*own;
         }
     }
 }
 
-fn set_lane<L: Lanes>(columns: &mut Columns, lane: usize, classes: usize, value: f32) {
-    for class in columns.0.chunks_exact_mut(L::N).take(classes) {
-        class[lane] = value;
-    }
+fn clear_lane(z: &mut [f32], stride: usize, lane: usize, classes: usize) {
+    z.chunks_mut(stride).take(classes).for_each(|class| class[lane] = 0.0);
 }

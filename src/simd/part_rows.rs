@@ -10,8 +10,8 @@ use super::packed::{PACKED_BINS, PACKED_FEATURES};
 const AHEAD: usize = 24;
 
 impl Kernels {
-    /// Puts the rows whose bin in `slot` is among `goes_left` before the others and returns their number; both keep their
-    /// order. `scratch` is as long as `rows`, and holds anything afterwards.
+    /// Puts the rows whose bin in `slot` is among `goes_left` to the front of `rows` and the others to the front of
+    /// `scratch`, which is as long; returns the number of the former. Both keep their order; behind them is anything.
     ///
     /// # Panics
     /// Where the lengths differ, or a row lies beyond `bins`.
@@ -33,7 +33,7 @@ impl Kernels {
             return unsafe { avx512::part(bins, slot, run, goes_left, rows, scratch) };
         }
         let parted = Parted::default();
-        finish(part(bins, slot, goes_left, rows, scratch, parted), rows, scratch)
+        part(bins, slot, goes_left, rows, scratch, parted)
     }
 }
 
@@ -93,16 +93,9 @@ fn part(
     left
 }
 
-/// Puts the right rows behind the left ones.
-fn finish(left: usize, rows: &mut [u32], scratch: &[u32]) -> usize {
-    let right = rows.len() - left;
-    rows[left..].copy_from_slice(&scratch[..right]);
-    left
-}
-
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::{PACKED_BINS, PACKED_FEATURES, Parted, Run, finish};
+    use super::{PACKED_BINS, PACKED_FEATURES, Parted, Run};
     use std::arch::x86_64::*;
 
     /// Rows whose places, in steps of eight bytes, fit a signed index of 32 bits.
@@ -160,7 +153,7 @@ mod avx512 {
             }
             to.seen += LANES;
         }
-        finish(super::part(bins, slot, goes_left, rows, scratch, to), rows, scratch)
+        super::part(bins, slot, goes_left, rows, scratch, to)
     }
 }
 
@@ -192,7 +185,11 @@ mod tests {
                 let (left, right): (Vec<u32>, Vec<u32>) = all.iter().partition(is_left);
                 let (mut rows, mut scratch) = (all.clone(), vec![0; all.len()]);
                 let kept = kernels.part_rows(&bins, slot, &goes_left, &mut rows, &mut scratch);
-                assert_eq!((&rows[..kept], &rows[kept..]), (&left[..], &right[..]), "{kernels:?}");
+                assert_eq!(
+                    (&rows[..kept], &scratch[..all.len() - kept]),
+                    (&left[..], &right[..]),
+                    "{kernels:?}"
+                );
             }
         }
     }

@@ -5,14 +5,22 @@
 //! [`LOWEST`], so that the sum over the *other* classes comes out exactly and neither `1 - p_y` nor a small loss is
 //! ever formed by subtraction.
 
-use super::RowBlock;
 use super::lanes::{Lanes, load_up_to, store_up_to};
 use super::math::{LOWEST, exp};
 use super::narrow_rows::{self, NARROW};
 use super::terms::{SoftmaxEnd, one_vs_rest_term};
+use super::{Layout, RowBlock};
 
 /// Vectors summed in f32 before the sum moves on to f64.
 const CHUNK: usize = 32;
+
+/// Distance between rows that are taken one by one, along the row; `None` for those taken side by side.
+fn stride_of_wide(block: &RowBlock<'_>) -> Option<usize> {
+    match block.layout {
+        Layout::Rows { stride } if block.classes > NARROW => Some(stride),
+        _ => None,
+    }
+}
 
 /// Sum of `weight * loss` for `-(1 - p_y)^gamma log p_y`; the logits become `weight * gradient`.
 /// `gamma = 0` is the cross entropy.
@@ -21,13 +29,13 @@ const CHUNK: usize = 32;
 /// `block` must have been checked; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
-    if block.classes <= NARROW {
+    let Some(stride) = stride_of_wide(block) else {
         // SAFETY: handed on from the caller.
         return unsafe { narrow_rows::softmax::<L>(block, gamma) };
-    }
+    };
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
-        let z = &mut block.z[row * block.stride..][..block.classes];
+        let z = &mut block.z[row * stride..][..block.classes];
         if weight == 0.0 {
             z.fill(0.0);
             continue;
@@ -54,13 +62,13 @@ pub(super) unsafe fn softmax<L: Lanes>(block: &mut RowBlock<'_>, gamma: f64) -> 
 /// `block` must have been checked; the machine must have the instruction set.
 #[inline(always)]
 pub(super) unsafe fn one_vs_rest<L: Lanes, const FOCAL: bool>(block: &mut RowBlock<'_>, gamma: f64) -> f64 {
-    if block.classes <= NARROW {
+    let Some(stride) = stride_of_wide(block) else {
         // SAFETY: handed on from the caller.
         return unsafe { narrow_rows::one_vs_rest::<L, FOCAL>(block, gamma as f32) };
-    }
+    };
     let mut value = 0.0;
     for (row, (&label, &weight)) in block.labels.iter().zip(block.weights).enumerate() {
-        let z = &mut block.z[row * block.stride..][..block.classes];
+        let z = &mut block.z[row * stride..][..block.classes];
         if weight == 0.0 {
             z.fill(0.0);
             continue;

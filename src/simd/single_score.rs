@@ -67,7 +67,7 @@ pub(super) unsafe fn single_score<L: Lanes, const FOCAL: bool>(rows: &mut ScoreR
 mod tests {
     use super::*;
     use crate::rng::CounterRng;
-    use crate::simd::{Isa, Kernels, RowBlock};
+    use crate::simd::{Isa, Kernels, Layout, RowBlock};
 
     #[test]
     fn gradients_are_those_of_the_one_vs_rest_rows() {
@@ -89,7 +89,13 @@ mod tests {
                 let value = kernels.single_score_rows(rows, gamma);
                 let mut z: Vec<f32> = scores.iter().zip(&signs).map(|(z, sign)| sign * (z + 0.5)).collect();
                 let labels = vec![0; count];
-                let block = RowBlock { z: &mut z, stride: 1, classes: 1, labels: &labels, weights: &weights };
+                let block = RowBlock {
+                    z: &mut z,
+                    layout: Layout::Rows { stride: 1 },
+                    classes: 1,
+                    labels: &labels,
+                    weights: &weights,
+                };
                 let wanted = match gamma {
                     0.0 => kernels.sigmoid_rows(block),
                     _ => kernels.focal_rows(block, gamma),

@@ -9,6 +9,7 @@ use super::packed::{PACKED_BINS, PackedSum};
 use super::score_rows::{ClassRows, Curvature, LeafRows, LeafSum, ScoreLoss, SketchOut};
 use super::single_score::ScoreRows;
 use super::sparse::FeatureMajor;
+use super::variances::DerivativeSums;
 use super::{AdamStep, Isa, RowBlock, SgdStep};
 use crate::matrix::SparseRef;
 use half::{bf16, f16};
@@ -35,6 +36,8 @@ pub(super) struct Table {
     pub adamw_update: unsafe fn(&mut [f32], &[f32], &mut [f32], &mut [f32], AdamStep),
     pub single_sigmoid: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
     pub single_focal: unsafe fn(&mut ScoreRows<'_>, f32) -> f64,
+    pub variances: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub derivative_sums: unsafe fn(&[f32], &[f32]) -> DerivativeSums,
     pub pack_rows: unsafe fn(&[f32], &[f32], (f64, f64), &mut [PackedSum]),
     pub best_cut: unsafe fn(&[PackedSum; PACKED_BINS], &CutSearch) -> Option<FoundCut>,
     pub softmax: unsafe fn(&mut RowBlock<'_>, f64) -> f64,
@@ -66,6 +69,7 @@ macro_rules! kernel_table {
             use super::super::{gemm, pack::PackedWeights, rows, sparse, sparse::FeatureMajor, table::Table, vector};
             use super::super::lane_bins::{self, Lanes4, Lanes8, Lanes16, PrefixSearch};
             use super::super::score_kernels;
+            use super::super::variances::{self, DerivativeSums};
             use super::*;
             use crate::matrix::SparseRef;
             use half::{bf16, f16};
@@ -104,6 +108,8 @@ macro_rules! kernel_table {
                     = single_score::single_score::<$lanes, false>(rows, gamma);
                 fn single_focal(rows: &mut ScoreRows<'_>, gamma: f32) -> f64
                     = single_score::single_score::<$lanes, true>(rows, gamma);
+                fn variances(g: &[f32], w: &[f32], factor: f32, h: &mut [f32]) = variances::variances(g, w, factor, h);
+                fn derivative_sums(g: &[f32], h: &[f32]) -> DerivativeSums = variances::derivative_sums(g, h);
                 fn pack_rows(g: &[f32], h: &[f32], scales: (f64, f64), words: &mut [PackedSum])
                     = packed::pack_rows(g, h, scales, words);
                 fn best_cut(bins: &[PackedSum; PACKED_BINS], search: &CutSearch) -> Option<FoundCut>
@@ -156,6 +162,8 @@ macro_rules! kernel_table {
                 adamw_update,
                 single_sigmoid,
                 single_focal,
+                variances,
+                derivative_sums,
                 pack_rows,
                 best_cut,
                 softmax,

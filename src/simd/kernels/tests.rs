@@ -286,7 +286,13 @@ fn rows_give_the_same_bytes_wherever_they_stand() {
             let z = random(&mut rng, 20 * classes);
             let residuals = |z: &[f32], labels: &[u32]| {
                 let (mut z, weights) = (z.to_vec(), vec![1.5; labels.len()]);
-                let block = RowBlock { z: &mut z, stride: classes, classes, labels, weights: &weights };
+                let block = RowBlock {
+                    z: &mut z,
+                    layout: Layout::Rows { stride: classes },
+                    classes,
+                    labels,
+                    weights: &weights,
+                };
                 kernels.softmax_rows(block);
                 z
             };
@@ -330,7 +336,8 @@ fn contradicting_lengths_are_refused() {
         refused(&|| assert!(kernels.dot(&[0.0; 3], &[0.0; 2]).is_nan()));
         refused(&|| kernels.axpy(1.0, &[0.0; 3], &mut [0.0; 2]));
         let rows = |labels: &[u32], weights: &[f32], stride| {
-            let block = RowBlock { z: &mut [0.0; 4], stride, classes: 2, labels, weights };
+            let block =
+                RowBlock { z: &mut [0.0; 4], layout: Layout::Rows { stride }, classes: 2, labels, weights };
             kernels.softmax_rows(block);
         };
         rows(&[0, 1], &[1.0, 1.0], 2);
