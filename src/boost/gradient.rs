@@ -14,19 +14,19 @@ use crate::simd::{Kernels, ScoreRows};
 use crate::stop::Stop;
 
 /// The loss of a boosted problem: what its derivatives depend on beside the scores.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Pointwise<'a> {
     pub loss: Loss,
     pub classes: usize,
     /// Scores a row: 1 for two classes, else one a class.
     pub outputs: usize,
     pub labels: &'a [u32],
-    /// One weight a row, of mean one.
-    pub weights: Vec<f32>,
+    /// One a row.
+    pub weights: &'a [f32],
     /// Added to the scores inside the loss, one an output.
-    pub offsets: Option<Vec<f32>>,
+    pub offsets: Option<&'a [f32]>,
     pub curvature: Curvature,
-    pub stop: Stop,
+    pub stop: &'a Stop,
 }
 
 /// Derivatives of all rows.
@@ -83,7 +83,7 @@ impl Pointwise<'_> {
         if let Rule::Variance { .. } = to.rule
             && to.weights.is_empty()
         {
-            to.weights.extend_from_slice(&self.weights);
+            to.weights.extend_from_slice(self.weights);
         }
         let losses: Vec<f64> = if to.rule == Rule::Stored {
             to.hessians.resize(rows, self.outputs);
@@ -164,7 +164,7 @@ impl Pointwise<'_> {
 
     /// What is added to the scores of an output inside the loss.
     fn offset(&self, output: usize) -> f32 {
-        self.offsets.as_ref().map_or(0.0, |offsets| offsets[output])
+        self.offsets.map_or(0.0, |offsets| offsets[output])
     }
 
     /// Gradient and Hessian in f64, row by row; the Hessian is kept from falling to where the loss is concave or flat.
@@ -241,15 +241,15 @@ impl Derivatives {
         self.gradients.rows()
     }
 
-    /// Mean Hessian of a row, by output.
-    pub(super) fn mean_hessians(&self) -> Vec<f64> {
-        let mean = |output: usize| {
+    /// Sum of the Hessians, by output.
+    pub(super) fn hessian_sums(&self) -> Vec<f64> {
+        let sum = |output: usize| {
             let sums = chunks(self.rows()).map_init(Vec::new, |buffer, rows| {
                 self.of(&rows, output, buffer).1.iter().map(|&h| f64::from(h)).sum::<f64>()
             });
-            sums.collect::<Vec<f64>>().into_iter().sum::<f64>() / self.rows().max(1) as f64
+            sums.collect::<Vec<f64>>().into_iter().sum()
         };
-        (0..self.gradients.outputs()).map(mean).collect()
+        (0..self.gradients.outputs()).map(sum).collect()
     }
 
     /// Gradients and Hessians of the rows of a chunk for one output; `buffer` may hold the latter.

@@ -43,8 +43,8 @@ impl<S: Statistics> Grower<'_, S> {
     /// Grows a tree on `rows`, which ascend.
     pub(super) fn grow(&self, mut rows: Vec<u32>, pool: &Pool<S::Bin>) -> Grown<S::Bin> {
         let mut scratch = vec![0; rows.len()];
-        let totals = LeafTotals { sum: self.statistics.total(&rows), rows: rows.len() as u32 };
-        let mut root = Leaf { start: 0, totals, depth: 0, cut: None };
+        let totals = LeafTotals { sum: self.statistics.total(&rows), rows: self.statistics.count(&rows) };
+        let mut root = Leaf { start: 0, end: rows.len(), totals, depth: 0, cut: None };
         let mut histogram = None;
         if self.shape.max_leaves > 1 && self.can_be_cut(&root) {
             histogram = self.seek(&mut root, self.histogram(&rows, pool), pool);
@@ -79,16 +79,18 @@ impl<S: Statistics> Grower<'_, S> {
         let left_rows = self.clock.time(Phase::Partition, || {
             partition(self.kernels, &block.bins, place.slot(), &goes_left, rows, scratch)
         });
-        let (left_sum, right_rows) = (cut.left_sum, rows.len() - left_rows);
-        debug_assert!(left_rows.min(right_rows) >= self.limits.min_rows as usize);
-        let child = |start: usize, sum: S::Bin, rows: usize| {
-            let totals = LeafTotals { sum, rows: rows as u32 };
-            Leaf { start, totals, depth: leaf.depth + 1, cut: None }
-        };
-        let mut left = child(leaf.start, left_sum, left_rows);
-        let mut right = child(leaf.start + left_rows, leaf.totals.sum.minus(left_sum), right_rows);
         let (of_left, of_right) = rows.split_at_mut(left_rows);
-        let left_is_small = left_rows <= right_rows;
+        let middle = leaf.start + left_rows;
+        let left_is_small = of_left.len() <= of_right.len();
+        let small_count = self.statistics.count(if left_is_small { of_left } else { of_right });
+        let large_count = leaf.totals.rows - small_count;
+        debug_assert!(small_count.min(large_count) >= self.limits.min_rows);
+        let child = |start: usize, end: usize, sum: S::Bin, is_small: bool| {
+            let rows = if is_small { small_count } else { large_count };
+            Leaf { start, end, totals: LeafTotals { sum, rows }, depth: leaf.depth + 1, cut: None }
+        };
+        let mut left = child(leaf.start, middle, cut.left_sum, left_is_small);
+        let mut right = child(middle, leaf.end, leaf.totals.sum.minus(cut.left_sum), !left_is_small);
         let (small, large, small_rows, large_rows) = match left_is_small {
             true => (&mut left, &mut right, &*of_left, &*of_right),
             false => (&mut right, &mut left, &*of_right, &*of_left),

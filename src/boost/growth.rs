@@ -37,8 +37,9 @@ pub(super) struct Grown<B> {
 /// A leaf of a tree that is being grown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaf<B> {
-    /// First of its rows among those of the tree.
+    /// Where its rows start and end among those of the tree.
     pub start: usize,
+    pub end: usize,
     pub totals: LeafTotals<B>,
     /// Cuts between the root and it.
     pub depth: usize,
@@ -47,11 +48,6 @@ pub(super) struct Leaf<B> {
 }
 
 impl<B> Leaf<B> {
-    /// Number of its rows.
-    pub(super) fn rows(&self) -> usize {
-        self.totals.rows as usize
-    }
-
     fn gain(&self) -> f64 {
         self.cut.as_ref().map_or(0.0, |(_, cut)| cut.gain)
     }
@@ -294,13 +290,12 @@ impl<'r, B: Bin> Growth<'r, B> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let leaf = |&at: &usize| {
             let leaf = &state.entries[at].leaf;
-            GrownLeaf { start: leaf.start, end: leaf.start + leaf.rows(), sum: leaf.totals.sum }
+            GrownLeaf { start: leaf.start, end: leaf.end, sum: leaf.totals.sum }
         };
         let leaves = state.leaves.iter().map(leaf).collect();
         let parted = state.entries.iter().rev().filter_map(|entry| match entry.stage {
             Stage::Known([_, right]) => {
-                let Leaf { start, .. } = entry.leaf;
-                Some([start, state.entries[right].leaf.start, start + entry.leaf.rows()])
+                Some([entry.leaf.start, state.entries[right].leaf.start, entry.leaf.end])
             }
             _ => None,
         });

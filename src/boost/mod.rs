@@ -57,6 +57,7 @@ mod category_order;
 pub mod clock;
 mod columns;
 mod cuts;
+mod distinct;
 pub mod dump;
 mod fill;
 pub mod fit;

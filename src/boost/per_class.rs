@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::clock::{Clock, Phase};
 use super::columns::Columns;
-use super::gradient::{Derivatives, Pointwise};
+use super::distinct::DistinctRows;
+use super::gradient::{Curvature, Derivatives, Pointwise};
 use super::histogram::Pool;
 use super::leaves;
 use super::model::{BoostModel, BoostedTree, Output, outputs};
@@ -22,13 +23,16 @@ use crate::simd::{Kernels, PackedSum};
 #[derive(Debug)]
 pub(super) struct ClassFit<'a> {
     problem: BoostProblem<'a>,
-    pointwise: Pointwise<'a>,
+    /// What trees are grown on.
+    rows: DistinctRows<'a>,
     counts: ClassCounts,
-    /// Scores of the training rows.
+    offsets: Option<Vec<f32>>,
+    curvature: Curvature,
+    /// Scores of the rows.
     scores: Columns,
     pub(super) derivatives: Derivatives,
-    /// Words that no tree is grown on.
-    spare: Mutex<Vec<Scalar>>,
+    /// Memory for statistics of trees to come.
+    spare: Mutex<Vec<Vec<PackedSum>>>,
     pool: Pool<PackedSum>,
     /// Mean weighted Hessian of a row at the start, by output: the unit "average row".
     pub(super) average_rows: Vec<f64>,
@@ -43,35 +47,51 @@ impl<'a> ClassFit<'a> {
         weights: Vec<f32>,
         kernels: &'static Kernels,
     ) -> Self {
-        let pointwise = Pointwise {
-            loss: problem.loss,
-            classes: problem.classes,
-            outputs: outputs(problem.classes),
-            labels: problem.labels,
-            weights,
-            offsets: problem.score_offsets(),
-            curvature: options.curvature(problem.classes),
-            stop: problem.features.stop().clone(),
+        let (features, labels) = (problem.features, problem.labels);
+        // A sample of rows, and rows that start from logits of their own, are what they are.
+        let rows = match problem.start {
+            None if options.row_sample >= 1.0 => DistinctRows::of(features, labels, weights),
+            _ => DistinctRows::all(features, labels, weights),
         };
         ClassFit {
             problem,
-            pointwise,
-            counts: ClassCounts::of(problem.labels, None, problem.classes),
+            rows,
+            counts: ClassCounts::of(labels, None, problem.classes),
+            offsets: problem.score_offsets(),
+            curvature: options.curvature(problem.classes),
             scores: Columns::default(),
             derivatives: Derivatives::new(kernels),
             spare: Mutex::default(),
-            pool: Pool::new(problem.features.slots(), options.histogram_bytes),
+            pool: Pool::new(features.slots(), options.histogram_bytes),
             average_rows: Vec::new(),
             kernels,
+        }
+    }
+
+    fn outputs(&self) -> usize {
+        outputs(self.problem.classes)
+    }
+
+    fn pointwise(&self) -> Pointwise<'_> {
+        Pointwise {
+            loss: self.problem.loss,
+            classes: self.problem.classes,
+            outputs: self.outputs(),
+            labels: &self.rows.labels,
+            weights: &self.rows.weights,
+            offsets: self.offsets.as_deref(),
+            curvature: self.curvature,
+            stop: self.rows.features.stop(),
         }
     }
 
     /// The tree of `output`, whose scores, given chunk by chunk, take it up.
     fn grow_one(&self, output: usize, scores: &mut [&mut [f32]], plan: &Plan<'_>) -> BoostedTree {
         let derivatives = &self.derivatives;
-        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
-        let mut statistics = spare.unwrap_or_else(|| Scalar::new(self.kernels));
-        plan.clock.time(Phase::Gradient, || statistics.set(derivatives, output));
+        let words = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+        let statistics = plan.clock.time(Phase::Gradient, || {
+            Scalar::new(words, derivatives, output, &self.rows.counts, self.kernels)
+        });
         let unit = self.average_rows[output];
         let step = plan.step(unit);
         let min_rows = self.min_rows(output, plan.options.min_rows);
@@ -81,7 +101,7 @@ impl<'a> ClassFit<'a> {
         let grown =
             plan.grower(&statistics, &usable, limits, &threshold).grow(plan.chosen_rows(), &self.pool);
         if let Ok(mut spare) = self.spare.lock() {
-            spare.push(statistics);
+            spare.push(statistics.into_words());
         }
         plan.clock.time(Phase::Leaf, || {
             let bounds = leaves::Bounds::new(&grown, derivatives.rows());
@@ -102,36 +122,40 @@ impl Rounds for ClassFit<'_> {
     fn restart(&mut self, model: &BoostModel) {
         let mut scores = match self.problem.start {
             Some(logits) => self.problem.scores_of(logits),
-            None => model.base.repeat(self.problem.labels.len()),
+            None => model.base.repeat(self.rows.labels.len()),
         };
-        model.add_to(self.problem.features, &mut scores);
-        self.scores = Columns::from_rows(&scores, self.pointwise.outputs);
+        model.add_to(&self.rows.features, &mut scores);
+        self.scores = Columns::from_rows(&scores, self.outputs());
     }
 
     fn derive(&mut self, _round: usize, clock: &Clock) -> f64 {
-        let (scores, to) = (&self.scores, &mut self.derivatives);
-        clock.time(Phase::Gradient, || self.pointwise.derive(scores, to))
+        let mut derivatives = std::mem::replace(&mut self.derivatives, Derivatives::new(self.kernels));
+        let loss = clock.time(Phase::Gradient, || self.pointwise().derive(&self.scores, &mut derivatives));
+        self.derivatives = derivatives;
+        loss
     }
 
     fn measure(&mut self) {
-        self.average_rows = self.derivatives.mean_hessians();
+        let rows = self.problem.labels.len().max(1) as f64;
+        self.average_rows = self.derivatives.hessian_sums().into_iter().map(|sum| sum / rows).collect();
     }
 
     /// Trees have nothing to wait for from each other, so that a thread takes one at a time; threads that have none left help
     /// with those of others.
     fn grow(&mut self, plan: &Plan<'_>) -> Vec<BoostedTree> {
         let mut scores = std::mem::take(&mut self.scores);
+        let plan = Plan { features: &self.rows.features, ..*plan };
         let columns = scores.by_output().into_par_iter().enumerate().with_max_len(1);
         let trees = columns
             .filter(|_| !plan.features.is_stopped())
-            .map(|(output, mut scores)| self.grow_one(output, &mut scores, plan))
+            .map(|(output, mut scores)| self.grow_one(output, &mut scores, &plan))
             .collect();
         self.scores = scores;
         trees
     }
 
     fn logits(&self, model: &BoostModel) -> Vec<f32> {
-        model.logits_of(self.scores.to_rows())
+        model.logits_of(self.rows.spread(self.scores.to_rows(), self.outputs()))
     }
 
     /// No more than half of the rows of the class (of the smaller one, of two), or it could never have a leaf to itself.

@@ -30,6 +30,7 @@ pub(super) trait Rounds: std::fmt::Debug + Send + Sync {
 }
 
 /// How the trees of a round are grown.
+#[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
     pub features: &'a BinnedMatrix,
     pub binner: &'a Binner,

@@ -25,8 +25,10 @@ impl Bin for PackedSum {
 
 /// Gradients and Hessians of all rows, as they are and as words.
 #[derive(Debug)]
-pub(super) struct Scalar {
+pub(super) struct Scalar<'a> {
     words: Vec<PackedSum>,
+    /// Rows that each row stands for; empty where that is one.
+    counts: &'a [u32],
     /// Factors of gradient and Hessian in the words.
     scales: (f64, f64),
     /// Largest fixed-point Hessian of a row.
@@ -34,18 +36,24 @@ pub(super) struct Scalar {
     kernels: &'static Kernels,
 }
 
-impl Scalar {
-    /// Words for rows to come.
-    pub(super) fn new(kernels: &'static Kernels) -> Self {
-        Scalar { words: Vec::new(), scales: (0.0, 0.0), largest_hessian: 0.0, kernels }
-    }
-
-    /// Takes the derivatives for output `output` of a tree to be grown.
-    pub(super) fn set(&mut self, derivatives: &Derivatives, output: usize) {
+impl<'a> Scalar<'a> {
+    /// The derivatives for output `output` of a tree to be grown, written over `words`. Each row stands for so many as
+    /// `counts` says, for one where it is empty.
+    pub(super) fn new(
+        mut words: Vec<PackedSum>,
+        derivatives: &Derivatives,
+        output: usize,
+        counts: &'a [u32],
+        kernels: &'static Kernels,
+    ) -> Self {
         let rows = derivatives.rows();
         let sums = chunks(rows).map_init(Vec::new, |buffer, rows| {
             let (g, h) = derivatives.of(&rows, output, buffer);
-            self.kernels.derivative_sums(g, h)
+            let sums = kernels.derivative_sums(g, h);
+            match counts.get(rows) {
+                Some(counts) => DerivativeSums { largest: largest_of_one(h, counts), ..sums },
+                None => sums,
+            }
         });
         let mut all = DerivativeSums::default();
         for sums in sums.collect::<Vec<_>>() {
@@ -53,15 +61,24 @@ impl Scalar {
             all.hessians += sums.hessians;
             all.largest = all.largest.max(sums.largest);
         }
-        self.scales = PackedSum::scales(all.magnitudes, all.hessians, rows);
-        self.largest_hessian = (f64::from(all.largest) * self.scales.1).round_ties_even();
-        self.words.resize(rows, PackedSum::ZERO);
-        let (scales, kernels) = (self.scales, self.kernels);
-        let words = self.words.par_chunks_mut(chunk_rows(rows)).zip(chunks(rows));
-        words.for_each_init(Vec::new, |buffer, (words, rows)| {
+        let scales = PackedSum::scales(all.magnitudes, all.hessians, rows);
+        words.resize(rows, PackedSum::ZERO);
+        let chunks = words.par_chunks_mut(chunk_rows(rows)).zip(chunks(rows));
+        chunks.for_each_init(Vec::new, |buffer, (words, rows)| {
             let (g, h) = derivatives.of(&rows, output, buffer);
             kernels.pack_rows(g, h, scales, words);
+            if let Some(counts) = counts.get(rows) {
+                let others = |count: u32| PackedSum::of_rows(count - 1);
+                words.iter_mut().zip(counts).for_each(|(word, &count)| *word = word.plus(others(count)));
+            }
         });
+        let largest_hessian = (f64::from(all.largest) * scales.1).round_ties_even();
+        Scalar { words, counts, scales, largest_hessian, kernels }
+    }
+
+    /// The words, to be written over.
+    pub(super) fn into_words(self) -> Vec<PackedSum> {
+        self.words
     }
 
     fn units(&self, leaf: &LeafTotals<PackedSum>, limits: &Limits) -> Units {
@@ -110,7 +127,12 @@ impl Units {
     }
 }
 
-impl Statistics for Scalar {
+/// Largest Hessian of one of the rows that rows with these Hessians stand for.
+fn largest_of_one(hessians: &[f32], counts: &[u32]) -> f32 {
+    hessians.iter().zip(counts).fold(0.0, |largest, (&hessian, &count)| largest.max(hessian / count as f32))
+}
+
+impl Statistics for Scalar<'_> {
     type Bin = PackedSum;
 
     fn accumulate(&self, block: &FeatureBlock, rows: &[u32], histogram: &mut [FeatureHistogram<PackedSum>]) {
@@ -122,6 +144,13 @@ impl Statistics for Scalar {
             return self.words.iter().fold(PackedSum::ZERO, |sum, &word| sum.plus(word));
         }
         rows.iter().fold(PackedSum::ZERO, |sum, &row| sum.plus(self.words[row as usize]))
+    }
+
+    fn count(&self, rows: &[u32]) -> u32 {
+        match self.counts {
+            [] => rows.len() as u32,
+            counts => rows.iter().map(|&row| counts[row as usize]).sum(),
+        }
     }
 
     fn too_few(&self, rows: PackedSum, leaf: &LeafTotals<PackedSum>, limits: &Limits) -> bool {

@@ -24,6 +24,11 @@ pub(super) trait Statistics: Sync {
     /// Sum over `rows`, for the root.
     fn total(&self, rows: &[u32]) -> Self::Bin;
 
+    /// How many rows of the fit `rows` stand for.
+    fn count(&self, rows: &[u32]) -> u32 {
+        rows.len() as u32
+    }
+
     /// Whether rows of this sum are for certain fewer than `limits` ask of a side of a cut of `leaf`.
     fn too_few(&self, rows: Self::Bin, leaf: &LeafTotals<Self::Bin>, limits: &Limits) -> bool;
 

@@ -47,6 +47,12 @@ impl PackedSum {
         PackedSum((1u64 << COUNT_SHIFT).wrapping_add((gradient as u64) << HESSIAN_BITS).wrapping_add(hessian))
     }
 
+    /// So many rows without gradient and Hessian.
+    #[inline(always)]
+    pub fn of_rows(count: u32) -> Self {
+        PackedSum(u64::from(count) << COUNT_SHIFT)
+    }
+
     /// The sum over the rows of both.
     #[inline(always)]
     pub fn plus(self, other: Self) -> Self {
