@@ -244,7 +244,7 @@ def sentence_model(text_words, tmp_path_factory):
     pytest.importorskip("sentence_transformers")
     try:
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    except ImportError:  # before 5.4
+    except ImportError:  # where older versions have them
         from sentence_transformers.models import Pooling, Transformer
     from sentence_transformers import SentenceTransformer
 
