@@ -1,7 +1,7 @@
 """Adult with its categories as they are: AUC of cbfit, LightGBM and CatBoost, each with its defaults, and of cbfit unweighted.
 
     cargo build --release
-    python benches/adult.py --cbfit target/release/cbfit --data ../shared/data
+    python benches/adult.py --cbfit target/release/cbfit [--data DIR]
 
 Text columns are native categories of all three. Prints one JSON line a learner: AUC and log-loss of the official test rows,
 least seconds of the whole command for cbfit (reading, the search for rounds and the last fit included) and of the fit for
@@ -12,6 +12,7 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -76,10 +77,13 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cbfit", default="target/release/cbfit", type=pathlib.Path)
-    parser.add_argument("--data", default="../shared/data", type=pathlib.Path)
+    data = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser.add_argument("--data", default=data, type=pathlib.Path, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if not (args.data / "adult_train.parquet").exists():
+        sys.exit(f"no adult_train.parquet in {args.data}")
     train, test = (pd.read_parquet(args.data / f"adult_{part}.parquet") for part in ("train", "test"))
     positive = sorted(set(train["label"]))[1]
     y = (test["label"] == positive).to_numpy()

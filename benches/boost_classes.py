@@ -1,11 +1,12 @@
 """Boosting of many classes: cbfit's trees for all classes beside LightGBM, one fit a process, on the very same rows.
 
     cargo bench --no-run --bench boost_classes
-    python benches/boost_classes.py --data DIR [--case made100] [--threads 1] [--out results.jsonl]
+    python benches/boost_classes.py [--data DIR] [--case made100] [--threads 1] [--out results.jsonl]
 
 Both have 63 leaves, 20 rows a leaf and l2 of 1 (with its default of 0 LightGBM diverges where classes are rare), and each
 its own learning rate and bins. Of LightGBM's two ways to build histograms the one of fewer processor seconds over the first
-rounds is taken. Processor seconds are those of the fit, binning included and scoring of test rows excluded.
+rounds is taken. Processor seconds are those of the fit, binning included and scoring of test rows excluded. `--data` is the
+folder of the data sets, ../shared/data beside the repository by default; a case whose files it lacks is skipped with a message.
 """
 
 import argparse
@@ -27,6 +28,7 @@ CASES = {
     "clinc150imb": (("clinc150imb_minilm_train", "clinc150_minilm_test"), 50, 100),
 }
 LEAVES = 63
+DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def prepare(case, args):
@@ -153,7 +155,7 @@ def table(lines):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, default=DATA, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--program", default=None, help="a built benches/boost_classes; cargo bench otherwise")
@@ -170,7 +172,16 @@ def main():
     if args.peer:
         return peer(args.rows, args.peer, args.rounds, args.every, args.threads)
     args.program = [args.program] if args.program else ["cargo", "bench", "--quiet", "--bench", "boost_classes", "--"]
-    table([compare(case, args) for case in args.case or list(CASES)[1:]])
+    lines = []
+    for case in args.case or list(CASES)[1:]:
+        source = CASES[case][0]
+        files = [] if isinstance(source, str) else [args.data / f"{file}.parquet" for file in source]
+        absent = next((file for file in files if not file.exists()), None)
+        if absent:
+            print(f"{case}: skipped, {absent} is not there", file=sys.stderr)
+            continue
+        lines.append(compare(case, args))
+    table(lines)
 
 
 if __name__ == "__main__":

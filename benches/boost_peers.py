@@ -1,7 +1,10 @@
 """Boosted trees: cbfit beside LightGBM, XGBoost, scikit-learn and CatBoost, the same settings, one fit a process.
 
     cargo bench --no-run --bench boost
-    python benches/boost_peers.py --data DIR [--case cover_binary] [--threads 1] [--repeat 3] [--l2 1] [--seed 1 --seed 2]
+    python benches/boost_peers.py [--data DIR] [--case cover_binary] [--threads 1] [--repeat 3] [--l2 1] [--seed 1 --seed 2]
+
+`--data` is the folder of the data sets, ../shared/data beside the repository by default; a case whose files it lacks is skipped
+with a message.
 
 Settings: 63 leaves, learning rate .1, 100 rounds (`--rounds`), 255 bins, 20 rows a leaf, no l2. Text columns become codes, or a
 column of zeros and ones for each value in `onehot` cases. The data sets without an official test file are split 7:3 by
@@ -36,6 +39,7 @@ LEARNERS = [
     "cbfit", "lightgbm", "lightgbm-col", "lightgbm-row", "xgboost", "sklearn", "catboost", "catboost-leafwise",
 ]
 LEAVES, RATE, MIN_ROWS = 63, 0.1, 20
+DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def prepare(name, seed, data, folder):
@@ -270,7 +274,7 @@ def cargo_binary():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, default=DATA, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--learner", action="append", choices=LEARNERS)
     parser.add_argument("--threads", type=int, default=2)
@@ -291,6 +295,10 @@ def main():
     print(HEAD)
     with open(args.cache / "boost.jsonl", "w") as lines:
         for case, seed in ((case, seed) for case in args.case or CASES for seed in args.seed or [0]):
+            absent = next((f for f in (CASES[case] or ())[:2] if f and not (args.data / f).exists()), None)
+            if absent:
+                print(f"{case}: skipped, {args.data / absent} is not there", file=sys.stderr)
+                continue
             files, arrays = prepare(case, seed, args.data, args.cache)
             learners = ["cbfit", *(l for l in args.learner or LEARNERS if l != "cbfit")]
             results = []

@@ -1,6 +1,6 @@
 """Rows for `benches/boost_study`, and the tables of its results.
 
-    python benches/boost_study.py rows --data DIR FOLDER
+    python benches/boost_study.py rows [--data DIR] FOLDER
     cargo bench --bench boost_study -- --rows FOLDER --sets yeast,covertype --out results.jsonl
     python benches/boost_study.py tables results.jsonl
 """
@@ -8,6 +8,7 @@
 import argparse
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,9 @@ FEWEST = 10
 def rows(args):
     """Numbers, text as ranks; repeated rows once; classes of fewer than ten rows left out."""
     for name, file in SETS.items():
+        if not (args.data / file).exists():
+            print(f"{name}: skipped, {args.data / file} is not there", file=sys.stderr)
+            continue
         frame = pd.read_parquet(args.data / file)
         label = frame["label"].astype(str).to_numpy()
         frame = frame[[c for c in frame if not c.startswith("label")]]
@@ -258,7 +262,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("rows")
-    command.add_argument("--data", type=pathlib.Path, required=True)
+    data = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    command.add_argument("--data", type=pathlib.Path, default=data, help="folder of the data sets [../shared/data beside the repository]")
     command.add_argument("folder", type=pathlib.Path)
     command.set_defaults(run=rows)
     command = commands.add_parser("tables")

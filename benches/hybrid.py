@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 ARMS = {"linear": "--missing mean", "boost": "--learner boost", "hybrid": "--learner boost --init linear"}
 HELD_OUT = 0.25
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "shared", "data")
 
 
 def split(table, seed):
@@ -48,13 +49,16 @@ def read(name, data, seed):
     if name.startswith("made:"):
         classes, features, interactions, rows = name[5:].split(",")
         return made(int(classes), int(features), float(interactions), int(rows), seed)
-    return pq.read_table(os.path.join(data, name + ".parquet"))
+    path = os.path.join(data, name + ".parquet")
+    if not os.path.exists(path):
+        sys.exit(f"{path} is not there")
+    return pq.read_table(path)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="+", help="files of --data without .parquet, or made:CLASSES,FEATURES,INTERACTIONS,ROWS")
-    parser.add_argument("--data", default=".", help="folder of the files; their column label is the class")
+    parser.add_argument("--data", default=DATA, help="folder of the files [../shared/data beside the repository]; their column label is the class")
     parser.add_argument("--program", default="target/release/cbfit")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--flags", default="--weighting none --metric log_loss")

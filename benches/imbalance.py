@@ -32,12 +32,16 @@ def cut(table, factor, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.path.join(HERE, "..", "..", "shared", "data"))
+    data = os.path.join(HERE, "..", "..", "shared", "data")
+    parser.add_argument("--data", default=data, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--program", default=os.path.join(HERE, "..", "target", "release", "cbfit"))
     parser.add_argument("--factors", type=int, nargs="+", default=[10, 50, 100, 200])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    train = pq.read_table(os.path.join(args.data, "cifar10_lt100_mobilenet_train.parquet"))
+    train = os.path.join(args.data, "cifar10_lt100_mobilenet_train.parquet")
+    if not os.path.exists(train):
+        sys.exit(f"{train} is not there")
+    train = pq.read_table(train)
     test = os.path.join(args.data, "cifar10_mobilenet_test.parquet")
     columns = ["none"] + [f"effective {beta}" for beta in BETAS] + ["inverse", "none + adjust"]
     print("| imbalance | rows | loss | " + " | ".join(columns) + " |\n|" + "---|" * (3 + len(columns)))

@@ -4,7 +4,7 @@ Trains on real data with cbfit, exports with `cbfit export --to lightgbm`, loads
 rows that were not trained on, probabilities, scores and the contributions of features (`pred_contrib`). Text columns
 go to LightGBM as pandas categories, some of them missing or never seen in training, and some numbers are missing.
 
-    python benches/lightgbm_export.py --cbfit target/release/cbfit --data ../shared/data
+    python benches/lightgbm_export.py --cbfit target/release/cbfit [--data DIR]
 
 Prints one JSON line a case; exits with status 1 where a difference is above its limit. Without lightgbm or the data it
 says so and exits with status 0.
@@ -108,7 +108,8 @@ def check(cbfit, name, train, test, flags, prior, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cbfit", default="target/release/cbfit")
-    parser.add_argument("--data", default="../shared/data", type=pathlib.Path)
+    data = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser.add_argument("--data", default=data, type=pathlib.Path, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--case", default="", help="only cases whose name has this in it")
     arguments = parser.parse_args()
     try:

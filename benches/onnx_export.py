@@ -4,7 +4,7 @@ Trains on real data with cbfit, exports with `cbfit export --to onnx`, runs the 
 not trained on, and compares probabilities and labels with those of `cbfit predict`. Text columns go in as codes, the
 place of each value among the sorted values of training.
 
-    python benches/onnx_export.py --cbfit target/release/cbfit --data ../shared/data
+    python benches/onnx_export.py --cbfit target/release/cbfit [--data DIR]
 
 Prints one JSON line a case, and the milliseconds that onnxruntime and cbfit (its whole process) take; exits with status 1
 where probabilities differ by more than 1e-5 or a label that is not nearly tied does. Without onnxruntime or the data it
@@ -116,7 +116,8 @@ def check(cbfit, data, name, train, test, flags, prior):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cbfit", default="target/release/cbfit")
-    parser.add_argument("--data", default="../shared/data", type=pathlib.Path)
+    data = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser.add_argument("--data", default=data, type=pathlib.Path, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--case", default="", help="only cases whose name has this in it")
     arguments = parser.parse_args()
     try:

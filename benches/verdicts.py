@@ -126,7 +126,8 @@ def scikit_learn(name, args, middle, betas=(0.9, 0.99, 0.999, 0.9999)):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.path.join(HERE, "..", "..", "shared", "data"))
+    data = os.path.join(HERE, "..", "..", "shared", "data")
+    parser.add_argument("--data", default=data, help="folder of the data sets [../shared/data beside the repository]")
     parser.add_argument("--program", default=os.path.join(HERE, "..", "target", "release", "cbfit"))
     parser.add_argument("--set", action="append", help="a data set by name; all of them without")
     parser.add_argument("--repeats", type=int, default=1)

@@ -188,14 +188,20 @@ TEXTS = [(f"{' '.join(words.split()[at % 3:])} {at % 7}", label) for label, word
 
 
 @pytest.fixture(scope="session")
-def text_encoder(tmp_path_factory):
-    """A vector a token, and its tokenizer beside it."""
+def text_words():
+    """A tokenizer of the words of TEXTS."""
     tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path_factory.mktemp("texts")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    trainer = tokenizers.trainers.WordLevelTrainer(special_tokens=["[PAD]", "[UNK]"])
+    trainer = tokenizers.trainers.WordLevelTrainer(special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
     tokenizer.train_from_iterator([text for text, _ in TEXTS], trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def text_encoder(text_words, tmp_path_factory):
+    """A vector a token, and its tokenizer beside it."""
+    tokenizer, folder = text_words, tmp_path_factory.mktemp("texts")
     tokenizer.save(str(folder / "tokenizer.json"))
     table = np.random.default_rng(3).normal(size=(tokenizer.get_vocab_size(), 12)).astype(np.float32)
     nodes = [("Gather", ["table", "input_ids"], ["last_hidden_state"], {})]
@@ -229,6 +235,51 @@ def test_texts_become_a_file_that_cbfit_learns(text_encoder, cbfit, tmp_path, su
     run_example("texts.py", tmp_path / f"t.{suffix}", "--onnx", encoder, "-o", out)
     model, _ = train(cbfit, out, tmp_path)
     assert model["features"] == 12 and model["metadata"]["label_map"]["names"] == ["balance", "card_lost", "fee"]
+
+
+@pytest.fixture(scope="session")
+def sentence_model(text_words, tmp_path_factory):
+    """A folder of sentence-transformers: a BERT of one layer, never trained, and the mean over its tokens."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("sentence_transformers")
+    try:
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    except ImportError:  # where older versions have them
+        from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers import SentenceTransformer
+
+    import torch
+
+    folder = tmp_path_factory.mktemp("bert")
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=text_words, model_max_length=64, **special)
+    tokenizer.save_pretrained(folder / "parts")
+    torch.manual_seed(5)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id, **sizes)
+    transformers.BertModel(config).save_pretrained(folder / "parts")
+    SentenceTransformer(modules=[Transformer(str(folder / "parts")), Pooling(24, "mean")], device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+def test_models_of_sentence_transformers_encode_as_well(sentence_model, cbfit, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    write_texts(tmp_path / "t.csv")
+    out = tmp_path / "e.parquet"
+    encode = ("texts.py", tmp_path / "t.csv", "-o", out, "--sentence-transformers")
+    said = run_example(*encode, sentence_model, "--batch", 4, "--device", "cpu")
+    assert "89 rows of 24 values, 3 classes" in said
+    # The rows of the model itself, text by text: neither padding nor the order of lengths is in them.
+    model = SentenceTransformer(str(sentence_model), device="cpu")
+    expected = np.concatenate([model.encode([text]) for text, _ in TEXTS])
+    assert np.allclose(vectors(out), expected, rtol=1e-4, atol=1e-5)
+    trained, _ = train(cbfit, out, tmp_path)
+    assert trained["features"] == 24 and trained["metadata"]["counts"]["rows"] == [20, 60, 9]
+    run_example(*encode, sentence_model, "--max-length", 3, "--device", "cpu")
+    assert not np.allclose(vectors(out), expected, rtol=1e-4, atol=1e-5)
+    assert "are of --onnx" in run_example(*encode, sentence_model, "--pooling", "cls", status=2)
+    assert "error: --sentence-transformers" in run_example(*encode, tmp_path / "none", status=1)
 
 
 def test_texts_that_cannot_be_used_are_refused(text_encoder, tmp_path):

@@ -9,7 +9,8 @@ train or test, say, for `cbfit --split-col`); its rows are those of the input in
 
 An ONNX encoder takes `input_ids` and, where it has them, `attention_mask` and `token_type_ids`. Of an output
 [batch, tokens, values] the mean over the tokens of the text is taken (--pooling cls: the first); an output [batch, values]
-is the embedding. The folder of an export from Hugging Face has both files.
+is the embedding. The folder of an export from Hugging Face has both files. Models of sentence-transformers know their own
+pooling.
 
 Requirements: numpy, pyarrow, and onnxruntime with tokenizers, or sentence-transformers (which fetches its model on first
 use, unless the name is a folder).
@@ -60,7 +61,7 @@ def pick(table, path, wanted, usual, what):
 
 
 def onnx_encoder(arguments):
-    """A function from texts to vectors, and one from a text to its number of tokens."""
+    """A function from texts to vectors."""
     try:
         from tokenizers import Tokenizer
     except ImportError as missing:
@@ -73,7 +74,7 @@ def onnx_encoder(arguments):
         tokenizer = Tokenizer.from_file(str(place))
     except Exception as error:  # tokenizers raises Exception itself
         raise Refused(f"{place}: not a tokenizer: {error}") from error
-    tokenizer.enable_truncation(arguments.max_length)
+    tokenizer.enable_truncation(256 if arguments.max_length is None else arguments.max_length)
     padding = tokenizer.padding or {}
     tokenizer.enable_padding(pad_id=padding.get("pad_id", 0), pad_token=padding.get("pad_token", "[PAD]"))
     inputs = {entry.name for entry in session.get_inputs()}
@@ -91,7 +92,7 @@ def onnx_encoder(arguments):
         vectors = session.run([output], {name: fields[name] for name in inputs})[0].astype(np.float32)
         if vectors.ndim != 3:
             return vectors
-        if arguments.pooling == "cls":
+        if arguments.pooling == "cls":  # without the flag: mean
             return vectors[:, 0]
         mask = fields["attention_mask"][:, :, None].astype(np.float32)
         return (vectors * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1.0)
@@ -100,11 +101,20 @@ def onnx_encoder(arguments):
 
 
 def sentence_transformer(arguments):
+    """A function from texts to vectors."""
     try:
+        import torch
         from sentence_transformers import SentenceTransformer
     except ImportError as missing:
-        raise Refused("pip install sentence-transformers, or use --onnx") from missing
-    model = SentenceTransformer(arguments.sentence_transformers)
+        raise Refused(f"{missing}: pip install sentence-transformers, or use --onnx") from missing
+    torch.set_num_threads(arguments.threads)
+    try:
+        model = SentenceTransformer(arguments.sentence_transformers, device=arguments.device)
+    except Exception as error:  # of the hub, of files, of torch: whatever the model meets
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Refused(f"--sentence-transformers {arguments.sentence_transformers}: {reason}") from error
+    if arguments.max_length is not None:
+        model.max_seq_length = arguments.max_length
     return lambda texts: model.encode(texts, batch_size=arguments.batch, show_progress_bar=False, convert_to_numpy=True)
 
 
@@ -129,10 +139,15 @@ def main():
     parser.add_argument("--label", help=f"column of the labels [{', '.join(LABELS)}]")
     parser.add_argument("--keep", nargs="*", default=[], metavar="COLUMN", help="further columns to copy")
     parser.add_argument("--output", help="output of the ONNX file [sentence_embedding, else the first]")
-    parser.add_argument("--pooling", choices=["mean", "cls"], default="mean", help="what is taken of the tokens [mean]")
-    parser.add_argument("--max-length", type=int, default=256, help="tokens of a text; what is beyond is cut off [256]")
+    parser.add_argument("--pooling", choices=["mean", "cls"], help="what is taken of the tokens of an ONNX encoder [mean]")
+    parser.add_argument("--max-length", type=int, help="tokens of a text; what is beyond is cut off [256; of sentence-transformers: the model's]")
+    parser.add_argument("--device", help="device of torch [cuda where there is one, else cpu]")
     add_common_flags(parser)
     arguments = parser.parse_args()
+    if arguments.onnx and arguments.device:
+        parser.error("--device is of --sentence-transformers")
+    if not arguments.onnx and any(getattr(arguments, name) is not None for name in ("tokenizer", "output", "pooling")):
+        parser.error("--tokenizer, --output and --pooling are of --onnx: models of sentence-transformers know their own")
     table = read_table(arguments.table)
     if table.num_rows == 0:
         raise Refused(f"{arguments.table}: no rows")

@@ -363,14 +363,18 @@ fn first(names: &[String]) -> &str {
     names.first().map_or("", String::as_str)
 }
 
-/// The candidate nearest to `wanted`, where it is within two edits or a third of its length; ignores case.
+/// The candidate nearest to `wanted`, where it is within two edits (one of three letters) or a third of its length; ignores
+/// case.
 pub fn nearest<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
     let lower = wanted.to_lowercase();
     candidates
         .iter()
         .map(|name| (edit_distance(&lower, &name.to_lowercase()), name))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= (wanted.len() / 3).max(2) && *distance < wanted.len())
+        .filter(|(distance, _)| {
+            let few = if wanted.len() <= 3 { 1 } else { 2 };
+            *distance <= (wanted.len() / 3).max(few) && *distance < wanted.len()
+        })
         .map(|(_, name)| name.as_str())
 }
 
@@ -429,6 +433,8 @@ mod tests {
         assert_eq!(nearest("lable", &columns), Some("label"));
         assert_eq!(nearest("Embeding", &columns), Some("embedding"));
         assert_eq!(nearest("weight", &columns), None);
+        let metrics = vec!["mcc".to_string()];
+        assert_eq!((nearest("mc", &metrics), nearest("auc", &metrics)), (Some("mcc"), None));
     }
 
     #[test]

@@ -41,7 +41,10 @@ const NETWORK: [&str; 30] = [
 /// The packages of the lock file that the sections `[dependencies]` and `[target.*.dependencies]` of Cargo.toml lead to.
 fn linked() -> BTreeSet<String> {
     let root = env!("CARGO_MANIFEST_DIR");
-    let manifest = std::fs::read_to_string(format!("{root}/Cargo.toml")).unwrap();
+    // In a package that cargo has made, Cargo.toml is written anew, and the one of the repository stands beside it.
+    let manifest = std::fs::read_to_string(format!("{root}/Cargo.toml.orig"))
+        .or_else(|_| std::fs::read_to_string(format!("{root}/Cargo.toml")))
+        .unwrap();
     let lock = std::fs::read_to_string(format!("{root}/Cargo.lock")).unwrap();
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in lock.split("[[package]]").skip(1) {

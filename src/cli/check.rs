@@ -159,7 +159,9 @@ fn shown(data: Option<&Dataset>, findings: &Findings) -> String {
     let (errors, warnings) = (findings.count(Severity::Error), findings.count(Severity::Warning));
     let further =
         if data.is_none() { "; further ones cannot be looked for before these are mended" } else { "" };
-    lines.push(format!("Checked   {errors} errors, {warnings} warnings{further}"));
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+    lines.push(format!("Checked   {errors}, {warnings}{further}"));
     lines.join("\n") + "\n"
 }
 

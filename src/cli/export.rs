@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::args::{ExportArgs, ExportFormat};
@@ -86,13 +87,15 @@ pub fn run(args: ExportArgs) -> Result<u8> {
                 write_trees_json(&args, model, &names(&saved.metadata))?
             }
             (ExportFormat::Onnx, _) => write_onnx(&args, &saved, prior.as_ref(), &talk)?,
-            (_, Model::Linear(_)) => return Err(wrong_kind(&args, "is linear", "take --to csv or onnx")),
+            (_, Model::Linear(_)) => {
+                return Err(wrong_kind(&args, "a linear model", "take --to csv or onnx"));
+            }
             (_, Model::Hybrid(_)) => {
-                let why = "is of trees that start from linear functions";
-                return Err(wrong_kind(&args, why, "take --to onnx"));
+                let kind = "trees that start from linear functions";
+                return Err(wrong_kind(&args, kind, "take --to onnx"));
             }
             (ExportFormat::Csv, Model::Boost(_)) => {
-                return Err(wrong_kind(&args, "is of trees", "take --to lightgbm, text, json or onnx"));
+                return Err(wrong_kind(&args, "trees", "take --to lightgbm, text, json or onnx"));
             }
         };
         if args.out != "-" {
@@ -136,8 +139,9 @@ enum Check {
     Equal,
 }
 
-fn wrong_kind(args: &ExportArgs, why: &str, help: &str) -> Error {
-    Error::bad_value("--to", &args.model, format!("{why}, which this form of export is not for"), help)
+fn wrong_kind(args: &ExportArgs, kind: &str, help: &str) -> Error {
+    let form = args.to.to_possible_value().map_or_else(String::new, |form| form.get_name().to_owned());
+    Error::bad_value("--to", form, format!("cannot hold what {} is: {kind}", args.model), help)
 }
 
 /// Writes to `path`, whole or not at all, or to stdout for `-`; returns the number of bytes.

@@ -149,7 +149,7 @@ impl Words {
             Some(adjusted) => match adjusted.against_best {
                 Some(gap) if recommended == best => {
                     let more = Gap { value: -gap.value, low: -gap.high, high: -gap.low, ..gap };
-                    format!(" and {} than that of {}", self.gap_text(&more), adjusted.name)
+                    format!(", and {} than that of {}", self.gap_text(&more), adjusted.name)
                 }
                 _ => format!(", more than {} reaches", adjusted.name),
             },
