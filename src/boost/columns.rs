@@ -18,7 +18,7 @@ const FEWEST: usize = 1 << 10;
 
 /// Rows of a chunk for so many rows in all. No matter of threads: sums go chunk by chunk, and are the same on any number.
 pub(super) fn chunk_rows(rows: usize) -> usize {
-    rows.div_ceil(PIECES).next_multiple_of(FEWEST).min(MOST).max(FEWEST)
+    rows.div_ceil(PIECES).next_multiple_of(FEWEST).clamp(FEWEST, MOST)
 }
 
 /// The rows of each chunk of `rows` rows.
@@ -127,7 +127,7 @@ mod tests {
     fn chunks_are_many_and_of_bounded_size() {
         for rows in [1, 5000, 43_500, 200_000, 500_000, 10_000_000] {
             let size = chunk_rows(rows);
-            assert!((FEWEST..=MOST).contains(&size) && size % FEWEST == 0);
+            assert!((FEWEST..=MOST).contains(&size) && size.is_multiple_of(FEWEST));
             assert!(rows.div_ceil(size) >= (PIECES / 2).min(rows / FEWEST), "{rows}: {size}");
         }
     }
