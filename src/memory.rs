@@ -15,8 +15,8 @@ const LEAST_OF_BLOCK: u64 = 1 << 20;
 
 /// A limit for the resident memory of the process.
 ///
-/// Half of it is for the rows of features: more of them go to a file without a name and are read from there block by
-/// block. The other half is for what is kept of every row besides (label, weight, place), for blocks of rows on every
+/// Half of it is for the rows of features, of all sets of files together: more of them go to a file without a name and
+/// are read from there block by block. The other half is for what is kept of every row besides (label, weight, place), for blocks of rows on every
 /// thread, and for the model and its solver. With little memory the files are still in the cache of the system as far as
 /// that has room, which does not count as memory of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +27,35 @@ pub struct MemoryLimit {
     pub folder: PathBuf,
     /// Bytes of rows that are read from a source at a time.
     pub block: u64,
+    /// Bytes of rows of other sets of files that stay in memory beside those that this limit is for.
+    pub held: u64,
+    /// Bytes that are needed besides rows.
+    pub needed: u64,
 }
 
 impl MemoryLimit {
     /// A limit of `bytes`, with files in `folder`.
     pub fn new(bytes: u64, folder: PathBuf) -> Self {
-        MemoryLimit { bytes, folder, block: (bytes / 16).clamp(LEAST_OF_BLOCK, MOST_OF_BLOCK) }
+        MemoryLimit {
+            bytes,
+            folder,
+            block: (bytes / 16).clamp(LEAST_OF_BLOCK, MOST_OF_BLOCK),
+            held: 0,
+            needed: 0,
+        }
+    }
+
+    /// The same for another set of files, while rows that take `held` bytes in memory stay there.
+    #[must_use]
+    pub fn beside(mut self, held: u64) -> Self {
+        self.held = self.held.saturating_add(held);
+        self
+    }
+
+    /// The same where `needed` bytes are needed besides rows.
+    #[must_use]
+    pub fn besides(self, needed: u64) -> Self {
+        MemoryLimit { needed, ..self }
     }
 
     /// The limit that `text` states (`2G`, `512M`, `80%` of the memory of this machine, or of its control group where
@@ -56,7 +79,7 @@ impl MemoryLimit {
 
     /// Bytes that rows of features may take in memory.
     pub fn for_rows(&self) -> u64 {
-        self.bytes / 2
+        (self.bytes / 2).min(self.bytes.saturating_sub(self.needed)).saturating_sub(self.held)
     }
 
     /// The same for rows that each cost `more` bytes besides the `bytes` of their features while their block is at work.
@@ -79,23 +102,22 @@ impl MemoryLimit {
         }
         Err(Error::OverMemory { what: what.into(), need, have: self.bytes, help: help.into() })
     }
+}
 
-    /// Refuses to write `need` bytes where the disk of the folder has not room for them; where it does not tell, the
-    /// disk itself will.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn check_disk(&self, need: u64) -> Result<()> {
-        match free_bytes(&self.folder) {
-            Some(free) if free < need => {
-                let why = format!(
-                    "rows that exceed --memory-limit take {need} bytes, {free} are free; --spill-dir names another folder"
-                );
-                let error = io::Error::new(io::ErrorKind::StorageFull, why);
-                Err(Error::io(self.folder.display().to_string(), "write", error))
-            }
-            _ => Ok(()),
-        }
+/// Refuses to write `need` bytes of rows where the disk of `folder` has not room for them; where it does not tell, the
+/// disk itself will.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] with both numbers.
+pub fn check_disk(folder: &Path, need: u64) -> io::Result<()> {
+    match free_bytes(folder) {
+        Some(free) if free < need => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!(
+                "rows that exceed --memory-limit take {need} bytes, {free} are free; --spill-dir names another folder"
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -204,6 +226,26 @@ mod tests {
         assert!(limit.check("weights", 1_000_000, "").is_ok());
         let error = limit.check("weights", 2_000_000, "fewer classes").unwrap_err();
         assert_eq!((error.code(), error.help()), ("E0802", "fewer classes".into()));
-        assert_eq!(limit.check_disk(u64::MAX).unwrap_err().code(), "E0402");
+    }
+
+    #[test]
+    fn sets_of_rows_share_a_limit() {
+        let limit = MemoryLimit::new(1_000_000, default_folder());
+        let beside = limit.clone().beside(200_000).beside(100_000);
+        assert_eq!((limit.for_rows(), beside.for_rows()), (500_000, 200_000));
+        assert_eq!(beside.clone().beside(u64::MAX).for_rows(), 0);
+        assert_eq!(beside.clone().besides(400_000).for_rows(), 200_000);
+        assert_eq!(beside.clone().besides(600_000).for_rows(), 100_000);
+        assert_eq!(beside.besides(u64::MAX).for_rows(), 0);
+    }
+
+    #[test]
+    fn a_disk_is_asked_before_it_is_filled() {
+        assert!(check_disk(&default_folder(), 1).is_ok());
+        if free_bytes(&default_folder()).is_some() {
+            let error = check_disk(&default_folder(), u64::MAX).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert!(error.to_string().contains("--spill-dir"), "{error}");
+        }
     }
 }

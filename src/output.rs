@@ -245,10 +245,14 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// A file to write and read again that has no name, so that whatever ends the process leaves nothing behind. Only the
-/// owner could open it in the moment that it has one.
+/// A file to write and read again that has no name, so that whatever ends the process leaves nothing behind. Where the
+/// system makes none that never had a name, only the owner could open it in the moment that it has one.
 /// Fails with the error of the operating system where `folder` does not exist or is not writable.
 pub(crate) fn nameless_file(folder: &Path) -> io::Result<File> {
+    // What the other way cannot do either, it says itself.
+    if let Some(file) = never_named(folder) {
+        return Ok(file);
+    }
     let mut options = OpenOptions::new();
     options.read(true);
     // Deleted by the system when it is closed: an open file keeps its name there.
@@ -258,6 +262,20 @@ pub(crate) fn nameless_file(folder: &Path) -> io::Result<File> {
     let (file, passing) = open_new(folder, PRIVATE, options)?;
     drop(passing);
     Ok(file)
+}
+
+/// A file that never has a name and can be given none, on file systems that make such.
+#[cfg(target_os = "linux")]
+fn never_named(folder: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::from_raw_mode(PRIVATE)).ok().map(File::from)
+}
+
+/// Other systems make none.
+#[cfg(not(target_os = "linux"))]
+fn never_named(_: &Path) -> Option<File> {
+    None
 }
 
 fn open_temporary(folder: &Path, mode: u32) -> io::Result<(File, Passing)> {
@@ -381,6 +399,32 @@ mod tests {
             let plain = folder.path().join("plain");
             fs::write(&plain, "").unwrap();
             assert_eq!(mode(&path), mode(&plain));
+        }
+
+        #[test]
+        #[cfg(target_os = "linux")]
+        fn a_nameless_file_never_has_a_name() {
+            use std::io::Read;
+            use std::os::unix::fs::MetadataExt;
+            let folder = tempfile::tempdir().unwrap();
+            let long_ago = std::time::SystemTime::UNIX_EPOCH;
+            File::open(folder.path()).unwrap().set_modified(long_ago).unwrap();
+            let mut file = nameless_file(folder.path()).unwrap();
+            let metadata = file.metadata().unwrap();
+            assert_eq!((metadata.nlink(), metadata.permissions().mode() & 0o777), (0, 0o600));
+            if never_named(folder.path()).is_some() {
+                // A name that comes or goes changes its folder.
+                assert_eq!(fs::metadata(folder.path()).unwrap().modified().unwrap(), long_ago);
+            } else {
+                println!("skipped: this file system makes no file without a name");
+            }
+            file.write_all(b"rows").unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!((text.as_str(), names_in(folder.path()).len()), ("rows", 0));
+            let error = nameless_file(&folder.path().join("nowhere")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
         }
 
         #[test]

@@ -8,39 +8,12 @@ use std::time::Duration;
 
 use cbfit::rng::CounterRng;
 use common::cli::{Folder, Run};
+use common::vectors::{clouds, npy};
 
 const ROWS: usize = 16_000;
 const COLUMNS: usize = 40;
 /// Half of it is less than the features take, 2.6 MB, and what boosting keeps of the rows besides fits.
 const LIMIT: &str = "--memory-limit 3M";
-
-/// A `.npy` array of `descr` values, of which `bytes` are the bytes.
-fn npy(descr: &str, shape: &str, bytes: impl Iterator<Item = u8>) -> Vec<u8> {
-    let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
-    let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
-    file.extend(format!("{dictionary:<117}\n").bytes());
-    file.extend(bytes);
-    file
-}
-
-/// Clouds about a corner a class, of a long tail of six classes, in `x.npy` and `y.npy`.
-fn clouds(folder: &Folder, rows: usize, columns: usize) {
-    let mut rng = CounterRng::new(3, 0);
-    let labels: Vec<u32> =
-        (0..rows).map(|row| [0, 0, 0, 0, 1, 1, 2, 3, 0, 4, 5, 0][row * 7919 % 12]).collect();
-    let mut values = Vec::with_capacity(rows * columns);
-    for &label in &labels {
-        for column in 0..columns {
-            let corner = if column % 6 == label as usize { 0.4 } else { 0.0 };
-            values.push((rng.next_f64() - 0.5 + corner) as f32);
-        }
-    }
-    folder.write(
-        "x.npy",
-        npy("<f4", &format!("{rows}, {columns}"), values.into_iter().flat_map(f32::to_le_bytes)),
-    );
-    folder.write("y.npy", npy("<u4", &format!("{rows},"), labels.into_iter().flat_map(u32::to_le_bytes)));
-}
 
 /// The same with numbers, gaps and words.
 fn table(folder: &Folder) {
@@ -196,11 +169,13 @@ fn nothing_is_left_in_the_folder_of_the_rows() {
     let line =
         format!("--train x.npy --label-file y.npy --l2 0.1 --beta 0.99 {LIMIT} --spill-dir spill -o m.cbfit");
     assert!(run(&folder, &line, true).stderr.contains("rows stay on disk in spill"));
-    let mut killed = folder.command(&line).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(150));
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    assert_eq!(std::fs::read_dir(folder.path("spill")).unwrap().count(), 0);
+    for wait in (0..20).map(|at| 8 * at) {
+        let mut killed = folder.command(&line).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path("spill")).unwrap().count(), 0, "killed after {wait} ms");
+    }
     folder.fails(
         &line.replace("--spill-dir spill", "--spill-dir nowhere"),
         "E0208",
@@ -238,23 +213,6 @@ fn what_cannot_stay_on_disk_is_refused_before_the_work() {
     assert!(!folder.names().contains(&"m.cbfit".to_owned()));
 }
 
-/// The largest number of kilobytes that the process was seen to hold until it ended.
-#[cfg(target_os = "linux")]
-fn peak_kb(folder: &Folder, line: &str) -> u64 {
-    let mut child = folder.command(line).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let field = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = field.and_then(|field| field.split_whitespace().next()?.parse().ok());
-        peak = peak.max(kilobytes.unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert!(child.wait().unwrap().success(), "cbfit {line}");
-    peak
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn the_process_stays_within_its_limit() {
@@ -263,7 +221,7 @@ fn the_process_stays_within_its_limit() {
     clouds(&folder, 100_000, 256);
     let train = "--train x.npy --label-file y.npy --l2 0.1 --beta 0.99 --epochs 3 --optimizer lbfgs -o m.cbfit --threads 2";
     let within = |line: &str, limit: u64| {
-        let peak = peak_kb(&folder, &format!("{line} --memory-limit {limit}M"));
+        let peak = folder.peak_kb(&format!("{line} --memory-limit {limit}M"));
         assert!(peak * 1024 <= limit * 1_000_000, "{line}: {peak} kB with a limit of {limit} MB");
     };
     within(train, 32);
@@ -278,7 +236,7 @@ fn the_process_stays_within_its_limit() {
         "--train x.npy --label-file y.npy --learner boost --rounds 2 --weighting sqrt -o b.cbfit --threads 2",
         90,
     );
-    assert!(peak_kb(&folder, train) > 100_000);
+    assert!(folder.peak_kb(train) > 100_000);
 }
 
 /// 1 GB of features, a limit of a tenth; of what holds scores or bins of all rows, more. Run with
@@ -303,7 +261,7 @@ fn a_limit_of_a_tenth_of_the_data() {
     ] {
         let timed = |line: &str| {
             let begun = std::time::Instant::now();
-            let peak = peak_kb(&folder, line);
+            let peak = folder.peak_kb(line);
             (peak as f64 * 1024e-6, begun.elapsed().as_secs_f64())
         };
         let (whole, in_memory) = timed(line);

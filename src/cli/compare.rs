@@ -23,6 +23,7 @@ use crate::experiment::treatment::TAUS;
 use crate::experiment::twins::{find_twins, standardised};
 use crate::experiment::warnings::{about_power, about_separation, about_twins, about_weights};
 use crate::linear::rows::Rows;
+use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::model::Learner;
 use crate::output::AtomicFile;
@@ -78,10 +79,11 @@ pub fn run(args: CompareArgs) -> Result<u8> {
 fn compared(plan: &ComparePlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Option<CompareReport>> {
     let started = Instant::now();
     let kernels = kernels()?;
-    let rows = plan.folds.read(talk)?;
+    let mut rows = plan.folds.read(talk)?;
     let FoldPlan { learners, losses, .. } = &plan.folds;
     let treatments = treatments(&plan.schemes, learners, losses, &rows.counts)?;
     let settings = plan.folds.settings(&rows)?;
+    rows.hold_memory(&plan.folds, &settings, &treatments, talk)?;
     let features = |learner: Learner, train: &[usize]| rows.features(learner, train);
     let data = rows.data(&features);
     talk.phase("Compare", &format!("{} candidates on {}", treatments.len(), plan.folds.folds_text()));
@@ -178,16 +180,19 @@ impl Whole<'_> {
     /// The test rows as `learner` takes them.
     fn test_rows(&self, plan: &ComparePlan, learner: Learner) -> Result<Dataset> {
         let all: Vec<usize> = (0..self.question.labels.len()).collect();
-        let (filled, scaler) = self.rows.prepared(learner, &all);
+        let (mut filled, scaler) = self.rows.prepared(learner, &all);
+        // Only the way to the features is needed of it.
+        filled.features = Matrix::empty(filled.features.dtype(), filled.features.cols());
         let options = ReadOptions {
             label_file: plan.test_label_file.clone(),
             weight_col: None,
             ..plan.folds.read_options(learner)
-        };
+        }
+        .beside(self.rows.bytes_in_memory());
         let (encoder, label_map) = (&filled.encoder, &filled.label_map);
         let mut test =
             DatasetReader::open(&plan.test, &options, encoder, label_map, LabelNeed::Required)?.read_all()?;
-        scaler.apply(&mut test.features);
+        test.scale(&scaler, options.memory.as_ref())?;
         Ok(test)
     }
 
@@ -210,7 +215,11 @@ impl Whole<'_> {
         // Trees tell their training rows apart as a rule, and are stopped before it harms.
         if let Some(l2) = level.strength.l2() {
             let held = Held { rows: Rows::all(&features), labels };
-            let read = fit_and_read(self.data, held, plain, level, self.settings, self.kernels, watch)?;
+            // The rows are there: fits need not prepare them again.
+            let lent = |_: Learner, _: &[usize]| features.reborrow();
+            let FoldData { row_weights, classes, .. } = self.data;
+            let data = FoldData { labels, row_weights, classes, features: &lent };
+            let read = fit_and_read(data, held, plain, level, self.settings, self.kernels, watch)?;
             if let Some(readings) = read {
                 let top1 = readings.outcomes(Decision::MostProbable).value(labels, counts, Metric::Top1)?;
                 warnings.extend(about_separation(top1, l2));

@@ -53,6 +53,11 @@ impl<'m> Contributions<'m> {
         }))
     }
 
+    /// Bytes of the cells of a row.
+    pub fn row_bytes(&self) -> u64 {
+        (self.classes.len().max(1) * (self.features + 1) * size_of::<f32>()) as u64
+    }
+
     /// Names of the columns.
     pub fn columns(&self, saved: &SavedModel) -> Vec<String> {
         let features: Vec<String> = saved.metadata.encoder.feature_names().collect();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::scoring::{Scorer, check_scores, say_left_out, say_spilled, unseen_text};
+use super::scoring::{Scorer, say_left_out, say_spilled, unseen_text};
 use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options};
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, print_text, with_threads};
@@ -118,10 +118,10 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let reader =
             DatasetReader::open(&args.data, &options, &metadata.encoder, labels, LabelNeed::Required)?;
         let mut data = reader.read_all()?;
-        say_spilled(&talk, &data, &options);
+        say_spilled(&talk, &data, options.memory.as_ref());
         say_left_out(&talk, &data);
-        check_scores(&options, data.rows(), labels.classes(), ROW_BYTES)?;
-        let mut probabilities = scorer.logits(&mut data)?;
+        scorer.need(data.rows(), ROW_BYTES).hold(options.memory.as_ref(), vec![(0, &mut data)], &talk)?;
+        let mut probabilities = scorer.logits(&mut data, &options, &talk)?;
         let posterior = scorer.posterior(&prior, &probabilities)?;
         let decided = decisions.of(&posterior, &mut probabilities);
         let truth = data.labels.take().unwrap_or_default();

@@ -119,15 +119,20 @@ impl FoldPlan {
     /// Those of reading.
     pub fn read(&self, talk: &Talk) -> Result<FoldRows> {
         let mut views = Vec::new();
+        let mut held = 0;
         for &learner in &self.learners {
-            let data = read_training(&self.data, &self.read_options(learner))?;
+            let options = self.read_options(learner).beside(held);
+            let data = read_training(&self.data, &options)?;
+            held += data.features.bytes_in_memory();
+            if views.is_empty() {
+                let (name, rows) = (&data.source.name, thousands(data.source.rows));
+                talk.phase("Read", &format!("{name}   {rows} rows x {}", text::columns_text(&data.features)));
+            }
+            say_spilled(talk, &data, options.memory.as_ref());
             let scale = Scale::choose(self.scale.filter(|_| learner == Learner::Linear), &data.encoder)?;
             views.push(View { learner, data, scale });
         }
         let main = &views[0].data;
-        let (name, rows) = (&main.source.name, thousands(main.source.rows));
-        talk.phase("Read", &format!("{name}   {rows} rows x {}", text::columns_text(&main.features)));
-        say_spilled(talk, main, &self.read);
         main.notes.iter().for_each(|note| talk.phase("", note));
         let counts = main.counts(None);
         talk.phase("Labels", &text::labels_line(&counts));
@@ -248,10 +253,10 @@ fn learners_of(args: &FoldArgs) -> Result<Vec<Learner>> {
 }
 
 /// The rows as a learner takes them.
-struct View {
-    learner: Learner,
-    data: Dataset,
-    scale: Scale,
+pub(super) struct View {
+    pub(super) learner: Learner,
+    pub(super) data: Dataset,
+    pub(super) scale: Scale,
 }
 
 /// The rows of a run over folds.
@@ -261,7 +266,7 @@ pub struct FoldRows {
     /// One a repeat.
     pub folds: Vec<Folds>,
     /// One a learner.
-    views: Vec<View>,
+    pub(super) views: Vec<View>,
 }
 
 impl FoldRows {

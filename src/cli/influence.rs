@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::args::InfluenceArgs;
-use super::scoring::{say_left_out, say_spilled};
+use super::need::{Need, ROW_BYTES};
+use super::scoring::{say_left_out, say_spilled, scale};
 use super::shared::{class_codes, memory_of, read_options, refuse_overwriting};
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, print_text, with_threads};
@@ -13,8 +14,10 @@ use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
 use crate::labels::{LabelMap, UNSEEN};
 use crate::linear::influence::{Influence, OwnFit, Stationarity};
+use crate::linear::model::LinearModel;
 use crate::linear::problem::{Decay, Problem};
 use crate::linear::rows::Rows;
+use crate::linear::solver::metric::hessian_bytes;
 use crate::loss::logit_adjustment;
 use crate::model_file::{self, ModelMetadata, SavedModel};
 use crate::report::format::{short, thousands};
@@ -25,6 +28,9 @@ use crate::{Error, Result};
 
 /// Relative gap of the objective up to which the model counts as fitted to the rows; training stops at 1e-3.
 const FITTED_GAP: f64 = 1e-2;
+
+/// Bytes of a parameter: in the model, as it is solved for, and in f64 the vectors of conjugate gradients.
+const SOLVER_BYTES: u64 = 48;
 
 /// Runs the command.
 ///
@@ -56,8 +62,11 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
         };
         let penalty = Penalty::of(&args.model, &saved.metadata)?;
         let classes = class_codes(&args.class, &saved.metadata.label_map)?;
-        let train = read(&args.train, &options, &saved, &talk)?;
-        let valid = read(&args.valid, &valid_options, &saved, &talk)?;
+        let mut train = read(&args.train, &options, &saved, &talk)?;
+        let valid_options = valid_options.clone().beside(train.features.bytes_in_memory());
+        let mut valid = read(&args.valid, &valid_options, &saved, &talk)?;
+        let sets = vec![(0, &mut train), (0, &mut valid)];
+        need(&saved, model, sets[0].1.rows()).hold(options.memory.as_ref(), sets, &talk)?;
         let labels = labels_of_train(&train)?;
         let asked = Asked::of(&valid, &classes, args.balanced, &saved.metadata.label_map)?;
 
@@ -129,6 +138,29 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
     })
 }
 
+/// What is held in memory besides features while `rows` training rows are asked about.
+fn need(saved: &SavedModel, model: &LinearModel, rows: usize) -> Need {
+    let (classes, parameters) = (model.classes(), model.weight.len() + model.bias.len());
+    let hessian = hessian_bytes(saved.metadata.loss, classes, model.features, rows);
+    Need::default()
+        .rows(rows, ROW_BYTES)
+        .and(
+            format!("logits of {} rows and {} classes", thousands(rows as u64), thousands(classes as u64)),
+            &[rows as u64, classes as u64, size_of::<f32>() as u64],
+            "take fewer rows",
+        )
+        .and(
+            format!("{} parameters with their solver", thousands(parameters as u64)),
+            &[parameters as u64, SOLVER_BYTES],
+            "fit a smaller model",
+        )
+        .and(
+            format!("the Hessian of {} parameters", thousands(parameters as u64)),
+            &[hessian],
+            "take fewer features",
+        )
+}
+
 /// The penalty the model was fitted under.
 struct Penalty {
     l2: f64,
@@ -158,9 +190,9 @@ fn read(paths: &[String], options: &ReadOptions, saved: &SavedModel, talk: &Talk
     let reader =
         DatasetReader::open(paths, options, &metadata.encoder, &metadata.label_map, LabelNeed::Required)?;
     let mut data = reader.read_all()?;
-    say_spilled(talk, &data, options);
+    say_spilled(talk, &data, options.memory.as_ref());
     say_left_out(talk, &data);
-    saved.scaler.apply(&mut data.features);
+    scale(&mut data, &saved.scaler, options.memory.as_ref(), talk)?;
     Ok(data)
 }
 

@@ -2,7 +2,7 @@
 
 use super::args::{LabelArgs, PredictArgs};
 use super::contrib::Contributions;
-use super::scoring::{SCORE_BYTES, Scorer, check_scores, say_spilled, say_unseen_levels};
+use super::scoring::{SCORE_BYTES, Scorer, say_spilled, say_unseen_levels};
 use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
@@ -46,7 +46,10 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let contributions = Contributions::of(&args, &scorer.saved)?;
         // While a block is at work its logits are, too, with what is written of them.
         let (features, classes) = (scorer.saved.model.features() as u64, scorer.classes() as u64);
-        let memory = memory.clone().map(|memory| memory.with_cost(4 * features, SCORE_BYTES * classes));
+        let cells = contributions.as_ref().map_or(0, Contributions::row_bytes);
+        scorer.need(1, cells).hold(memory.as_ref(), Vec::new(), &talk)?;
+        let memory =
+            memory.clone().map(|memory| memory.with_cost(4 * features, SCORE_BYTES * classes + cells));
         let options = ReadOptions { memory, ..options.clone() };
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
@@ -54,10 +57,11 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             if blocks.at_once {
-                say_spilled(&talk, &block, &options);
-                check_scores(&options, block.rows(), scorer.classes(), LABEL_BYTES)?;
+                let memory = options.memory.as_ref();
+                say_spilled(&talk, &block, memory);
+                scorer.need(block.rows(), LABEL_BYTES).hold(memory, vec![(0, &mut block)], &talk)?;
             }
-            let mut values = scorer.logits(&mut block)?;
+            let mut values = scorer.logits(&mut block, &options, &talk)?;
             let posterior = match &posterior {
                 Some(posterior) => posterior,
                 None => posterior.insert(scorer.posterior(&prior, &values)?),

@@ -144,7 +144,7 @@ fn add_run(
             _ => format!("{} files", args.data.len()),
         };
     }
-    let logits = scorer.logits(&mut data)?;
+    let logits = scorer.logits(&mut data, options, talk)?;
     let truth = data.labels.take().unwrap_or_default();
     let weights = data.row_weights.take();
     let (weights, classes) = (weights.as_deref(), scorer.classes());

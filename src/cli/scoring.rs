@@ -1,5 +1,6 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
+use super::need::Need;
 use super::shared::PriorPlan;
 use super::talk::Talk;
 use crate::calibrate::Posterior;
@@ -9,7 +10,9 @@ use crate::data::cost_matrix::read_costs;
 use crate::data::counts::read_prior;
 use crate::data::dataset::Dataset;
 use crate::data::options::ReadOptions;
+use crate::data::scale::Scaler;
 use crate::labels::{ClassCounts, LabelMap};
+use crate::memory::MemoryLimit;
 use crate::model_file::{self, SavedModel};
 use crate::report::format::{bytes, thousands};
 use crate::report::text;
@@ -22,6 +25,7 @@ use crate::{Error, Result};
 pub struct Scorer {
     /// The model with its metadata.
     pub saved: SavedModel,
+    size: u64,
     kernels: &'static Kernels,
 }
 
@@ -31,7 +35,17 @@ impl Scorer {
     /// # Errors
     /// Those of [`model_file::load`].
     pub fn load(path: &str, kernels: &'static Kernels) -> Result<Self> {
-        Ok(Scorer { saved: model_file::load(path)?, kernels })
+        let saved = model_file::load(path)?;
+        Ok(Scorer { saved, size: file_size(path), kernels })
+    }
+
+    /// What scoring holds in memory besides rows: the model, and the scores of `rows` rows where all are needed at once,
+    /// each with `row_bytes` besides.
+    pub(super) fn need(&self, rows: usize, row_bytes: u64) -> Need {
+        let row = (self.classes() as u64).saturating_mul(SCORE_BYTES).saturating_add(row_bytes);
+        let (shown, classes) = (thousands(rows as u64), thousands(self.classes() as u64));
+        let what = format!("the scores of {shown} rows and {classes} classes");
+        Need::default().model(self.size).and(what, &[rows as u64, row], "take fewer rows at a time")
     }
 
     /// Number of classes C.
@@ -39,12 +53,12 @@ impl Scorer {
         self.saved.model.classes()
     }
 
-    /// Logits of all rows of `data` (`rows x C`); scales its features on the way.
+    /// Logits of all rows of `data`, read by `options` (`rows x C`); scales its features on the way.
     ///
     /// # Errors
-    /// Those of [`crate::model::Model::logits`].
-    pub fn logits(&self, data: &mut Dataset) -> Result<Vec<f32>> {
-        self.saved.scaler.apply(&mut data.features);
+    /// Those of [`Dataset::scale`] and [`crate::model::Model::logits`].
+    pub fn logits(&self, data: &mut Dataset, options: &ReadOptions, talk: &Talk) -> Result<Vec<f32>> {
+        scale(data, &self.saved.scaler, options.memory.as_ref(), talk)?;
         self.saved.model.logits(&data.features, self.kernels)
     }
 
@@ -104,6 +118,11 @@ impl Scorer {
     }
 }
 
+/// Bytes of a file, 0 where it does not say so.
+pub fn file_size(path: &str) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
 /// The prior asked for of these classes and their training rows, `None` where it is estimated from data.
 ///
 /// # Errors
@@ -124,29 +143,30 @@ pub fn fixed_prior(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts)
 
 /// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
 pub const SCORE_BYTES: u64 = 8;
-/// Refuses scores of so many rows that memory does not hold them, where all are needed at once and each row takes
-/// `row_bytes` besides.
+
+/// Scales `data`, and says so where the rows go to disk for it.
 ///
 /// # Errors
-/// [`Error::OverMemory`].
-pub fn check_scores(options: &ReadOptions, rows: usize, classes: usize, row_bytes: u64) -> Result<()> {
-    let Some(memory) = &options.memory else { return Ok(()) };
-    let row = (classes as u64).saturating_mul(SCORE_BYTES).saturating_add(row_bytes);
-    let need = (rows as u64).saturating_mul(row);
-    let (rows, classes) = (thousands(rows as u64), thousands(classes as u64));
-    memory.check(
-        format!("the scores of {rows} rows and {classes} classes"),
-        need,
-        "raise --memory-limit, or take fewer rows at a time",
-    )
+/// Those of [`Dataset::scale`].
+pub fn scale(data: &mut Dataset, scaler: &Scaler, memory: Option<&MemoryLimit>, talk: &Talk) -> Result<()> {
+    let was_in_file = data.features.is_in_file();
+    data.scale(scaler, memory)?;
+    if !was_in_file {
+        say_spilled(talk, data, memory);
+    }
+    Ok(())
 }
 
-/// Says where the rows of `data` are that exceed the memory of `options`.
-pub fn say_spilled(talk: &Talk, data: &Dataset, options: &ReadOptions) {
-    let Some(memory) = options.memory.as_ref().filter(|_| data.features.is_in_file()) else { return };
+/// Says where the rows of `data` are that exceed `memory`.
+pub fn say_spilled(talk: &Talk, data: &Dataset, memory: Option<&MemoryLimit>) {
+    let Some(memory) = memory.filter(|_| data.features.is_in_file()) else { return };
     let (rows, size) = (thousands(data.rows() as u64), bytes(data.features.bytes()));
+    let beside = match memory.held.saturating_add(memory.needed) {
+        0 => "half".into(),
+        held => format!("what {} beside them leave", bytes(held)),
+    };
     let text = format!(
-        "{rows} rows x {}, {size}, over half of the memory limit of {}: rows stay on disk in {}",
+        "{rows} rows x {}, {size}, over {beside} of the memory limit of {}: rows stay on disk in {}",
         text::columns_text(&data.features),
         bytes(memory.bytes),
         text::printable(&memory.folder.display().to_string())

@@ -12,7 +12,7 @@ use super::plan_head::HeadPlan;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
 use super::train_data::{OwnedSample, TrainData};
-use super::train_memory::check_memory;
+use super::train_memory::hold_memory;
 use super::train_save::{Fitted, saved_model, scores_record, test_scores};
 use super::train_talk::{
     Trials, announce, closed_form_text, fitted_text, progress_text, resample_text, say_saved, say_scores,
@@ -65,12 +65,12 @@ pub fn run(args: TrainArgs) -> Result<u8> {
 fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
-    let data = open(plan, talk, kernels)?;
+    let mut data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
     let schemes = schemes(plan, &data, &counts)?;
     let several_schemes = schemes.len() > 1;
     let recipe = recipe(plan, &data);
-    check_memory(plan, &data, &recipe.optimizer)?;
+    hold_memory(plan, &mut data, &recipe.optimizer, talk)?;
     let deciding = Deciding { plan, data: &data, recipe: &recipe, schemes: &schemes, kernels };
     let journal = deciding.journal(talk, interrupt)?;
     let is_fitted = plan.head.head.is_fitted();

@@ -16,7 +16,7 @@ use super::talk::Talk;
 use super::train::{open, recipe, schemes};
 use super::train_calibrate::CrossFitting;
 use super::train_data::{HeldPart, OwnedSample, TrainData};
-use super::train_memory::check_memory;
+use super::train_memory::hold_memory;
 use super::train_save::{scores_record, test_scores};
 use super::train_talk::{say_saved, say_scores, say_test, say_tilt, say_weights};
 use crate::Result;
@@ -55,10 +55,10 @@ pub(super) fn train(
 ) -> Result<TrainReport> {
     let started = Instant::now();
     let kernels = kernels()?;
-    let data = open(plan, talk, kernels)?;
+    let mut data = open(plan, talk, kernels)?;
     let counts = data.main.counts(Some(&data.train));
     let recipe = recipe(plan, &data);
-    check_memory(plan, &data, &recipe.optimizer)?;
+    hold_memory(plan, &mut data, &recipe.optimizer, talk)?;
     let earlier = boost.earlier.as_deref();
     let continuing = earlier.map(|earlier| Continuing::new(earlier, plan, &data)).transpose()?;
     let schemes = schemes(plan, &data, &counts)?;

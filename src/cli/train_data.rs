@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::plan::{TrainPlan, ValidationPlan};
 use super::plan_continue::Earlier;
-use super::scoring::{say_left_out, say_spilled, unseen_text};
+use super::scoring::{say_left_out, say_spilled, scale, unseen_text};
 use super::talk::Talk;
-use crate::data::dataset::{Dataset, read_training};
+use crate::data::dataset::{Dataset, each_beside, read_training};
 use crate::data::dataset_reader::DatasetReader;
 use crate::data::options::ReadOptions;
 use crate::data::roles::LabelNeed;
@@ -109,7 +109,7 @@ impl TrainData {
             None => read_training(&plan.train, &plan.read)?,
         };
         say_read(talk, "Read", &main, begun);
-        say_spilled(talk, &main, &plan.read);
+        say_spilled(talk, &main, plan.read.memory.as_ref());
         for note in &main.notes {
             talk.phase("", note);
         }
@@ -121,7 +121,8 @@ impl TrainData {
         talk.phase("Labels", &text::labels_line(&main.counts(Some(&split.train))));
         let mut valid = split.valid;
         if let ValidationPlan::Files(paths) = &plan.validation {
-            valid = Held::File(read_more(talk, "Valid", paths, &plan.valid_label_file, plan, &main)?);
+            let options = beside(plan, &plan.valid_label_file, &[&main]);
+            valid = Held::File(read_more(talk, "Valid", paths, &options, &main)?);
         }
         let mut test = split.test;
         if !plan.test.is_empty() {
@@ -132,17 +133,15 @@ impl TrainData {
                     &format!("{rows} test rows of the split column are left out: --test names others"),
                 );
             }
-            test = Held::File(read_more(talk, "Test", &plan.test, &plan.test_label_file, plan, &main)?);
+            let others: Vec<&Dataset> = [Some(&main), valid.file()].into_iter().flatten().collect();
+            let options = beside(plan, &plan.test_label_file, &others);
+            test = Held::File(read_more(talk, "Test", &plan.test, &options, &main)?);
         }
-        let scale = Scale::choose(plan.scale, &main.encoder)?;
+        let chosen = Scale::choose(plan.scale, &main.encoder)?;
         let (scaler, constant_columns) =
-            Scaler::fit(scale, &main.features, &split.train, main.row_weights.as_deref());
-        scaler.apply(&mut main.features);
-        for held in [&mut valid, &mut test] {
-            if let Held::File(dataset) = held {
-                scaler.apply(&mut dataset.features);
-            }
-        }
+            Scaler::fit(chosen, &main.features, &split.train, main.row_weights.as_deref());
+        let sets = [Some(&mut main), valid.file_mut(), test.file_mut()].into_iter().flatten().collect();
+        each_beside(plan.read.memory.as_ref(), sets, |set, memory| scale(set, &scaler, memory, talk))?;
         let names = &main.label_map.names;
         let kept_classes = split.kept_classes.iter().map(|&class| names[class as usize].clone()).collect();
         let data =
@@ -152,18 +151,19 @@ impl TrainData {
         Ok(data)
     }
 
+    /// The files, each with its rows.
+    pub fn sets(&mut self) -> Vec<&mut Dataset> {
+        let sets = [Some(&mut self.main), self.valid.file_mut(), self.test.file_mut()];
+        sets.into_iter().flatten().collect()
+    }
+
     /// Fails where rows on disk could not be read, so that nothing made of them is of use.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn check(&self) -> Result<()> {
         self.main.features.check()?;
-        for held in [&self.valid, &self.test] {
-            if let Held::File(dataset) = held {
-                dataset.features.check()?;
-            }
-        }
-        Ok(())
+        [self.valid.file(), self.test.file()].into_iter().flatten().try_for_each(|data| data.features.check())
     }
 
     /// Validation rows, where there are any.
@@ -300,6 +300,14 @@ impl TrainData {
 }
 
 impl Held {
+    fn file(&self) -> Option<&Dataset> {
+        if let Held::File(dataset) = self { Some(dataset) } else { None }
+    }
+
+    fn file_mut(&mut self) -> Option<&mut Dataset> {
+        if let Held::File(dataset) = self { Some(dataset) } else { None }
+    }
+
     fn len(&self) -> usize {
         match self {
             Held::None => 0,
@@ -397,25 +405,25 @@ fn shown(names: &[&str]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
+/// How files of held-out rows are read while the rows of `others` stay where they are.
+fn beside(plan: &TrainPlan, label_file: &Option<String>, others: &[&Dataset]) -> ReadOptions {
+    let held = others.iter().map(|other| other.features.bytes_in_memory()).sum();
+    let label_file = label_file.clone();
+    ReadOptions { split_col: None, weight_col: None, label_file, ..plan.read.clone() }.beside(held)
+}
+
 fn read_more(
     talk: &Talk,
     name: &str,
     paths: &[String],
-    label_file: &Option<String>,
-    plan: &TrainPlan,
+    options: &ReadOptions,
     main: &Dataset,
 ) -> Result<Box<Dataset>> {
     let begun = Instant::now();
-    let options = ReadOptions {
-        split_col: None,
-        weight_col: None,
-        label_file: label_file.clone(),
-        ..plan.read.clone()
-    };
-    let reader = DatasetReader::open(paths, &options, &main.encoder, &main.label_map, LabelNeed::Required)?;
+    let reader = DatasetReader::open(paths, options, &main.encoder, &main.label_map, LabelNeed::Required)?;
     let dataset = reader.read_all()?;
     say_read(talk, name, &dataset, begun);
-    say_spilled(talk, &dataset, &plan.read);
+    say_spilled(talk, &dataset, options.memory.as_ref());
     if !dataset.unseen.is_empty() {
         talk.phase("", &unseen_text(&dataset.unseen, dataset.rows() as u64));
         if dataset.unseen.iter().map(|(_, rows)| rows).sum::<u64>() == dataset.rows() as u64 {

@@ -63,9 +63,8 @@ fn tuned(
 ) -> Result<Option<TuneReport>> {
     let started = Instant::now();
     let kernels = kernels()?;
-    let rows = plan.read(talk)?;
+    let mut rows = plan.read(talk)?;
     let settings = plan.settings(&rows)?;
-    let features = |learner: Learner, train: &[usize]| rows.features(learner, train);
     let mut kinds = Vec::new();
     for (&learner, &loss) in plan.learners.iter().flat_map(|l| plan.losses.iter().map(move |loss| (l, loss)))
     {
@@ -73,6 +72,10 @@ fn tuned(
         kinds.push(standard.into_iter().map(|treatment| treatment.by(learner)).collect());
     }
     let treatments = in_turns(kinds);
+    // A limit of time may end the search after the first.
+    let certain = budget.until.map_or(budget.trials.unwrap_or(usize::MAX), |_| 1).min(treatments.len());
+    rows.hold_memory(plan, &settings, &treatments[..certain], talk)?;
+    let features = |learner: Learner, train: &[usize]| rows.features(learner, train);
     talk.phase(
         "Tune",
         &format!("by {} on {}, test data play no part", plan.metric.name(), plan.folds_text()),

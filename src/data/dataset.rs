@@ -8,15 +8,17 @@ use super::encode_fit::EncoderFit;
 use super::files::FileSet;
 use super::fingerprint::Fingerprint;
 use super::finite::Origin;
-use super::kept::KeptRows;
+use super::kept::{KeptRows, make_room};
 use super::labels_read::Labels;
 use super::missing::Missing;
 use super::options::{ReadOptions, Unlabeled};
 use super::roles::{LabelNeed, Roles, find_features};
+use super::scale::Scaler;
 use super::split::Part;
 use super::table::{ColumnBuffer, Field};
 use crate::labels::{ClassCounts, LabelMap, UNSEEN};
 use crate::matrix::Matrix;
+use crate::memory::MemoryLimit;
 use crate::{Error, Result};
 
 /// Where rows came from.
@@ -100,6 +102,24 @@ impl Dataset {
         }
     }
 
+    /// Takes the features to disk where they, and the `more` bytes that are to be made of them in memory, exceed `memory`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::OverMemory`] for sparse rows, which stay in memory.
+    pub fn make_room(&mut self, memory: Option<&MemoryLimit>, more: u64) -> Result<()> {
+        make_room(memory, &self.source.name, &mut self.features, more)
+    }
+
+    /// Scales the features, on disk where they exceed `memory` once they are scaled.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::make_room`].
+    pub fn scale(&mut self, scaler: &Scaler, memory: Option<&MemoryLimit>) -> Result<()> {
+        self.make_room(memory, scaler.growth(&self.features))?;
+        scaler.apply(&mut self.features);
+        Ok(())
+    }
+
     /// Leaves the map only the classes that occur in `rows`; rows of the others become unseen ones.
     ///
     /// # Errors
@@ -138,6 +158,25 @@ impl Dataset {
     }
 }
 
+/// Calls `work` with one after the other of `sets`, whose rows are held at the same time, and what the others leave of
+/// `memory`.
+///
+/// # Errors
+/// The first of `work`.
+pub fn each_beside(
+    memory: Option<&MemoryLimit>,
+    mut sets: Vec<&mut Dataset>,
+    mut work: impl FnMut(&mut Dataset, Option<&MemoryLimit>) -> Result<()>,
+) -> Result<()> {
+    for at in 0..sets.len() {
+        let others = sets.iter().enumerate().filter(|(other, _)| *other != at);
+        let held = others.map(|(_, other)| other.features.bytes_in_memory()).sum();
+        let memory = memory.cloned().map(|memory| memory.beside(held));
+        work(sets[at], memory.as_ref())?;
+    }
+    Ok(())
+}
+
 /// Reads labelled files, and fits the classes and the encoder to them. Several files are read one after the other.
 /// With [`Missing::Mean`] the caller has to call [`Dataset::fill_missing`] next: rows held out must not enter the means.
 ///
@@ -157,7 +196,8 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     let mut fit = EncoderFit::new(&name, &fields, options.missing, options.categories)?;
     let wanted = columns.iter().zip(&fields).map(|(&column, field)| (column, field.kind.clone())).collect();
     let gather = fit.is_one_vector();
-    let mut kept = KeptRows::new(options.memory.as_ref(), set.row_count());
+    let memory = options.memory.as_ref();
+    let mut kept = KeptRows::new(memory, set.row_count());
     let mut reader = BlockReader::new(set, &roles, wanted, options, LabelNeed::Required, gather)?;
 
     let mut labels = Labels::default();
@@ -182,12 +222,13 @@ pub fn read_training(paths: &[String], options: &ReadOptions) -> Result<Dataset>
     }
     labels.check(options.unlabeled == Unlabeled::Drop)?;
     let mut fitted = match reader.take_vectors() {
-        Some(ColumnBuffer::Vector(features)) => fit.finish_with(kept.finish(&name, features)?)?,
+        Some(ColumnBuffer::Vector(features)) => fit.finish_with(kept.finish(&name, features)?, memory)?,
         _ => {
             let dense = fit.take_dense();
-            fit.finish_with(kept.finish(&name, dense)?)?
+            fit.finish_with(kept.finish(&name, dense)?, memory)?
         }
     };
+    make_room(memory, &name, &mut fitted.features, 0)?;
     notes.extend(fitted.notes);
     if fitted.encoder.width() == 0 {
         return Err(Error::NoFeatures { file: name });

@@ -11,10 +11,13 @@ use super::missing::Missing;
 use super::options::Categories;
 use super::table::{ColumnBuffer, Field, FieldKind, NULL_TEXT, TextColumn};
 use crate::matrix::{Dtype, FileRowsWriter, Matrix, Storage};
+use crate::memory::MemoryLimit;
 use crate::{Error, Result};
 
 /// Most values a text column may have.
 const MOST_LEVELS: usize = 10_000;
+/// Bytes of features that are made in memory at a time on their way to a file.
+const BLOCK_BYTES: usize = 1 << 20;
 
 enum FitColumn {
     Numeric { name: String },
@@ -141,11 +144,12 @@ impl EncoderFit {
     #[cfg(test)]
     fn finish(mut self) -> Result<Fitted> {
         let dense = self.take_dense();
-        self.finish_with(dense)
+        self.finish_with(dense, None)
     }
 
-    /// The encoder, and the features of the rows pushed, whose numbers and vectors are `dense`.
-    pub(super) fn finish_with(self, dense: Matrix<'static>) -> Result<Fitted> {
+    /// The encoder, and the features of the rows pushed, whose numbers and vectors are `dense`. Dense features that exceed
+    /// `limit` are made in a file.
+    pub(super) fn finish_with(self, dense: Matrix<'static>, limit: Option<&MemoryLimit>) -> Result<Fitted> {
         self.check.result(self.missing == Missing::Error)?;
         let mut notes = Vec::new();
         let vector_length = if self.is_one_vector() { Some(dense.cols()) } else { None };
@@ -191,7 +195,7 @@ impl EncoderFit {
             let (values, width) = (encoder.most_values(), encoder.width());
             notes.push(format!("features kept sparse: at most {values} of {width} values a row"));
         }
-        let features = if texts.is_empty() { dense } else { insert_texts(&encoder, dense, &texts)? };
+        let features = if texts.is_empty() { dense } else { insert_texts(&encoder, dense, &texts, limit)? };
         Ok(Fitted { encoder, features, missing: self.check.missing(), notes })
     }
 }
@@ -258,19 +262,28 @@ fn insert_texts(
     encoder: &FeatureEncoder,
     dense: Matrix<'static>,
     texts: &[TextColumn],
+    limit: Option<&MemoryLimit>,
 ) -> Result<Matrix<'static>> {
     let rows = texts.first().map_or(0, |text| text.codes().len());
-    let Storage::File(file) = dense.storage() else {
+    let row_bytes = encoder.width() * Dtype::F32.width();
+    let folder = match (dense.storage(), limit) {
+        _ if encoder.is_sparse() => None,
+        (Storage::File(file), _) => Some(file.folder()),
+        (_, Some(limit)) if (rows * row_bytes) as u64 > limit.for_rows() => Some(limit.folder.as_path()),
+        _ => None,
+    };
+    let Some(folder) = folder else {
+        let dense = match dense.is_in_file() {
+            // What is not text is little where rows are sparse.
+            true => dense.select_rows(&(0..rows).collect::<Vec<_>>()),
+            false => dense,
+        };
         return encoder.features(rows, &sources_of(encoder, &dense, texts, 0..rows));
     };
-    if encoder.is_sparse() {
-        // What is not text then is little.
-        let places: Vec<usize> = (0..rows).collect();
-        let dense = dense.select_rows(&places);
-        return encoder.features(rows, &sources_of(encoder, &dense, texts, 0..rows));
-    }
-    let mut writer = FileRowsWriter::create(file.folder(), Dtype::F32, encoder.width())?;
-    for (start, end) in dense.blocks() {
+    let mut writer = FileRowsWriter::create(folder, Dtype::F32, encoder.width(), rows as u64)?;
+    let step = (BLOCK_BYTES / row_bytes.max(1)).max(1);
+    for start in (0..rows).step_by(step) {
+        let end = (start + step).min(rows);
         let block = dense.select_rows(&(start..end).collect::<Vec<_>>());
         writer.append(&encoder.features(end - start, &sources_of(encoder, &block, texts, start..end))?)?;
     }

@@ -23,8 +23,7 @@ impl KeptRows {
     pub(super) fn settle(&mut self, file: &str, rows: &mut Matrix) -> Result<()> {
         let Some(limit) = &self.limit else { return Ok(()) };
         if rows.dtype() == Dtype::Sparse {
-            let help = "raise --memory-limit: sparse rows stay in memory; or select fewer with --features";
-            return limit.check(format!("{file}: its sparse rows"), rows.bytes(), help);
+            return check_sparse(limit, file, rows.bytes());
         }
         let held = rows.rows() as u64;
         if held == 0 {
@@ -43,12 +42,12 @@ impl KeptRows {
                 return Err(Error::FilesDiffer { file: file.to_owned(), what });
             }
             Some(writer) if writer.dtype() != rows.dtype() && writer.dtype() != Dtype::F32 => {
-                widened(writer, limit)?
+                widened(writer, limit, expected / row_bytes.max(1))?
             }
             Some(writer) => writer,
             None => {
-                limit.check_disk(expected)?;
-                FileRowsWriter::create(&limit.folder, rows.dtype(), rows.cols())?
+                let expected = expected / row_bytes.max(1);
+                FileRowsWriter::create(&limit.folder, rows.dtype(), rows.cols(), expected)?
             }
         };
         let writer = self.file.insert(writer);
@@ -71,10 +70,38 @@ impl KeptRows {
     }
 }
 
-/// The rows so far in f32.
-fn widened(writer: FileRowsWriter, limit: &MemoryLimit) -> Result<FileRowsWriter> {
+/// Takes dense rows in memory to a file where they, and the `more` bytes that are to be made of them, exceed what rows may
+/// take. Sparse ones are refused there: `file` is what they are called.
+pub(super) fn make_room(
+    limit: Option<&MemoryLimit>,
+    file: &str,
+    rows: &mut Matrix<'static>,
+    more: u64,
+) -> Result<()> {
+    let Some(limit) = limit.filter(|_| !rows.is_in_file()) else { return Ok(()) };
+    let need = rows.bytes().saturating_add(more);
+    if rows.dtype() == Dtype::Sparse {
+        return check_sparse(limit, file, need);
+    }
+    if need > limit.for_rows() {
+        let count = rows.rows() as u64;
+        let mut writer = FileRowsWriter::create(&limit.folder, rows.dtype(), rows.cols(), count)?;
+        writer.append(rows)?;
+        *rows = writer.finish();
+    }
+    Ok(())
+}
+
+fn check_sparse(limit: &MemoryLimit, file: &str, need: u64) -> Result<()> {
+    let help = "raise --memory-limit: sparse rows stay in memory; or select fewer with --features";
+    limit.check(format!("{file}: its sparse rows"), need.saturating_add(limit.held), help)
+}
+
+/// The rows so far in f32, in a file for `rows` of them.
+fn widened(writer: FileRowsWriter, limit: &MemoryLimit, rows: u64) -> Result<FileRowsWriter> {
     let narrow = writer.finish();
-    let mut wide = FileRowsWriter::create(&limit.folder, Dtype::F32, narrow.cols())?;
+    let rows = rows.max(narrow.rows() as u64);
+    let mut wide = FileRowsWriter::create(&limit.folder, Dtype::F32, narrow.cols(), rows)?;
     for (start, end) in narrow.blocks() {
         wide.append(&narrow.select_rows(&(start..end).collect::<Vec<_>>()))?;
     }

@@ -60,6 +60,13 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
+    /// The same for another set of files, while rows that take `held` bytes in memory stay there.
+    #[must_use]
+    pub fn beside(mut self, held: u64) -> Self {
+        self.memory = self.memory.map(|memory| memory.beside(held));
+        self
+    }
+
     /// The same without what only text files can follow.
     pub(super) fn without_text_options(&self) -> Self {
         ReadOptions { delimiter: None, has_header: true, ..self.clone() }

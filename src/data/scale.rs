@@ -160,6 +160,16 @@ impl Scaler {
         blocks.for_each(|rows| rows.chunks_exact_mut(cols).for_each(|row| self.apply_to(row)));
     }
 
+    /// Bytes by which features that this scales grow in memory: values become f32, and sparse rows dense where means move.
+    pub fn growth(&self, features: &Matrix) -> u64 {
+        let stays_sparse = features.dtype() == Dtype::Sparse && self.mean.iter().all(|&mean| mean == 0.0);
+        if self.scale == Scale::None || stays_sparse {
+            return 0;
+        }
+        let wide = (features.rows() * features.cols() * Dtype::F32.width()) as u64;
+        wide.saturating_sub(features.bytes())
+    }
+
     fn apply_to(&self, row: &mut [f32]) {
         match self.scale {
             Scale::None => {}

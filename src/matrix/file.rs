@@ -5,7 +5,7 @@
 //! a `Result` for every block, would go through every kernel for an event that ends the run anyway.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ use half::{bf16, f16};
 use zerocopy::IntoBytes;
 
 use super::{Dtype, MatRef, Matrix, Storage};
+use crate::memory::check_disk;
 use crate::output::nameless_file;
 use crate::positioned::{Number, read_exact_at};
 use crate::stop::Stop;
@@ -26,7 +27,7 @@ const GAP: usize = 4 << 10;
 /// Bytes of a block where all rows are gone through.
 const BLOCK: usize = 1 << 20;
 
-/// Rows of a [`Matrix`] in a file. Copies share the file, which never changes.
+/// Rows of a [`Matrix`] in a file. A file that copies share never changes.
 #[derive(Debug, Clone)]
 pub struct FileRows {
     shared: Arc<Shared>,
@@ -126,7 +127,8 @@ impl FileRows {
     /// Fails where reading has failed.
     pub fn check(&self) -> Result<()> {
         let Some((action, error)) = self.shared.failure.get() else { return Ok(()) };
-        let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        let copy = || io::Error::new(error.kind(), error.to_string());
+        let error = error.raw_os_error().map_or_else(copy, io::Error::from_raw_os_error);
         Err(Error::io(name_in(&self.shared.folder), action, error))
     }
 
@@ -154,9 +156,10 @@ impl FileRows {
         }
     }
 
-    /// All rows after `edit` has changed them, block by block, in a file of their own. Where rows cannot be read or written
-    /// the result has the shape that it should have, and fails [`FileRows::check`].
-    pub(super) fn edited(&self, edit: impl Fn(&mut Matrix)) -> Matrix<'static> {
+    /// All rows after `edit` has changed them, block by block: in their places, unless others share the file or rows change
+    /// their length, else in a file of their own. Where rows cannot be read or written the result has the shape that it
+    /// should have, and fails [`FileRows::check`].
+    pub(super) fn edited(self, edit: impl Fn(&mut Matrix)) -> Matrix<'static> {
         let mut shape = (self.dtype, self.cols);
         let edited = self.try_edited(edit, &mut shape);
         match edited {
@@ -165,26 +168,52 @@ impl FileRows {
             Ok(_) | Err(_) => {}
         }
         let (dtype, cols) = shape;
-        Matrix::from_storage(Storage::File(FileRows { dtype, cols, ..self.clone() }), cols)
+        Matrix::from_storage(Storage::File(FileRows { dtype, cols, ..self }), cols)
     }
 
     fn try_edited(&self, edit: impl Fn(&mut Matrix), shape: &mut (Dtype, usize)) -> Result<Matrix<'static>> {
         let mut buffer = RowBuffer::default();
         let mut writer: Option<FileRowsWriter> = None;
+        // Nobody else can come to share what this alone holds.
+        let is_alone = Arc::strong_count(&self.shared) == 1;
         for start in (0..self.rows).step_by(self.block_rows()) {
             let end = (start + self.block_rows()).min(self.rows);
             let storage = self.read(start, end, &mut buffer).to_storage(&Stop::default());
             let mut block = Matrix::from_storage(storage, self.cols);
             edit(&mut block);
             *shape = (block.dtype(), block.cols());
+            if is_alone && *shape == (self.dtype, self.cols) {
+                self.put(start, &block).map_err(|error| Error::io(name_in(self.folder()), "write", error))?;
+                continue;
+            }
             let writer = match &mut writer {
                 Some(writer) => writer,
-                None => writer.insert(FileRowsWriter::create(self.folder(), shape.0, shape.1)?),
+                None => {
+                    let rows = self.rows as u64;
+                    writer.insert(FileRowsWriter::create(self.folder(), shape.0, shape.1, rows)?)
+                }
             };
             writer.append(&block)?;
         }
-        let unchanged = Matrix::from_storage(Storage::File(self.clone()), self.cols);
-        Ok(writer.map_or(unchanged, FileRowsWriter::finish))
+        let same_file = Matrix::from_storage(Storage::File(self.clone()), self.cols);
+        Ok(writer.map_or(same_file, FileRowsWriter::finish))
+    }
+
+    /// Writes the rows of `block` over those from `start` on.
+    fn put(&self, start: usize, block: &Matrix) -> io::Result<()> {
+        let mut file = &self.shared.file;
+        file.seek(SeekFrom::Start(start as u64 * self.row_bytes() as u64))?;
+        write_as_stored(file, block)
+    }
+}
+
+/// Writes dense rows in memory as they are.
+fn write_as_stored(mut file: &File, block: &Matrix) -> io::Result<()> {
+    match block.in_memory() {
+        Some(MatRef::F32(values)) => file.write_all(values.as_bytes()),
+        Some(MatRef::F16(values)) => file.write_all(values.as_bytes()),
+        Some(MatRef::Bf16(values)) => file.write_all(values.as_bytes()),
+        Some(MatRef::Sparse(_)) | None => unreachable!("only dense rows in memory are written"),
     }
 }
 
@@ -215,11 +244,13 @@ pub struct FileRowsWriter {
 }
 
 impl FileRowsWriter {
-    /// For dense rows of `cols` values, in a file without a name on the disk of `folder`.
+    /// For some `rows` dense rows of `cols` values, in a file without a name on the disk of `folder`.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn create(folder: &Path, dtype: Dtype, cols: usize) -> Result<Self> {
+    /// [`Error::Io`], where the disk has no room for so many rows among them.
+    pub fn create(folder: &Path, dtype: Dtype, cols: usize, rows: u64) -> Result<Self> {
+        let bytes = rows.saturating_mul((cols * dtype.width()) as u64);
+        check_disk(folder, bytes).map_err(|error| Error::io(name_in(folder), "write", error))?;
         let file = nameless_file(folder).map_err(|error| Error::io(name_in(folder), "create", error))?;
         Ok(FileRowsWriter { file, folder: folder.to_owned(), dtype, rows: 0, cols })
     }
@@ -249,9 +280,7 @@ impl FileRowsWriter {
     pub fn append(&mut self, block: &Matrix) -> Result<()> {
         assert_eq!(block.cols(), self.cols, "rows of one file have one length");
         let written = match (&block.storage, self.dtype) {
-            (Storage::F32(values), Dtype::F32) => self.file.write_all(values.as_bytes()),
-            (Storage::F16(values), Dtype::F16) => self.file.write_all(values.as_bytes()),
-            (Storage::Bf16(values), Dtype::Bf16) => self.file.write_all(values.as_bytes()),
+            _ if block.dtype() == self.dtype => write_as_stored(&self.file, block),
             (Storage::F16(values), Dtype::F32) => self.write_wide(values, |x| x.to_f32()),
             (Storage::Bf16(values), Dtype::F32) => self.write_wide(values, |x| x.to_f32()),
             _ => unreachable!("the file holds narrower rows than these"),
@@ -285,7 +314,9 @@ mod tests {
     }
 
     fn in_file(block: &Matrix) -> Matrix<'static> {
-        let mut writer = FileRowsWriter::create(&std::env::temp_dir(), block.dtype(), block.cols()).unwrap();
+        let rows = block.rows() as u64;
+        let folder = std::env::temp_dir();
+        let mut writer = FileRowsWriter::create(&folder, block.dtype(), block.cols(), rows).unwrap();
         writer.append(block).unwrap();
         writer.finish()
     }
@@ -354,6 +385,55 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_nobody_shares_are_edited_in_their_places() {
+        let (rows, cols) = (40_000, 20);
+        let wide = Matrix::from_f32(values(rows, cols), cols);
+        let mut held = in_file(&wide);
+        let file = file_of(&held).shared.file.try_clone().unwrap();
+        let halve = |block: &mut Matrix| {
+            let Storage::F32(values) = block.storage_mut() else { panic!() };
+            values.iter_mut().for_each(|x| *x *= 0.5);
+        };
+        held.edit_in_file(halve);
+        let mut bytes = [0u8; 4];
+        let last = rows * cols - 1;
+        read_exact_at(&file, &mut bytes, 4 * last as u64).unwrap();
+        assert_eq!(f32::from_le_bytes(bytes), 0.5 * values(rows, cols)[last], "another file was written");
+        assert!((0..rows).step_by(97).all(|row| held.get(row, 3) == 0.5 * wide.get(row, 3)));
+        // Whoever shares the rows keeps them as they are.
+        let mut quarter = held.clone();
+        quarter.edit_in_file(halve);
+        assert_eq!(
+            (quarter.get(999, 1), held.get(999, 1)),
+            (0.25 * wide.get(999, 1), 0.5 * wide.get(999, 1))
+        );
+        // Rows that become longer need another file.
+        held.edit_in_file(|block| *block = Matrix::from_f32(vec![1.0; block.rows() * 21], 21));
+        assert_eq!((held.rows(), held.cols(), held.get(rows - 1, 20)), (rows, 21, 1.0));
+        assert!(held.check().is_ok() && quarter.check().is_ok());
+    }
+
+    #[test]
+    fn a_second_file_is_not_begun_without_room_for_it() {
+        let (folder, cols) = (std::env::temp_dir(), 4);
+        if crate::output::free_bytes(&folder).is_none() {
+            return println!("skipped: this system does not tell how much room a disk has");
+        }
+        let Storage::File(file) = in_file(&Matrix::from_f32(values(1 << 16, cols), cols)).storage else {
+            panic!()
+        };
+        // More rows than any disk holds: only the first block of them is there to be read.
+        let mut held = Matrix::from_storage(Storage::File(FileRows { rows: 1 << 56, ..file }), cols);
+        let shared = held.clone();
+        held.edit_in_file(|block| *block = Matrix::from_f32(vec![0.0; block.stored()], cols));
+        let error = held.check().unwrap_err();
+        assert!(error.to_string().contains("--spill-dir"), "{error}");
+        assert!(shared.rows() == held.rows());
+        let error = FileRowsWriter::create(&folder, Dtype::F16, 1 << 20, 1 << 60).unwrap_err();
+        assert_eq!(error.code(), "E0402");
+    }
+
+    #[test]
     fn rows_that_cannot_be_read_are_zero_and_known() {
         let held = in_file(&Matrix::from_f32(values(1000, 8), 8));
         let mut edited = held.clone();
@@ -373,7 +453,7 @@ mod tests {
     #[test]
     fn f16_widens_where_the_file_is_f32() {
         let half = Matrix::from_storage(Storage::F16(vec![f16::from_f32(0.5); 6]), 3);
-        let mut writer = FileRowsWriter::create(&std::env::temp_dir(), Dtype::F32, 3).unwrap();
+        let mut writer = FileRowsWriter::create(&std::env::temp_dir(), Dtype::F32, 3, 4).unwrap();
         writer.append(&half).unwrap();
         writer.append(&Matrix::from_f32(vec![0.25; 3], 3)).unwrap();
         assert_eq!((writer.rows(), writer.cols(), writer.dtype()), (3, 3, Dtype::F32));

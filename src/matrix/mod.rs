@@ -341,10 +341,15 @@ impl<'a> Matrix<'a> {
         (0..rows).step_by(step).map(move |start| (start, (start + step).min(rows)))
     }
 
-    /// Changes rows that lie in a file, block by block, all alike, into a new file; `false`, and nothing done, where they are in memory.
-    /// What cannot be written [`Matrix::check`] reports.
+    /// Changes rows that lie in a file, block by block, all alike; `false`, and nothing done, where they are in memory.
+    /// Copies of them stay as they are. What cannot be written [`Matrix::check`] reports.
     pub fn edit_in_file(&mut self, edit: impl Fn(&mut Matrix)) -> bool {
-        let Storage::File(file) = &self.storage else { return false };
+        if !self.is_in_file() {
+            return false;
+        }
+        let Storage::File(file) = std::mem::replace(&mut self.storage, Storage::F32(Vec::new())) else {
+            return false;
+        };
         *self = file.edited(edit).stopped_by(&self.stop);
         true
     }
@@ -426,6 +431,14 @@ impl<'a> Matrix<'a> {
             _ => {}
         });
         Matrix { storage, cols: self.cols, stop: self.stop.clone() }
+    }
+
+    /// Bytes of the rows in memory, 0 where they lie in a file or belong to somebody else.
+    pub fn bytes_in_memory(&self) -> u64 {
+        match &self.storage {
+            Storage::File(_) | Storage::Lent(_) => 0,
+            _ => self.bytes(),
+        }
     }
 
     /// Bytes of the stored values, in memory or not, and of the places of sparse ones.

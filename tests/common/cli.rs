@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -55,6 +56,23 @@ impl Folder {
         command.current_dir(self.0.path()).args(line.split_whitespace().map(place)).env_remove("CBFIT_ISA");
         command.stdin(Stdio::null());
         command
+    }
+
+    /// The largest number of kilobytes that the process was seen to hold until it ended.
+    #[cfg(target_os = "linux")]
+    pub fn peak_kb(&self, line: &str) -> u64 {
+        let mut child = self.command(line).stderr(Stdio::null()).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let field = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kilobytes = field.and_then(|field| field.split_whitespace().next()?.parse().ok());
+            peak = peak.max(kilobytes.unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.wait().unwrap().success(), "cbfit {line}");
+        peak
     }
 
     /// Runs `line` to its end, whatever that is.

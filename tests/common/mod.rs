@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod table;
+pub mod vectors;
 
 use std::path::PathBuf;
 
