@@ -3,11 +3,13 @@
 //! # How a fit goes
 //!
 //! 1. A [`binning::Binner`] cuts each column into at most 254 bins; a [`binned::BinnedMatrix`] holds them as bytes, sixteen
-//!    side by side. Features that never differ from their usual bin together share a byte (`bundles`).
+//!    side by side. Features that never differ from their usual bin together share a byte (`bundles`). Where trees are grown a
+//!    class, rows of equal bins and label become one of their summed weight (`distinct`).
 //! 2. Each round a [`trainer::Trainer`] derives the loss at the scores of all rows, and rounds gradient and Hessian to
 //!    fixed point, in one word a row together with a count of one.
 //! 3. A tree is grown for each output, leaf by leaf: rows are parted, the smaller child gets its histogram from its rows,
-//!    the larger one by subtraction, and every bin of every feature is tried as a cut.
+//!    the larger one by subtraction, and every bin of every feature is tried as a cut (`grower`). Threads share the trees of a
+//!    round, and leaves of a tree ahead of their turn (`growth`).
 //! 4. The values of the leaves are refitted in f64 to the derivatives as they are, and added to the scores.
 //!
 //! With few classes each has a tree a round. From eight on they share one (`vector`): it is grown on random projections of

@@ -3,7 +3,7 @@
 //! A batch of B rows contributes `sum w_i grad_i / (B * mean weight of all rows)`: dividing by the batch's own weight
 //! sum would make the step depend on which classes the batch happens to hold.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,8 @@ const WARMUP: f64 = 0.05;
 const DIVERGED: f64 = 10.0;
 /// Rows that one task widens and scores.
 const TASK_ROWS: usize = 128;
+/// Logits held at once (128 MiB): a batch of many classes goes through in pieces.
+const MOST_LOGITS: usize = 1 << 25;
 const ADAM_BETA1: f64 = 0.9;
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
@@ -210,6 +212,11 @@ pub(in crate::linear) fn minimise_from(
     Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 2 })
 }
 
+/// Rows of a batch whose logits are held at once: whole tasks.
+fn piece_rows(classes: usize) -> usize {
+    (MOST_LOGITS / classes.max(1) / TASK_ROWS * TASK_ROWS).max(TASK_ROWS)
+}
+
 /// Rows a step where the user names none: 64 steps an epoch or more, in batches of 32 to 1,024.
 pub fn automatic_batch(rows: usize) -> usize {
     (rows / 64).next_power_of_two().clamp(32, 1024)
@@ -308,8 +315,10 @@ impl<'p> Trainer<'p> {
             gradient: vec![0.0; state.theta.len()],
             arithmetic: Arithmetic::in_f32(objective.kernels(), &problem.rows),
             laid_out: Weights::default(),
-            blocks: std::iter::repeat_with(BlockBuffer::default).take(batch.div_ceil(TASK_ROWS)).collect(),
-            z: vec![0.0; batch * problem.classes],
+            blocks: std::iter::repeat_with(BlockBuffer::default)
+                .take(batch.min(piece_rows(problem.classes)).div_ceil(TASK_ROWS))
+                .collect(),
+            z: vec![0.0; batch.min(piece_rows(problem.classes)) * problem.classes],
             labels: Vec::with_capacity(batch),
             weights: Vec::with_capacity(batch),
             problem,
@@ -334,47 +343,64 @@ impl<'p> Trainer<'p> {
     }
 
     fn loss_and_gradient(&mut self, positions: &[usize]) -> f64 {
-        let (problem, kernels, arithmetic) = (self.problem, self.kernels, self.arithmetic);
-        let (classes, features) = (problem.classes, problem.rows.features());
+        let (classes, features) = (self.problem.classes, self.problem.rows.features());
         let (weight, bias) = self.state.theta.split_at(classes * features);
-        self.laid_out.lay_out(weight, classes, features, arithmetic);
+        self.laid_out.lay_out(weight, classes, features, self.arithmetic);
         let mut shifted = bias.to_vec();
-        if let Some(offsets) = problem.offsets {
+        if let Some(offsets) = self.problem.offsets {
             shifted.iter_mut().zip(offsets).for_each(|(b, o)| *b += o);
         }
+        self.gradient.fill(0.0);
+        let size = piece_rows(classes);
+        let starts = (0..positions.len()).step_by(size);
+        starts
+            .map(|start| self.add_piece(positions, start..(start + size).min(positions.len()), &shifted))
+            .sum()
+    }
+
+    /// Adds the gradient of `piece` of the rows of a batch; returns their loss.
+    fn add_piece(&mut self, positions: &[usize], piece: Range<usize>, bias: &[f32]) -> f64 {
+        let (problem, kernels, arithmetic) = (self.problem, self.kernels, self.arithmetic);
+        let (classes, features) = (problem.classes, problem.rows.features());
         let (laid_out, centre) = (&self.laid_out, self.centre.as_deref());
-        let z = &mut self.z[..positions.len() * classes];
-        let loaded: Vec<(f64, Block<'_>)> = positions
+        let z = &mut self.z[..piece.len() * classes];
+        let (labels, weights) = (&self.labels[piece.clone()], &self.weights[piece.clone()]);
+        let loaded: Vec<(f64, Block<'_>)> = positions[piece]
             .par_chunks(TASK_ROWS)
             .zip(self.blocks.par_iter_mut())
             .zip(z.par_chunks_mut(TASK_ROWS * classes))
-            .zip(self.labels.par_chunks(TASK_ROWS).zip(self.weights.par_chunks(TASK_ROWS)))
+            .zip(labels.par_chunks(TASK_ROWS).zip(weights.par_chunks(TASK_ROWS)))
             .map(|(((positions, buffer), z), (labels, weights))| {
                 let x = buffer.gather(&problem.rows, centre, positions, arithmetic);
-                x.logits(laid_out, &shifted, z);
+                x.logits(laid_out, bias, z);
                 (problem.residuals(kernels, z, labels, weights), x)
             })
             .collect();
         let z = &*z;
-        // Each task owns some classes and sums over the whole batch, so the sums do not depend on the threads.
+        // Each task owns some classes and sums over the whole piece, so the sums do not depend on the threads.
         let tile = if classes < 64 { 8 } else { 32 };
         let (weight_gradient, bias_gradient) = self.gradient.split_at_mut(classes * features);
         weight_gradient
             .par_chunks_mut(tile * features)
             .zip(bias_gradient.par_chunks_mut(tile))
             .enumerate()
-            .for_each_init(GradientSums::default, |sums, (number, (weight_gradient, bias_gradient))| {
-                let first = number * tile;
-                sums.reset(bias_gradient.len(), 0..features as u32, arithmetic);
-                for ((_, x), z) in loaded.iter().zip(z.chunks(TASK_ROWS * classes)) {
-                    x.accumulate_gradient(&z[first..], classes, sums);
-                }
-                sums.copy_to(weight_gradient);
-                for (offset, out) in bias_gradient.iter_mut().enumerate() {
-                    let column = z[first + offset..].iter().step_by(classes);
-                    *out = column.map(|&r| f64::from(r)).sum::<f64>() as f32;
-                }
-            });
+            .for_each_init(
+                || (GradientSums::default(), vec![0.0; tile * features]),
+                |(sums, room), (number, (weight_gradient, bias_gradient))| {
+                    let first = number * tile;
+                    sums.reset(bias_gradient.len(), 0..features as u32, arithmetic);
+                    for ((_, x), z) in loaded.iter().zip(z.chunks(TASK_ROWS * classes)) {
+                        x.accumulate_gradient(&z[first..], classes, sums);
+                    }
+                    let sum = &mut room[..weight_gradient.len()];
+                    sums.copy_to(sum);
+                    weight_gradient.iter_mut().zip(sum).for_each(|(to, sum)| *to += *sum);
+                    for (offset, out) in bias_gradient.iter_mut().enumerate() {
+                        let column = z[first + offset..].iter().step_by(classes);
+                        *out += column.map(|&r| f64::from(r)).sum::<f64>() as f32;
+                    }
+                },
+            );
         loaded.iter().map(|(loss, _)| loss).sum()
     }
 
@@ -396,7 +422,7 @@ impl<'p> Trainer<'p> {
     }
 
     /// One step of the parameters `range`, which decay by `l2`.
-    fn update_range(&mut self, range: std::ops::Range<usize>, rate: f64, l2: f64) {
+    fn update_range(&mut self, range: Range<usize>, rate: f64, l2: f64) {
         let kernels = self.kernels;
         let State { theta, velocity, second, steps, .. } = &mut self.state;
         let steps = *steps;
