@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// Share of the memory of the machine that a run may take unasked.
 const DEFAULT_SHARE: f64 = 0.8;
+/// Most bytes of a block at work with what is made of its rows: logits of 100,000 classes took gigabytes.
+const MOST_AT_WORK: u64 = 1 << 29;
 /// Bytes of rows that are read together at most, and at least.
 const MOST_OF_BLOCK: u64 = 64 << 20;
 const LEAST_OF_BLOCK: u64 = 1 << 20;
@@ -16,9 +18,9 @@ const LEAST_OF_BLOCK: u64 = 1 << 20;
 /// A limit for the resident memory of the process.
 ///
 /// Half of it is for the rows of features, of all sets of files together: more of them go to a file without a name and
-/// are read from there block by block. The other half is for what is kept of every row besides (label, weight, place), for blocks of rows on every
-/// thread, and for the model and its solver. With little memory the files are still in the cache of the system as far as
-/// that has room, which does not count as memory of the process.
+/// are read from there block by block. The other half is for what is kept of every row besides (label, weight, place), for
+/// blocks of rows on every thread, and for the model and its solver. With little memory the files are still in the cache of
+/// the system as far as that has room, which does not count as memory of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryLimit {
     /// Bytes.
@@ -86,8 +88,8 @@ impl MemoryLimit {
     #[must_use]
     pub fn with_cost(mut self, bytes: u64, more: u64) -> Self {
         let (bytes, more) = (bytes.max(1) as f64, more as f64);
-        // A quarter is for the block at work.
-        let rows = self.bytes as f64 / 4.0 / (bytes + more);
+        // A quarter is for the block at work, but no more than makes it faster.
+        let rows = (self.bytes / 4).min(MOST_AT_WORK) as f64 / (bytes + more);
         self.block = self.block.min(((rows * bytes) as u64).max(bytes as u64));
         self
     }

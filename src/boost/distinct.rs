@@ -147,8 +147,9 @@ mod tests {
     fn repeated(rows: usize, kinds: usize) -> (BinnedMatrix, Vec<u32>) {
         let mut rng = CounterRng::new(9, 0);
         let kind: Vec<usize> = (0..rows).map(|_| rng.below(kinds)).collect();
+        let bin = |feature: u64, kind: usize| CounterRng::new(kind as u64, feature).below(253) as u8 + 1;
         let columns: Vec<Vec<u8>> =
-            (0..20).map(|f| kind.iter().map(|kind| (kind * (f + 7) % 253 + 1) as u8).collect()).collect();
+            (0..20).map(|feature| kind.iter().map(|&kind| bin(feature, kind)).collect()).collect();
         let labels = kind.iter().map(|kind| (kind / 3 % 2) as u32).collect();
         (BinnedMatrix::from_columns(&columns), labels)
     }

@@ -130,9 +130,12 @@ impl Holder {
     }
 
     fn write(&self, mut file: &File) -> io::Result<()> {
+        let text = serde_json::to_string(self)? + "\n";
+        // Over who was there before, in one write: a run that is killed here must leave the one name or the other, or nobody
+        // would tidy up.
         file.rewind()?;
-        file.set_len(0)?;
-        writeln!(file, "{}", serde_json::to_string(self)?)
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)
     }
 
     /// Whether no process has its number: it was killed, or the machine has been started again.

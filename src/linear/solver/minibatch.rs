@@ -69,8 +69,8 @@ const WARMUP: f64 = 0.05;
 const DIVERGED: f64 = 10.0;
 /// Rows that one task widens and scores.
 const TASK_ROWS: usize = 128;
-/// Logits held at once (128 MiB): a batch of many classes goes through in pieces.
-const MOST_LOGITS: usize = 1 << 25;
+/// Logits held at once (64 MiB): a batch of many classes goes through in pieces.
+const MOST_LOGITS: usize = 1 << 24;
 const ADAM_BETA1: f64 = 0.9;
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
