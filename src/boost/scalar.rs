@@ -72,7 +72,9 @@ impl<'a> Scalar<'a> {
                 words.iter_mut().zip(counts).for_each(|(word, &count)| *word = word.plus(others(count)));
             }
         });
-        let largest_hessian = (f64::from(all.largest) * scales.1).round_ties_even();
+        let largest = f64::from(all.largest) * scales.1;
+        // Rows that stand for several are rounded once: what one of them has there may lie between whole numbers.
+        let largest_hessian = if counts.is_empty() { largest.round_ties_even() } else { largest + 0.5 };
         Scalar { words, counts, scales, largest_hessian, kernels }
     }
 
