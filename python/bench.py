@@ -1,6 +1,7 @@
 """Seconds of fits from arrays in memory: cbfit, scikit-learn and LightGBM on the same rows, in one run.
 
-python bench.py FOLDER [threads]    after `maturin develop --release` in this folder; FOLDER has cifar10_lt100_mobilenet_train.parquet, clinc150imb_minilm_train.parquet and
+python bench.py FOLDER [threads]    after `maturin develop --release` in this folder; FOLDER has
+                                    cifar10_lt100_mobilenet_train.parquet, clinc150imb_minilm_train.parquet and
                                     kdd99_10pct_train.parquet with their test files
 """
 
