@@ -2,7 +2,7 @@
 //! wrong formula down, shows that it gives another number, and that ours is the right one.
 
 use cbfit::loss::Loss;
-use cbfit::simd::Kernels;
+use cbfit::simd::{Kernels, Layout, RowBlock};
 
 const Z: [f64; 6] = [1.5, -0.5, 0.25, -2.0, 0.75, 1.0];
 const LABELS: [usize; 2] = [0, 2];
@@ -29,11 +29,15 @@ fn binary_cross_entropy(p: f64, own: bool) -> f64 {
 }
 
 /// Weighted value and residuals of the two rows.
+/// Logits row by row without gaps.
+fn by_row<'a>(z: &'a mut [f32], classes: usize, labels: &'a [u32], weights: &'a [f32]) -> RowBlock<'a> {
+    RowBlock { z, layout: Layout::Rows { stride: classes }, classes, labels, weights }
+}
+
 fn ours(loss: Loss) -> (f64, Vec<f64>) {
     let mut z = Z.map(|z| z as f32);
     let weights = LABELS.map(|y| ALPHA[y] as f32);
-    let value =
-        loss.residuals(Kernels::best(), &mut z, CLASSES, CLASSES, &LABELS.map(|y| y as u32), &weights);
+    let value = loss.residuals(Kernels::best(), by_row(&mut z, CLASSES, &LABELS.map(|y| y as u32), &weights));
     (value, z.map(f64::from).to_vec())
 }
 
@@ -144,7 +148,7 @@ fn the_published_focal_modulator_overflows_for_the_hardest_rows() {
     let published = (-gamma * z - gamma * (-z).exp().ln_1p()).exp();
     assert_eq!(published, 0.0);
     let mut block = [z, -z];
-    let value = Loss::Focal { gamma: 2.0 }.residuals(Kernels::best(), &mut block, 2, 2, &[0], &[1.0]);
+    let value = Loss::Focal { gamma: 2.0 }.residuals(Kernels::best(), by_row(&mut block, 2, &[0], &[1.0]));
     assert!((value - 200.0).abs() < 1e-3, "{value}");
     assert!((f64::from(block[0]) + 1.0).abs() < 1e-6 && (f64::from(block[1]) - 1.0).abs() < 1e-6);
 }

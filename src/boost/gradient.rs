@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::columns::{Columns, chunks};
 use crate::loss::Loss;
 pub use crate::simd::Curvature;
-use crate::simd::{Kernels, ScoreRows};
+use crate::simd::{Kernels, Layout, RowBlock, ScoreRows};
 use crate::stop::Stop;
 
 /// The loss of a boosted problem: what its derivatives depend on beside the scores.
@@ -154,7 +154,9 @@ impl Pointwise<'_> {
             }
             let these = rows.start + block.start..rows.start + block.end;
             let (labels, weights) = (&self.labels[these.clone()], &self.weights[these]);
-            loss += self.loss.residuals_by_class(kernels, &mut z, BLOCK, self.outputs, labels, weights);
+            let layout = Layout::Classes { stride: BLOCK };
+            let of_block = RowBlock { z: &mut z, layout, classes: self.outputs, labels, weights };
+            loss += self.loss.residuals(kernels, of_block);
             for (gradients, z) in gradients.chunks_exact_mut(rows.len()).zip(z.chunks_exact(BLOCK)) {
                 gradients[block.clone()].copy_from_slice(&z[..block.len()]);
             }

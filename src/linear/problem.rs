@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Rows;
 use crate::loss::Loss;
-use crate::simd::Kernels;
+use crate::simd::{Kernels, Layout, RowBlock};
 
 /// Which parameters the l2 penalty falls on. The paper leaves the bias undecayed (Cui et al. 2019, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +103,8 @@ impl<'a> Problem<'a> {
                 z[label as usize] -= margins[label as usize];
             }
         }
-        self.loss.residuals(kernels, z, classes, classes, labels, weights)
+        let layout = Layout::Rows { stride: classes };
+        self.loss.residuals(kernels, RowBlock { z, layout, classes, labels, weights })
     }
 
     /// Sum of the row weights, the divisor of J.

@@ -10,7 +10,7 @@ mod softmax;
 
 pub use adjust::{ldam_margins, logit_adjustment, vector_scaling};
 
-use crate::simd::{Kernels, Layout, RowBlock};
+use crate::simd::{Kernels, RowBlock};
 use serde::{Deserialize, Serialize};
 
 /// Loss of one row with logits z and true class y, before the weight. `z_c^t` is `z_c` for the true class and `-z_c`
@@ -61,42 +61,12 @@ impl Loss {
 
     /// Sum of `weight * loss` over a block of rows; the logits become the residuals `weight * dloss/dz`.
     ///
-    /// `z` is rows x `stride` (columns `classes..stride` stay), `labels` are codes below `classes`. A row of weight 0
-    /// is left out: no value, residuals 0, any label. Row losses are f32, their sum f64. A logit that is not finite
-    /// makes the value NaN.
+    /// A row of weight 0 is left out: no value, residuals 0, any label. Row losses are f32, their sum f64. A logit that is
+    /// not finite makes the value NaN.
     ///
     /// # Panics
     /// Where the lengths contradict each other or a label is out of range.
-    pub fn residuals(
-        &self,
-        kernels: &Kernels,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64 {
-        self.of_block(kernels, RowBlock { z, layout: Layout::Rows { stride }, classes, labels, weights })
-    }
-
-    /// [`Loss::residuals`] of logits that lie class after class, `classes` x `stride`, with a stride of whole vectors
-    /// ([`Layout::LANES`]); beyond the rows of a class is anything afterwards.
-    ///
-    /// # Panics
-    /// Where the lengths contradict each other or a label is out of range.
-    pub fn residuals_by_class(
-        &self,
-        kernels: &Kernels,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64 {
-        self.of_block(kernels, RowBlock { z, layout: Layout::Classes { stride }, classes, labels, weights })
-    }
-
-    fn of_block(&self, kernels: &Kernels, block: RowBlock<'_>) -> f64 {
+    pub fn residuals(&self, kernels: &Kernels, block: RowBlock<'_>) -> f64 {
         match *self {
             Loss::Softmax => kernels.softmax_rows(block),
             Loss::Sigmoid | Loss::Focal { gamma: 0.0 } => kernels.sigmoid_rows(block),

@@ -2,6 +2,17 @@ use super::*;
 use crate::rng::CounterRng;
 use crate::simd::{Isa, Layout};
 
+/// A block of logits that lie row by row.
+fn by_row<'a>(
+    z: &'a mut [f32],
+    stride: usize,
+    classes: usize,
+    labels: &'a [u32],
+    weights: &'a [f32],
+) -> RowBlock<'a> {
+    RowBlock { z, layout: Layout::Rows { stride }, classes, labels, weights }
+}
+
 const LOSSES: [Loss; 10] = [
     Loss::Softmax,
     Loss::Sigmoid,
@@ -90,7 +101,8 @@ fn kernels_agree_with_the_f64_row() {
                     let z: Vec<f32> =
                         (0..rows * stride).map(|_| ((rng.next_f64() - 0.5) * 2.0 * spread) as f32).collect();
                     let mut residuals = z.clone();
-                    let found = loss.residuals(kernels, &mut residuals, stride, classes, &labels, &weights);
+                    let found =
+                        loss.residuals(kernels, by_row(&mut residuals, stride, classes, &labels, &weights));
                     let mut wanted = 0.0;
                     for r in 0..rows {
                         let logits: Vec<f64> =
@@ -135,7 +147,7 @@ fn a_well_fitted_row_keeps_its_small_loss_and_residual() {
         {
             let z = [15.0f32, -14.0, -14.5];
             let mut residuals = z;
-            let found = loss.residuals(kernels, &mut residuals, 3, 3, &[0], &[1.0]);
+            let found = loss.residuals(kernels, by_row(&mut residuals, 3, 3, &[0], &[1.0]));
             let (wanted, gradient, _) = row(loss, &z.map(f64::from), 0);
             assert!(wanted > 0.0 && close(found, wanted, 2e-6, 1e-30), "{loss:?}: {found} {wanted}");
             for (found, wanted) in residuals.iter().zip(gradient) {
@@ -154,7 +166,7 @@ fn a_logit_that_is_not_finite_makes_the_value_nan() {
                     let mut z = vec![0.25f32; 2 * 19];
                     z[19 + place] = bad;
                     let labels = [3, 7];
-                    let value = loss.residuals(kernels, &mut z, 19, 19, &labels, &[1.0, 1.0]);
+                    let value = loss.residuals(kernels, by_row(&mut z, 19, 19, &labels, &[1.0, 1.0]));
                     assert!(value.is_nan(), "{loss:?} {bad}");
                     let mut row64 = vec![0.25; 19];
                     row64[place] = f64::from(bad);
@@ -170,9 +182,9 @@ fn a_row_without_weight_is_left_out_whatever_it_holds() {
     for kernels in available() {
         for loss in LOSSES {
             let mut z = [f32::NAN, 1.0, 9.0, 0.5, -0.5, 9.0];
-            let both = loss.residuals(kernels, &mut z, 3, 2, &[u32::MAX, 1], &[0.0, 2.0]);
+            let both = loss.residuals(kernels, by_row(&mut z, 3, 2, &[u32::MAX, 1], &[0.0, 2.0]));
             let mut alone = [0.5, -0.5];
-            assert_eq!(both, loss.residuals(kernels, &mut alone, 2, 2, &[1], &[2.0]));
+            assert_eq!(both, loss.residuals(kernels, by_row(&mut alone, 2, 2, &[1], &[2.0])));
             assert_eq!(z, [0.0, 0.0, 9.0, alone[0], alone[1], 9.0]);
         }
     }
@@ -187,18 +199,12 @@ fn gamma_zero_is_the_plain_loss() {
         {
             let (mut a, mut b) = (z.clone(), z.clone());
             let values = [(focal, &mut a), (plain, &mut b)]
-                .map(|(loss, z)| loss.residuals(kernels, z, 33, 33, &[4], &[1.5]));
+                .map(|(loss, z)| loss.residuals(kernels, by_row(z, 33, 33, &[4], &[1.5])));
             assert_eq!(values[0], values[1]);
             assert_eq!(a, b);
         }
         // The focal kernel itself, not only the dispatch.
-        let block = |z| RowBlock {
-            z,
-            layout: Layout::Rows { stride: 33 },
-            classes: 33,
-            labels: &[4],
-            weights: &[1.5],
-        };
+        let block = |z| by_row(z, 33, 33, &[4], &[1.5]);
         let (mut a, mut b) = (z.clone(), z.clone());
         let focal = kernels.focal_rows(block(&mut a), 0.0);
         let plain = kernels.sigmoid_rows(block(&mut b));
@@ -212,7 +218,7 @@ fn softmax_residuals_of_a_row_sum_to_zero() {
     for kernels in available() {
         for loss in [Loss::Softmax, Loss::SoftmaxFocal { gamma: 1.5 }] {
             let mut z: Vec<f32> = (0..100).map(|i| (i as f32 * 1.3).cos() * 6.0).collect();
-            loss.residuals(kernels, &mut z, 100, 100, &[42], &[1.0]);
+            loss.residuals(kernels, by_row(&mut z, 100, 100, &[42], &[1.0]));
             let sum: f64 = z.iter().map(|&r| f64::from(r)).sum();
             assert!(sum.abs() < 1e-6, "{loss:?}: {sum}");
         }
@@ -232,7 +238,7 @@ fn the_peak_of_a_row_is_its_own() {
         }
         let logits = z.clone();
         let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
-        Loss::Softmax.residuals(kernels, &mut z, classes, classes, &labels, &vec![1.0; rows]);
+        Loss::Softmax.residuals(kernels, by_row(&mut z, classes, classes, &labels, &vec![1.0; rows]));
         for r in 0..rows {
             let one: Vec<f64> = logits[r * classes..][..classes].iter().map(|&z| f64::from(z)).collect();
             let (_, gradient, _) = row(Loss::Softmax, &one, labels[r] as usize);
@@ -299,15 +305,21 @@ fn logits_class_by_class_give_the_same_residuals() {
             let mut rng = CounterRng::new(8, classes as u64);
             let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
             let weights: Vec<f32> = (0..rows).map(|row| [0.0, 0.7, 2.0][row % 3]).collect();
-            let by_row: Vec<f32> = (0..rows * classes).map(|_| rng.next_f64() as f32 * 20.0 - 10.0).collect();
+            let z: Vec<f32> = (0..rows * classes).map(|_| rng.next_f64() as f32 * 20.0 - 10.0).collect();
             let mut by_class = vec![f32::NAN; stride * classes];
-            for (row, z) in by_row.chunks_exact(classes).enumerate() {
+            for (row, z) in z.chunks_exact(classes).enumerate() {
                 z.iter().enumerate().for_each(|(class, &z)| by_class[class * stride + row] = z);
             }
             for loss in LOSSES {
-                let (mut one, mut other) = (by_row.clone(), by_class.clone());
-                let wanted = loss.residuals(kernels, &mut one, classes, classes, &labels, &weights);
-                let found = loss.residuals_by_class(kernels, &mut other, stride, classes, &labels, &weights);
+                let (mut one, mut other) = (z.clone(), by_class.clone());
+                let wanted = loss.residuals(kernels, by_row(&mut one, classes, classes, &labels, &weights));
+                let found = loss.residuals(
+                    kernels,
+                    RowBlock {
+                        layout: Layout::Classes { stride },
+                        ..by_row(&mut other, stride, classes, &labels, &weights)
+                    },
+                );
                 assert!((found - wanted).abs() <= 1e-6 * wanted, "{kernels:?} {loss:?} {classes}");
                 for (row, residuals) in one.chunks_exact(classes).enumerate() {
                     for (class, &residual) in residuals.iter().enumerate() {

@@ -35,21 +35,44 @@ impl Columns {
     }
 }
 
-/// A loss of as many rows as there are lanes. A trait and no closure, so that it is compiled for the instruction set.
+/// As many rows as there are lanes, or fewer.
+struct Group<'g> {
+    /// The logit of class `c` in lane `r` is at `c * stride + r`; lanes beyond the labels hold anything.
+    z: &'g mut [f32],
+    stride: usize,
+    classes: usize,
+    labels: &'g [u32],
+    weights: &'g [f32],
+}
+
+impl Group<'_> {
+    /// Where the logits are: N of each class, `stride` apart.
+    fn start<L: Lanes>(&mut self) -> *mut f32 {
+        assert!(self.z.len() >= self.classes.saturating_sub(1) * self.stride + L::N);
+        self.z.as_mut_ptr()
+    }
+
+    fn turn_own_signs(&mut self) {
+        for (lane, (&label, &weight)) in self.labels.iter().zip(self.weights).enumerate() {
+            if weight != 0.0 {
+                let own = &mut self.z[label as usize * self.stride + lane];
+                *own = -*own;
+            }
+        }
+    }
+
+    fn clear_lane(&mut self, lane: usize) {
+        self.z.chunks_mut(self.stride).take(self.classes).for_each(|class| class[lane] = 0.0);
+    }
+}
+
+/// A loss of a group. A trait and no closure, so that it is compiled for the instruction set.
 trait GroupLoss {
-    /// Sum of `weight * loss`; the logits become `weight * gradient`. That of class `c` in lane `r` is at `c * stride + r`;
-    /// lanes beyond the labels hold anything.
+    /// Sum of `weight * loss`; the logits become `weight * gradient`.
     ///
     /// # Safety
     /// The machine must have the instruction set.
-    unsafe fn group<L: Lanes>(
-        &self,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64;
+    unsafe fn group<L: Lanes>(&self, group: Group<'_>) -> f64;
 }
 
 /// The loss of all rows of a block.
@@ -64,9 +87,9 @@ unsafe fn side_by_side<L: Lanes>(block: &mut RowBlock<'_>, loss: impl GroupLoss)
     match block.layout {
         Layout::Classes { stride } => {
             for (at, (labels, weights)) in rows.enumerate() {
+                let z = &mut block.z[at * L::N..];
                 // SAFETY: handed on from the caller.
-                value +=
-                    unsafe { loss.group::<L>(&mut block.z[at * L::N..], stride, classes, labels, weights) };
+                value += unsafe { loss.group::<L>(Group { z, stride, classes, labels, weights }) };
             }
         }
         Layout::Rows { stride } => {
@@ -74,8 +97,9 @@ unsafe fn side_by_side<L: Lanes>(block: &mut RowBlock<'_>, loss: impl GroupLoss)
             for (z, (labels, weights)) in block.z.chunks_mut(L::N * stride).zip(rows) {
                 let z = &mut z[..labels.len() * stride];
                 columns.gather::<L>(z, stride, classes);
+                let group = Group { z: &mut columns.0, stride: L::N, classes, labels, weights };
                 // SAFETY: handed on from the caller.
-                value += unsafe { loss.group::<L>(&mut columns.0, L::N, classes, labels, weights) };
+                value += unsafe { loss.group::<L>(group) };
                 columns.scatter::<L>(z, stride, classes);
             }
         }
@@ -123,22 +147,15 @@ struct Softmax {
 
 impl GroupLoss for Softmax {
     #[inline(always)]
-    unsafe fn group<L: Lanes>(
-        &self,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64 {
+    unsafe fn group<L: Lanes>(&self, mut group: Group<'_>) -> f64 {
+        let (stride, classes, labels, weights) = (group.stride, group.classes, group.labels, group.weights);
         let mut own = Lane([0.0; MAX_LANES]);
         for (lane, (&label, own)) in labels.iter().zip(&mut own.0).enumerate() {
             if weights[lane] != 0.0 {
-                *own = std::mem::replace(&mut z[label as usize * stride + lane], LOWEST);
+                *own = std::mem::replace(&mut group.z[label as usize * stride + lane], LOWEST);
             }
         }
-        assert!(z.len() >= classes.saturating_sub(1) * stride + L::N);
-        let at = z.as_mut_ptr();
+        let at = group.start::<L>();
         // SAFETY: the caller vouches for the instruction set; N logits from that of each class on are there.
         let (peak, poison, others, own_exp) = unsafe {
             let own = own.lanes::<L>();
@@ -180,9 +197,9 @@ impl GroupLoss for Softmax {
         }
         for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
             if weight == 0.0 {
-                clear_lane(z, stride, lane, classes); // a NaN times 0 is no 0
+                group.clear_lane(lane); // a NaN times 0 is no 0
             } else {
-                z[label as usize * stride + lane] = own_residual[lane];
+                group.z[label as usize * stride + lane] = own_residual[lane];
             }
         }
         value
@@ -205,19 +222,12 @@ struct OneVsRest<const FOCAL: bool> {
 
 impl<const FOCAL: bool> GroupLoss for OneVsRest<FOCAL> {
     #[inline(always)]
-    unsafe fn group<L: Lanes>(
-        &self,
-        z: &mut [f32],
-        stride: usize,
-        classes: usize,
-        labels: &[u32],
-        weights: &[f32],
-    ) -> f64 {
-        turn_own_signs(z, stride, labels, weights);
+    unsafe fn group<L: Lanes>(&self, mut group: Group<'_>) -> f64 {
+        let (stride, classes, weights) = (group.stride, group.classes, group.weights);
+        group.turn_own_signs();
         let mut weight = Lane([0.0; MAX_LANES]);
         weight.0[..weights.len()].copy_from_slice(weights);
-        assert!(z.len() >= classes.saturating_sub(1) * stride + L::N);
-        let at = z.as_mut_ptr();
+        let at = group.start::<L>();
         // SAFETY: the caller vouches for the instruction set; N logits from that of each class on are there.
         let loss = unsafe {
             let (zero, one, gamma) = (L::splat(0.0), L::splat(1.0), L::splat(self.gamma));
@@ -236,23 +246,10 @@ impl<const FOCAL: bool> GroupLoss for OneVsRest<FOCAL> {
         for (&loss, &weight) in loss.0.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
             value += f64::from(weight) * f64::from(loss);
         }
-        turn_own_signs(z, stride, labels, weights);
+        group.turn_own_signs();
         for (lane, _) in weights.iter().enumerate().filter(|(_, weight)| **weight == 0.0) {
-            clear_lane(z, stride, lane, classes);
+            group.clear_lane(lane);
         }
         value
     }
-}
-
-fn turn_own_signs(z: &mut [f32], stride: usize, labels: &[u32], weights: &[f32]) {
-    for (lane, (&label, &weight)) in labels.iter().zip(weights).enumerate() {
-        if weight != 0.0 {
-            let own = &mut z[label as usize * stride + lane];
-            *own = -*own;
-        }
-    }
-}
-
-fn clear_lane(z: &mut [f32], stride: usize, lane: usize, classes: usize) {
-    z.chunks_mut(stride).take(classes).for_each(|class| class[lane] = 0.0);
 }
