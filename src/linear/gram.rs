@@ -14,7 +14,8 @@ const PARTIAL_BYTES: usize = 16 << 20;
 const MAX_PARTIALS: usize = 16;
 
 /// Covariance `D x D` (row-major, only the upper triangle is to be read) and mean of the rows at `positions` minus
-/// `centre`, under `weights` of sum 1. Sums in f32, so `centre` should be near the mean.
+/// `centre`, under `weights` of sum 1. Sums in f32, so `centre` should be near the mean; of products in bf16 where these are
+/// faster, which leaves the passes of a fit in this metric as they are.
 pub fn weighted_covariance(
     rows: &Rows<'_>,
     centre: Option<&[f32]>,
@@ -24,7 +25,8 @@ pub fn weighted_covariance(
 ) -> (Vec<f32>, Vec<f32>) {
     let features = rows.features();
     let load = |positions: &[usize], x: &mut [f32]| rows.gather_into(kernels, centre, positions, x);
-    let (mut gram, mean) = weighted_products(features, (positions, weights), kernels, rows.stop(), load);
+    let arithmetic = Arithmetic::coarse_of_dense(kernels, features);
+    let (mut gram, mean) = weighted_products(features, (positions, weights), arithmetic, rows.stop(), load);
     gram.par_chunks_exact_mut(features.max(1))
         .zip(mean.par_iter())
         .for_each(|(row, &m)| kernels.axpy(-m, &mean, row));
@@ -36,11 +38,11 @@ pub fn weighted_covariance(
 pub(super) fn weighted_products(
     features: usize,
     (positions, weights): (&[usize], &[f32]),
-    kernels: &'static Kernels,
+    arithmetic: Arithmetic,
     stop: &Stop,
     load: impl Fn(&[usize], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
-    let area = features * features;
+    let (area, kernels) = (features * features, arithmetic.kernels());
     let partial_rows = positions.len().div_ceil(partials(positions.len(), area)).max(1);
     let sums: Vec<(Vec<f32>, Vec<f32>)> = positions
         .par_chunks(partial_rows)
@@ -48,7 +50,7 @@ pub(super) fn weighted_products(
         .map(|(positions, weights)| {
             let (mut sum, mut mean) = (vec![0.0; area], vec![0.0; features]);
             let mut x = vec![0.0; BLOCK_ROWS * features];
-            let mut product = GramProduct::new(kernels, features);
+            let mut product = GramProduct::new(arithmetic);
             for (positions, weights) in positions.chunks(BLOCK_ROWS).zip(weights.chunks(BLOCK_ROWS)) {
                 if stop.is_set() {
                     break;
@@ -133,19 +135,19 @@ fn partials(rows: usize, area: usize) -> usize {
     rows.div_ceil(BLOCK_ROWS).clamp(1, affordable)
 }
 
-/// The product of rows with themselves: in split floats where that is faster, else in f32.
+/// The product of rows with themselves.
 pub(super) enum GramProduct {
     Single { kernels: &'static Kernels, weighted: Vec<f32> },
-    Split { tiles: &'static TileKernels, rows: TileRows, scratch: TileScratch },
+    Tiles { tiles: &'static TileKernels, precision: Precision, rows: TileRows, scratch: TileScratch },
 }
 
 impl GramProduct {
-    fn new(kernels: &'static Kernels, features: usize) -> Self {
-        match Arithmetic::of_dense(kernels, features) {
-            Arithmetic::Tiles(_, tiles, _) => {
-                GramProduct::Split { tiles, rows: TileRows::new(), scratch: TileScratch::new() }
+    fn new(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::Tiles(_, tiles, precision) => {
+                GramProduct::Tiles { tiles, precision, rows: TileRows::new(), scratch: TileScratch::new() }
             }
-            _ => GramProduct::single(kernels),
+            _ => GramProduct::single(arithmetic.kernels()),
         }
     }
 
@@ -166,8 +168,8 @@ impl GramProduct {
                 }
                 kernels.accumulate_gram(weighted, x, features, sum);
             }
-            GramProduct::Split { tiles, rows, scratch } => {
-                tiles.prepare_rows(x, features, Precision::Split, rows);
+            GramProduct::Tiles { tiles, precision, rows, scratch } => {
+                tiles.prepare_rows(x, features, *precision, rows);
                 tiles.accumulate_gram(weights, x, rows, sum, scratch);
             }
         }

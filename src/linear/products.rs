@@ -36,9 +36,16 @@ impl Arithmetic {
 
     /// The fastest one at all for dense rows and so many classes, where it is faster than [`Arithmetic::fastest`].
     pub(super) fn coarse(kernels: &'static Kernels, rows: &Rows<'_>, classes: usize) -> Option<Self> {
-        let tiles =
-            kernels.tiles().filter(|tiles| tiles.pays(Precision::Bf16, classes) && !rows.is_sparse())?;
-        Some(Arithmetic::Tiles(kernels, tiles, Precision::Bf16))
+        let coarse = Arithmetic::coarse_of_dense(kernels, classes);
+        (!rows.is_sparse() && matches!(coarse, Arithmetic::Tiles(.., Precision::Bf16))).then_some(coarse)
+    }
+
+    /// The fastest one at all for dense rows and so many classes.
+    pub(super) fn coarse_of_dense(kernels: &'static Kernels, classes: usize) -> Self {
+        match kernels.tiles().filter(|tiles| tiles.pays(Precision::Bf16, classes)) {
+            Some(tiles) => Arithmetic::Tiles(kernels, tiles, Precision::Bf16),
+            None => Arithmetic::of_dense(kernels, classes),
+        }
     }
 
     /// The one in f32 throughout.

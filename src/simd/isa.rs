@@ -71,6 +71,14 @@ fn avx2() -> bool {
         && std::arch::is_x86_feature_detected!("f16c")
 }
 
+/// What the processor says of itself under `leaf`, the first part of it.
+#[cfg(target_arch = "x86_64")]
+#[allow(unused_unsafe)] // safe from some compiler version on
+pub(super) fn cpuid(leaf: u32) -> std::arch::x86_64::CpuidResult {
+    // SAFETY: every processor of this architecture has CPUID.
+    unsafe { std::arch::x86_64::__cpuid_count(leaf, 0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

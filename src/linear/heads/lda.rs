@@ -12,6 +12,7 @@ use super::ledoit_wolf::{ShrunkClass, shrink};
 use super::means::{ClassMeans, positions_by_class};
 use crate::linear::gram::weighted_products;
 use crate::linear::model::LinearModel;
+use crate::linear::products::Arithmetic;
 use crate::linear::search::Sample;
 use crate::linear::solver::factor::InverseFactor;
 use crate::simd::Kernels;
@@ -199,7 +200,8 @@ impl<'a> Lda<'a> {
             (self.prior[class] * kept[class] * share) as f32
         };
         let weights: Vec<f32> = positions.iter().map(weight).collect();
-        weighted_products(features, (&positions, &weights), self.kernels, &Stop::default(), load).0
+        let arithmetic = Arithmetic::of_dense(self.kernels, features);
+        weighted_products(features, (&positions, &weights), arithmetic, &Stop::default(), load).0
     }
 }
 

@@ -2,6 +2,7 @@
 //! `LinearDiscriminantAnalysis` takes it: of features scaled to deviation 1, scaled back afterwards.
 
 use crate::linear::gram::weighted_products;
+use crate::linear::products::Arithmetic;
 use crate::linear::rows::Rows;
 use crate::linear::solver::second_moments::multiply;
 use crate::simd::{Kernels, PackedWeights};
@@ -99,7 +100,8 @@ impl Standardised<'_> {
             let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
             let load = |positions: &[usize], x: &mut [f32]| self.load(positions, x);
             let rows = (positions, &weights[..]);
-            let (gram, _) = weighted_products(features, rows, self.kernels, &Stop::default(), load);
+            let arithmetic = Arithmetic::of_dense(self.kernels, features);
+            let (gram, _) = weighted_products(features, rows, arithmetic, &Stop::default(), load);
             let square = |x: f32| f64::from(x) * f64::from(x);
             let row = |(i, row): (usize, &[f32])| {
                 2.0 * row[i..].iter().map(|&x| square(x)).sum::<f64>() - square(row[i])

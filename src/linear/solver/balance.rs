@@ -80,7 +80,7 @@ fn of_sums(mut hessian: Vec<f64>, classes: usize) -> Vec<f64> {
 }
 
 /// Solves `L L' x = step` for the lower factor L.
-fn substitute(factor: &[f64], mut step: Vec<f64>) -> Vec<f64> {
+pub(super) fn substitute(factor: &[f64], mut step: Vec<f64>) -> Vec<f64> {
     let size = step.len();
     for i in 0..size {
         let inner: f64 = (0..i).map(|k| factor[i * size + k] * step[k]).sum();
@@ -128,7 +128,7 @@ fn conjugate_gradients(hessian: &LeadingHessian, mut residual: Vec<f64>, stop: &
 }
 
 /// Replaces the lower triangle by its Cholesky factor; `false` where the matrix is not positive definite, or `stop` is set.
-fn cholesky(matrix: &mut [f64], size: usize, stop: &Stop) -> bool {
+pub(super) fn cholesky(matrix: &mut [f64], size: usize, stop: &Stop) -> bool {
     for i in 0..size {
         if stop.is_set() {
             return false;

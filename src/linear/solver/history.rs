@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::balance::{cholesky, substitute};
 use super::metric::Preconditioner;
 use super::vector::{axpy, dot};
 use crate::checkpoint::codec::store_fields;
+use crate::linear::objective::Objective;
 use crate::simd::Kernels;
 
 /// Values that the pairs of steps and gradient changes may hold together, and bounds on their number. On embeddings 5 pairs
@@ -32,6 +34,9 @@ pub(super) struct Pair {
     inverse_curvature: f64,
 }
 store_fields!(Pair { change, gradient_change, inverse_curvature });
+
+/// Pairs whose points are combined, see [`History::flattest`].
+const MOST_COMBINED: usize = 20;
 
 /// The scale of the metric follows each of the first pairs, then every so-manieth: it costs as much as a direction.
 const SETTLED: usize = 4;
@@ -103,6 +108,59 @@ impl History {
             axpy(kernels, alpha - beta, &pair.change, &mut direction);
         }
         direction
+    }
+}
+
+/// A combination of the last points.
+pub(super) struct Flattest {
+    /// Of the changes, from the youngest pair on.
+    coefficients: Vec<f64>,
+    /// Its squared gradient.
+    pub(super) squared: f64,
+}
+
+impl History {
+    /// The changes to add to a point of this `gradient` for the shortest gradient, were J quadratic: the least squares
+    /// of Anderson 1965 over its points. What is left in a bias, a Newton step there turns into as much in the weights
+    /// of its class as the features are long.
+    pub(super) fn flattest(&self, objective: &Objective<'_>, gradient: &[f32]) -> Flattest {
+        let (kernels, problem) = (objective.kernels(), objective.problem());
+        let (mean, variance) = (&objective.moments().mean, &objective.moments().variance);
+        let squared_length: f64 =
+            mean.iter().zip(variance).map(|(mean, variance)| mean * mean + variance).sum();
+        let bias_at = gradient.len() - problem.classes;
+        let product = |a: &[f32], b: &[f32]| {
+            dot(kernels, &a[..bias_at], &b[..bias_at])
+                + squared_length * dot(kernels, &a[bias_at..], &b[bias_at..])
+        };
+        let changes: Vec<&[f32]> = self.youngest().map(|pair| &*pair.gradient_change).collect();
+        let size = changes.len();
+        let mut products = vec![0.0; size * size];
+        for (i, a) in changes.iter().enumerate() {
+            for (j, b) in changes[..=i].iter().enumerate() {
+                products[i * size + j] = product(a, b);
+            }
+            products[i * size + i] *= 1.0 + 1e-9;
+        }
+        let slopes: Vec<f64> = changes.iter().map(|change| -product(change, gradient)).collect();
+        let whole = product(gradient, gradient).max(f64::MIN_POSITIVE);
+        if !cholesky(&mut products, size, problem.rows.stop()) {
+            return Flattest { coefficients: vec![0.0; size], squared: whole };
+        }
+        let coefficients = substitute(&products, slopes.clone());
+        let saved: f64 = coefficients.iter().zip(&slopes).map(|(c, slope)| c * slope).sum();
+        Flattest { coefficients, squared: (whole - saved).max(0.0) }
+    }
+
+    /// Moves `theta` as `flattest` says.
+    pub(super) fn add_to(&self, flattest: &Flattest, kernels: &Kernels, theta: &mut [f32]) {
+        for (pair, &coefficient) in self.youngest().zip(&flattest.coefficients) {
+            axpy(kernels, coefficient, &pair.change, theta);
+        }
+    }
+
+    fn youngest(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().rev().take(MOST_COMBINED)
     }
 }
 

@@ -5,14 +5,13 @@
 
 use std::ops::ControlFlow;
 
-use super::balance::BiasNewton;
+use super::goal::{Goal, Tried};
 use super::history::History;
 use super::metric::Preconditioner;
 use super::vector::dot;
 use super::walk::{NOISE, Walk};
 use super::{Fit, Monitor, Step, work_of_a_pass};
 use crate::checkpoint::codec::{Stored, store_fields};
-use crate::linear::certificate::gap_if_balanced;
 use crate::linear::objective::Objective;
 use crate::{Error, Result};
 
@@ -32,7 +31,7 @@ const STAGNATION: usize = 30;
 
 /// Estimated relative gap, and relative decrease of J in an iteration, at which coarse arithmetic ends. On banking77 and
 /// clinc150imb a gap from 0.1 to 1e-4 leaves the number of passes as it is.
-const COARSE_GAP: f64 = 1e-3;
+const COARSE_GAP: f64 = 2e-4;
 const COARSE_DECREASE: f64 = 1e-4;
 /// Floating-point operations of a pass from which coarse arithmetic saves more than the pass that leaves it.
 const COARSE_WORK: f64 = 1e9;
@@ -97,7 +96,7 @@ pub(in crate::linear) fn minimise_from(
         }
     };
     let earlier_passes = course.passes;
-    let mut goal = Goal::new(options, &course.balanced_at, objective);
+    let mut goal = Goal::new(options, &course.tried, objective);
     let mut counted = objective.evaluations();
     let mut converged = false;
 
@@ -105,8 +104,7 @@ pub(in crate::linear) fn minimise_from(
     while !is_left && !objective.is_stopped() {
         let passes = std::mem::take(&mut course.uncounted) + objective.evaluations()
             - std::mem::replace(&mut counted, objective.evaluations());
-        let Course { walk, history, record, decrease, stalled, steps, balance_below, balanced_at, .. } =
-            &mut course;
+        let Course { walk, history, record, decrease, stalled, steps, tried, .. } = &mut course;
         if preconditioner.is_worn_out_by(passes) {
             preconditioner.renew(objective, &walk.theta);
             history.renew_scale();
@@ -118,8 +116,7 @@ pub(in crate::linear) fn minimise_from(
             walk.leave_coarse(objective);
             continue;
         }
-        converged =
-            goal.is_reached(estimate, walk, balance_below, balanced_at, objective) && !objective.is_stopped();
+        converged = goal.is_reached(estimate, walk, history, tried, objective) && !objective.is_stopped();
         record.see(*steps, walk.value.objective(), estimate);
         if converged || *steps >= options.max_iterations || record.is_stagnant(*steps) {
             break;
@@ -175,7 +172,7 @@ impl State {
         let parameters = objective.problem().parameters();
         let Walk { theta, gradient, .. } = &self.course.walk;
         let pairs = self.course.history.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
-        let vectors = pairs.chain([theta, gradient]).chain(&self.course.balanced_at);
+        let vectors = pairs.chain([theta, gradient]).chain(&self.course.tried.balanced_at);
         let is_of_rows = self.preconditioner.rows() == objective.problem().rows.len();
         is_of_rows
             && self.preconditioner.fits(objective)
@@ -203,9 +200,7 @@ struct Course {
     step_size: f64,
     stalled: bool,
     steps: usize,
-    /// See [`Goal`].
-    balance_below: f64,
-    balanced_at: Option<Vec<f32>>,
+    tried: Tried,
     is_coarse: bool,
     /// Passes made, and those of them that the metric has not been told of.
     passes: usize,
@@ -219,8 +214,7 @@ store_fields!(Course {
     step_size,
     stalled,
     steps,
-    balance_below,
-    balanced_at,
+    tried,
     is_coarse,
     passes,
     uncounted,
@@ -259,8 +253,7 @@ impl Course {
             step_size: 0.0,
             stalled: false,
             steps: 0,
-            balance_below: options.tolerance,
-            balanced_at: None,
+            tried: Tried::nothing(options.tolerance),
             is_coarse: false,
             passes: 0,
             uncounted: 0,
@@ -269,93 +262,6 @@ impl Course {
 
     fn step(&self) -> Step {
         Step { number: self.steps, objective: self.walk.value.objective(), step_size: self.step_size }
-    }
-}
-
-/// When a fit is good enough. Below an estimated relative gap, halved by each failure, balancing the biases is tried, with
-/// the Hessian of the parameters where that was first done.
-struct Goal {
-    tolerance: f64,
-    certified: bool,
-    newton: Option<BiasNewton>,
-}
-
-impl Goal {
-    fn new(options: &LbfgsOptions, balanced_at: &Option<Vec<f32>>, objective: &Objective<'_>) -> Self {
-        let LbfgsOptions { tolerance, certified, .. } = *options;
-        let newton = balanced_at.as_ref().and_then(|theta| BiasNewton::at(objective, theta));
-        Goal { tolerance, certified, newton }
-    }
-
-    /// Whether the walk has arrived where its model promises `estimate` as relative gap; the biases may be moved.
-    fn is_reached(
-        &mut self,
-        estimate: f64,
-        walk: &mut Walk,
-        balance_below: &mut f64,
-        balanced_at: &mut Option<Vec<f32>>,
-        objective: &mut Objective<'_>,
-    ) -> bool {
-        if estimate > self.tolerance {
-            return false;
-        }
-        match walk.certificate(objective).relative_gap {
-            Some(gap) if gap <= self.tolerance => self.is_confirmed(walk, objective),
-            Some(_) if !self.certified => estimate <= 0.5 * self.tolerance,
-            // Where no bound exists, more is asked of the estimate.
-            None => estimate <= 0.1 * self.tolerance,
-            Some(_) if estimate > *balance_below => false,
-            Some(_) => {
-                let hope = gap_if_balanced(objective, &walk.theta, walk.value, &walk.gradient);
-                if hope.is_none_or(|gap| gap > self.tolerance) {
-                    return false;
-                }
-                *balance_below = 0.5 * estimate;
-                if self.newton.is_none() {
-                    self.newton = BiasNewton::at(objective, &walk.theta);
-                    *balanced_at = Some(walk.theta.clone());
-                }
-                self.is_reached_by_balance(walk, objective)
-                    || self.is_reached_in_f64(walk, balance_below, objective)
-            }
-        }
-    }
-
-    /// Whether the gap is met in f32, too.
-    fn is_confirmed(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
-        if self.certified {
-            walk.refine(objective);
-        }
-        walk.is_within(self.tolerance, objective)
-    }
-
-    fn is_reached_by_balance(&self, walk: &mut Walk, objective: &mut Objective<'_>) -> bool {
-        let Some(newton) = &self.newton else { return false };
-        walk.balance_bias(objective, newton, self.tolerance, false);
-        walk.is_within(self.tolerance, objective) && self.is_confirmed(walk, objective)
-    }
-
-    /// Whether nothing but the rounding of logits was left. Where it was not, the walk stays as it is, to be compared with
-    /// what f32 finds next, and this is not tried again soon.
-    fn is_reached_in_f64(
-        &self,
-        walk: &mut Walk,
-        balance_below: &mut f64,
-        objective: &mut Objective<'_>,
-    ) -> bool {
-        let Some(newton) = self.newton.as_ref().filter(|_| objective.affords_f64()) else { return false };
-        let mut precise = walk.clone();
-        precise.refine_in_f64(objective);
-        if !precise.is_within(self.tolerance, objective) {
-            precise.balance_bias(objective, newton, self.tolerance, true);
-        }
-        let is_met = precise.is_within(self.tolerance, objective) && !objective.is_stopped();
-        if is_met {
-            *walk = precise;
-        } else {
-            *balance_below *= 0.1;
-        }
-        is_met
     }
 }
 

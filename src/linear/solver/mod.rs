@@ -3,6 +3,7 @@
 mod balance;
 mod class_metric;
 pub(super) mod factor;
+mod goal;
 mod history;
 pub mod lbfgs;
 pub mod metric;

@@ -3,7 +3,7 @@
 use super::balance::BiasNewton;
 use super::vector::{axpy, dot, subtract_from};
 use crate::checkpoint::codec::store_fields;
-use crate::linear::certificate::{Certificate, certify};
+use crate::linear::certificate::{Certificate, certify, gap_if_balanced};
 use crate::linear::objective::{Objective, Value};
 
 /// Relative rounding noise of J: f32 logits, summed in f64.
@@ -49,6 +49,15 @@ impl Walk {
     pub(super) fn start(objective: &mut Objective<'_>, start: &[f32]) -> Self {
         let mut theta = start.to_vec();
         objective.enter(&mut theta);
+        let mut gradient = vec![0.0; theta.len()];
+        let value = objective.evaluate(&theta, &mut gradient);
+        Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
+    }
+
+    /// Where `change` moves its parameters to.
+    pub(super) fn moved(&self, objective: &mut Objective<'_>, change: impl FnOnce(&mut [f32])) -> Self {
+        let mut theta = self.theta.clone();
+        change(&mut theta);
         let mut gradient = vec![0.0; theta.len()];
         let value = objective.evaluate(&theta, &mut gradient);
         Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
@@ -135,7 +144,8 @@ impl Walk {
             }
             (self.theta, self.value, self.gradient) = (theta, value, gradient);
             self.is_in_f32 = in_f64 || objective.is_in_f32();
-            if self.is_within(tolerance, objective) {
+            let hope = gap_if_balanced(objective, &self.theta, self.value, &self.gradient);
+            if self.is_within(tolerance, objective) || hope.is_none_or(|hope| hope > tolerance) {
                 break;
             }
         }

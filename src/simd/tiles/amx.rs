@@ -3,15 +3,15 @@
 //! Rust has no stable intrinsics for them, so the loop over the depth is assembly.
 
 use super::super::Isa;
+use super::super::isa::cpuid;
 use super::operand::{DEPTH, LINES};
 use super::product::{Block, Multiplier, Sums};
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 use std::sync::OnceLock;
 
 pub(super) struct Amx;
 
-super::product::tile_kernels!(Isa::Amx, Amx);
+super::product::tile_kernels!(Isa::Amx, Amx, || true);
 
 /// Whether the machine has AMX for bf16 and the system lets this process use it. Asks for the permission, which holds
 /// for all threads of the process.
@@ -25,20 +25,14 @@ fn has_tiles() -> bool {
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
     const XCR0_TILES: u32 = 0b11 << 17;
-    if cpuid(0, 0).eax < 7 {
+    if cpuid(0).eax < 7 {
         return false;
     }
-    let features = cpuid(7, 0).edx;
+    let features = cpuid(7).edx;
     let low: u32;
     // SAFETY: AVX-512 is in use on this system, so XGETBV exists.
     unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack)) };
     features & AMX_BF16 != 0 && features & AMX_TILE != 0 && low & XCR0_TILES == XCR0_TILES
-}
-
-#[allow(unused_unsafe)] // safe from some compiler version on
-fn cpuid(leaf: u32, sub_leaf: u32) -> CpuidResult {
-    // SAFETY: every processor of this architecture has CPUID.
-    unsafe { if sub_leaf == 0 && leaf == 0 { __cpuid(leaf) } else { __cpuid_count(leaf, sub_leaf) } }
 }
 
 /// Asks Linux for the tile registers, whose 8 KiB of state a process gets on demand only.
