@@ -44,7 +44,7 @@ impl Case<'_> {
     }
 }
 
-/// The settings of `cbfit train`: its tolerance, certified in the last fit, and its iterations, a fifth in a search.
+/// The settings of `cbfit train`: its tolerance, certified in the last fit, and its iterations.
 const TOLERANCE: f64 = 1e-3;
 const ITERATIONS: usize = 1000;
 
@@ -56,10 +56,6 @@ fn kernels() -> &'static Kernels {
 
 fn lbfgs(tolerance: f64, max_iterations: usize) -> Optimizer {
     Optimizer::Lbfgs { tolerance, max_iterations, certified: true }
-}
-
-fn search_lbfgs() -> Optimizer {
-    Optimizer::Lbfgs { tolerance: TOLERANCE, max_iterations: ITERATIONS / 5, certified: false }
 }
 
 pub fn loss(name: &str) -> Outcome<Loss> {
@@ -162,7 +158,7 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
         resampling: None,
         decay: Decay::Weights,
         max_weight: None,
-        optimizer: search_lbfgs(),
+        optimizer: lbfgs(TOLERANCE, ITERATIONS).for_choosing(),
     };
 
     let begun = Instant::now();

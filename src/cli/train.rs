@@ -245,7 +245,7 @@ fn choose(
         return choose_closed_form(plan, sample.view(), schemes, recipe, &validation, kernels);
     }
     let grid = Grid { schemes: schemes.to_vec(), l2: plan.l2 };
-    let loose = Recipe { optimizer: recipe.optimizer.loosened(), ..*recipe };
+    let loose = Recipe { optimizer: recipe.optimizer.for_choosing(), ..*recipe };
     watch.talk.line(&text::trial_header());
     let best = search(sample.view(), &loose, &grid, &validation, kernels, fits, watch)?;
     watch.talk.clear_progress();

@@ -267,7 +267,7 @@ impl Linear {
         };
         let rows = Rows::chosen(sample.rows.matrix(), &split.valid);
         let validation = Validation { rows, labels: &held, metric: self.metric };
-        let recipe = Recipe { optimizer: self.recipe().optimizer.loosened(), ..self.recipe() };
+        let recipe = Recipe { optimizer: self.recipe().optimizer.for_choosing(), ..self.recipe() };
         let grid = Grid { schemes: vec![scheme.clone()], l2: None };
         let mut watch = Told { request };
         let kernels = Kernels::best();

@@ -64,7 +64,7 @@ impl StartProblem<'_> {
     /// Those of [`search`].
     pub fn choose_l2(&self, validation: &Validation<'_>, watch: &mut dyn SearchWatch) -> Result<f64> {
         let grid = Grid { schemes: vec![self.scheme.clone()], l2: None };
-        let loose = Recipe { optimizer: self.recipe.optimizer.loosened(), ..*self.recipe };
+        let loose = Recipe { optimizer: self.recipe.optimizer.for_choosing(), ..*self.recipe };
         let mut fits = FitSeries::new(self.journal);
         let best = search(self.sample, &loose, &grid, validation, self.kernels, &mut fits, watch)?;
         Ok(best.map_or(0.0, |trial| trial.l2))

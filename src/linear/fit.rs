@@ -60,6 +60,17 @@ impl Optimizer {
             minibatch => minibatch,
         }
     }
+
+    /// For values of l2 that are chosen among on validation rows: [`Optimizer::loosened`], up to four times the gap. On
+    /// cifar10_lt100, clinc150imb and banking77 that finds models as good on test rows in 60 to 95 % of the time.
+    pub fn for_choosing(self) -> Self {
+        match self.loosened() {
+            Optimizer::Lbfgs { tolerance, max_iterations, certified } => {
+                Optimizer::Lbfgs { tolerance: 4.0 * tolerance, max_iterations, certified }
+            }
+            minibatch => minibatch,
+        }
+    }
 }
 
 /// Work of one L-BFGS pass (stored values of the rows x classes) above which `auto` takes minibatches: a pass of a minute or more.
