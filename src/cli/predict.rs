@@ -54,6 +54,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut posterior = None;
+        let mut values = Vec::new();
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             if blocks.at_once {
@@ -61,7 +62,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 say_spilled(&talk, &block, memory);
                 scorer.need(block.rows(), LABEL_BYTES).hold(memory, vec![(0, &mut block)], &talk)?;
             }
-            let mut values = scorer.logits(&mut block, &options, &talk)?;
+            scorer.logits_into(&mut block, &options, &talk, &mut values)?;
             let posterior = match &posterior {
                 Some(posterior) => posterior,
                 None => posterior.insert(scorer.posterior(&prior, &values)?),
