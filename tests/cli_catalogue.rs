@@ -260,6 +260,12 @@ const ROWS: &[Row] = &[
         "E0504",
         &["cut.cbfit.checkpoint", "ends early"],
     ),
+    remark(
+        FURTHER,
+        &[],
+        "eval m.cbfit TEST --memory-limit 1M",
+        &["W15", "--memory-limit 1.0 MB", "16.0 MB is the least"],
+    ),
     row(FURTHER, &[], "eval m.cbfit TEST --min macro_recall=0.9999", "E0701", &["macro_recall"]),
 ];
 

@@ -3,7 +3,7 @@
 use super::args::{LabelArgs, PredictArgs};
 use super::contrib::Contributions;
 use super::scoring::{SCORE_BYTES, Scorer, say_spilled, say_unseen_levels};
-use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting};
+use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting, say_scant};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -39,6 +39,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
     let memory = memory_of(&args.memory)?;
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
+    say_scant(&talk, memory.as_ref());
     with_threads(&args.run, || {
         let scorer = Scorer::load(&args.model, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);

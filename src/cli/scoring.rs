@@ -175,6 +175,10 @@ pub fn fixed_prior(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts)
 /// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
 pub const SCORE_BYTES: u64 = 8;
 
+/// Bytes of a row that is evaluated besides the scores of its classes: label, decision, measures, its places in the orders by
+/// probability. Measured on 400,000 rows of 10 classes, two threads.
+pub(super) const EVALUATED_BYTES: u64 = 90;
+
 /// Scales `data`, and says so where the rows go to disk for it.
 ///
 /// # Errors
