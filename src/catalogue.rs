@@ -288,6 +288,12 @@ pub const CATALOGUE: &[Entry] = &[
         remedy: "Give the data and settings that it lists, or leave --resume out to train from the start.",
     },
     Entry {
+        code: "E0506",
+        title: "data in the place of a model",
+        cause: "The file named as the model holds rows, as far as its first bytes tell: Parquet, Arrow, NumPy or text.",
+        remedy: "Name the model first, then the data: `cbfit predict MODEL DATA`. Models are what `cbfit train` writes.",
+    },
+    Entry {
         code: "E0601",
         title: "training diverged",
         cause: "The objective became infinite or undefined: the learning rate is too high for the scale of the features.",

@@ -260,6 +260,13 @@ const ROWS: &[Row] = &[
         "E0504",
         &["cut.cbfit.checkpoint", "ends early"],
     ),
+    row(
+        FURTHER,
+        &[("a.csv", ODD)],
+        "predict a.csv small.cbfit -o p.csv",
+        "E0506",
+        &["a.csv is no cbfit model", "looks like text, perhaps CSV", "small.cbfit is one"],
+    ),
     remark(
         FURTHER,
         &[],

@@ -107,7 +107,7 @@ pub fn run(args: EvalArgs) -> Result<u8> {
     let talk = Talk::new(args.run.quiet, Progress::Off);
     say_scant(&talk, options.memory.as_ref());
     with_threads(&args.run, || {
-        let scorer = Scorer::load(&args.model, kernels()?)?;
+        let scorer = Scorer::load(&args.model, &args.data, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let metadata = &scorer.saved.metadata;

@@ -41,7 +41,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
     say_scant(&talk, memory.as_ref());
     with_threads(&args.run, || {
-        let scorer = Scorer::load(&args.model, kernels()?)?;
+        let scorer = Scorer::load(&args.model, &args.data, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let contributions = Contributions::of(&args, &scorer.saved)?;

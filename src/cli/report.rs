@@ -122,7 +122,7 @@ fn add_run(
     (path, name): (&str, String),
     talk: &Talk,
 ) -> Result<()> {
-    let scorer = Scorer::load(path, kernels()?)?;
+    let scorer = Scorer::load(path, &args.data, kernels()?)?;
     let metadata = &scorer.saved.metadata;
     if let Some(first) = report.runs.first()
         && first.labels().names != metadata.label_map.names

@@ -36,12 +36,18 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Reads the model file `path`.
+    /// Reads the model file `path`, which is to score the files `data`.
     ///
     /// # Errors
-    /// Those of [`model_file::load`].
-    pub fn load(path: &str, kernels: &'static Kernels) -> Result<Self> {
-        let saved = model_file::load(path)?;
+    /// Those of [`model_file::load`]; that of a file of rows says so where `data` are a model.
+    pub fn load(path: &str, data: &[String], kernels: &'static Kernels) -> Result<Self> {
+        let saved = model_file::load(path).map_err(|error| match error {
+            Error::NoModel { path, found, .. } => {
+                let model = data.iter().find(|path| model_file::read_metadata(path).is_ok()).cloned();
+                Error::NoModel { path, found, model }
+            }
+            error => error,
+        })?;
         Ok(Scorer { saved, size: file_size(path), kernels, laid_out: OnceCell::new() })
     }
 
