@@ -1,4 +1,4 @@
-//! Every error by its code: what it means, why it is one, and how to mend it; and the warnings of `cbfit check`.
+//! Every error by its code: what it means, why it is one, and how to mend it; and the warnings.
 //! `cbfit explain` and the tables in `docs/errors.md` are made from it.
 
 use std::fmt::Write as _;
@@ -288,6 +288,12 @@ pub const CATALOGUE: &[Entry] = &[
         remedy: "Give the data and settings that it lists, or leave --resume out to train from the start.",
     },
     Entry {
+        code: "E0506",
+        title: "data in the place of a model",
+        cause: "The file named as the model holds rows, as far as its first bytes tell: Parquet, Arrow, NumPy or text.",
+        remedy: "Name the model first, then the data: `cbfit predict MODEL DATA`. Models are what `cbfit train` writes.",
+    },
+    Entry {
         code: "E0601",
         title: "training diverged",
         cause: "The objective became infinite or undefined: the learning rate is too high for the scale of the features.",
@@ -315,7 +321,7 @@ pub const CATALOGUE: &[Entry] = &[
     },
 ];
 
-/// What `cbfit check` warns of, by code.
+/// What `cbfit check` warns of, and in the end what runs do, by code.
 pub const WARNINGS: &[Entry] = &[
     Entry {
         code: "W01",
@@ -401,6 +407,13 @@ pub const WARNINGS: &[Entry] = &[
         cause: "Text levels or feature indices that the model does not know are left out of the features.",
         remedy: "Check the spelling of the levels and the base of the indices, 0 or 1.",
     },
+    Entry {
+        code: "W15",
+        title: "memory limit below that of an idle process",
+        cause: "--memory-limit is less than what cbfit takes before it has read a row, about 16 MB. What it reads and keeps is \
+                held to the limit, but the process is larger than that.",
+        remedy: "Give 16M or more.",
+    },
 ];
 
 /// The entry of a code, in any case, with or without zeros before its number; a number without a letter is of an error.
@@ -424,7 +437,7 @@ pub fn markdown() -> String {
         let _ = writeln!(page, "| {status} | {meaning} |");
     }
     table(&mut page, CATALOGUE);
-    page += "\n## Warnings of cbfit check\n";
+    page += "\n## Warnings\n\n`cbfit check` looks for W01 to W14, runs say the others.\n";
     table(&mut page, WARNINGS);
     page
 }

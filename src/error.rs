@@ -104,6 +104,8 @@ pub enum Error {
     // Model file
     #[error("{path} is not a usable cbfit model: {why}")]
     BadModel { path: String, why: String },
+    #[error("{path} is no cbfit model, it looks like {found}{}", swapped(model))]
+    NoModel { path: String, found: String, model: Option<String> },
     #[error("{path} was written by a newer cbfit (format {found}, this one reads up to {supported})")]
     NewerModel { path: String, found: u64, supported: u64 },
     #[error("{file} does not fit the model: {detail}")]
@@ -185,6 +187,7 @@ impl Error {
             FeatureMismatch { .. } => "E0503",
             BadCheckpoint { .. } => "E0504",
             OtherCheckpoint { .. } => "E0505",
+            NoModel { .. } => "E0506",
             Diverged { .. } => "E0601",
             Gate { .. } => "E0701",
             TooLarge { .. } => "E0801",
@@ -231,9 +234,11 @@ impl Error {
             | ClassNamesShort { file, .. }
             | FilesDiffer { file, .. }
             | FeatureMismatch { file, .. } => file.clone(),
-            NotFound { path, .. } | Io { path, .. } | BadModel { path, .. } | NewerModel { path, .. } => {
-                path.clone()
-            }
+            NotFound { path, .. }
+            | Io { path, .. }
+            | BadModel { path, .. }
+            | NoModel { path, .. }
+            | NewerModel { path, .. } => path.clone(),
             _ => return None,
         })
     }
@@ -320,6 +325,13 @@ impl Error {
                     .into()
             }
             BadModel { .. } => "train the model again, or copy the file again".into(),
+            NoModel { model: Some(model), path, .. } => {
+                format!("the two look swapped: the model comes before the data, {model} before {path}")
+            }
+            NoModel { model: None, .. } => {
+                "name a file that cbfit train has written; the model comes before the data: cbfit predict MODEL DATA"
+                    .into()
+            }
             NewerModel { .. } => "update cbfit".into(),
             FeatureMismatch { .. } => {
                 "the data needs the columns the model was trained on; see cbfit inspect MODEL".into()
@@ -357,6 +369,10 @@ fn listed(names: &[String]) -> String {
 
 fn near_names(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; in that folder: {}", listed(near)) }
+}
+
+fn swapped(model: &Option<String>) -> String {
+    model.as_ref().map_or_else(String::new, |model| format!(", and {model} is one"))
 }
 
 fn first(names: &[String]) -> &str {

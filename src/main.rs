@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use cbfit::report::text::one_line;
-use clap::Parser;
 
 /// Longest message, in characters.
 const MOST_CHARS: usize = 4000;
@@ -11,7 +10,7 @@ const MOST_CHARS: usize = 4000;
 fn main() -> ExitCode {
     cbfit::data::guard::silence_decoder_panics();
     cbfit::output::outlive_size_limits();
-    let cli = cbfit::cli::args::Cli::parse();
+    let cli = cbfit::cli::args::Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match cbfit::cli::run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

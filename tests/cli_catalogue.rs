@@ -260,6 +260,19 @@ const ROWS: &[Row] = &[
         "E0504",
         &["cut.cbfit.checkpoint", "ends early"],
     ),
+    row(
+        FURTHER,
+        &[("a.csv", ODD)],
+        "predict a.csv small.cbfit -o p.csv",
+        "E0506",
+        &["a.csv is no cbfit model", "looks like text, perhaps CSV", "small.cbfit is one"],
+    ),
+    remark(
+        FURTHER,
+        &[],
+        "eval m.cbfit TEST --memory-limit 1M",
+        &["W15", "--memory-limit 1.0 MB", "16.0 MB is the least"],
+    ),
     row(FURTHER, &[], "eval m.cbfit TEST --min macro_recall=0.9999", "E0701", &["macro_recall"]),
 ];
 

@@ -42,7 +42,7 @@ fn the_model_file_is_the_same_on_any_number_of_threads_and_every_time() {
     for setting in SETTINGS {
         let line = format!("--train {TRAIN} {setting}");
         let one = model(&folder, &format!("{line} --threads 1"));
-        for threads in [1, 2, 7] {
+        for threads in [1, 2, 3, 7, 8] {
             let again = model(&folder, &format!("{line} --threads {threads}"));
             assert!(again == one, "{line}: {threads} threads give another model");
         }
@@ -56,7 +56,7 @@ fn many_rows_in_many_blocks_are_summed_in_one_order() {
     for setting in ["--optimizer lbfgs", "--optimizer sgd --epochs 3", "--optimizer adamw --epochs 3"] {
         let line = format!("--train large.csv --l2 0.1 --beta 0.999 {setting}");
         let one = model(&folder, &format!("{line} --threads 1"));
-        for threads in [2, 7] {
+        for threads in [2, 3, 8] {
             let again = model(&folder, &format!("{line} --threads {threads}"));
             assert!(again == one, "{line}: {threads} threads give another model");
         }

@@ -21,6 +21,34 @@ fn check(cases: &[Case<'_>]) {
     }
 }
 
+/// Arguments in each other's place, or none where one is missing.
+#[test]
+fn a_model_and_data_in_each_others_place() {
+    let folder = Folder::new();
+    folder.write("rows.csv", digits_csv()).write("junk.bin", [7u8; 64]);
+    folder.ok(&format!("--train {TRAIN} {QUICK} -o m.cbfit -q"));
+    for command in ["predict", "eval", "report"] {
+        let line = format!("{command} {TEST} m.cbfit");
+        let words = ["Parquet", "no cbfit model", "m.cbfit is one"];
+        folder.fails(&line, "E0506", &words, "look swapped: the model comes before the data, m.cbfit before");
+    }
+    folder.fails("eval rows.csv rows.csv", "E0506", &["rows.csv", "CSV"], "cbfit predict MODEL DATA");
+    folder.fails("eval junk.bin rows.csv", "E0501", &["junk.bin", "not a usable"], "train the model again");
+
+    let tip = |line: &str| {
+        let run = folder.run(line);
+        run.expect_status(2);
+        run.stderr.lines().find(|line| line.contains("tip:")).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(tip("rows.csv"), "tip: rows.csv is a file; to train on it: cbfit --train rows.csv");
+    assert_eq!(tip("rows.csv --beta 0.9"), tip("rows.csv"));
+    assert_eq!(
+        tip("m.cbfit"),
+        "tip: m.cbfit is a model: cbfit inspect m.cbfit, or cbfit predict m.cbfit DATA"
+    );
+    assert_eq!(tip("trian rows.csv"), "tip: a similar subcommand exists: 'train'");
+}
+
 #[test]
 fn files_that_cannot_be_read() {
     let parquet = std::fs::read(common::repo(TRAIN)).unwrap();

@@ -116,6 +116,7 @@ fn every_command_says_what_its_limit_cannot_hold() {
     let scores = "the scores of 60,000 rows and 6 classes";
     refused(&format!("eval m.cbfit {data} --memory-limit 6M"), scores, "take fewer rows");
     refused("predict m.cbfit x.npy --prior em -o p.csv --memory-limit 2M", scores, "take fewer rows");
+    refused(&format!("report m.cbfit {data} --memory-limit 6M"), scores, "take fewer rows");
     refused(&format!("tune {data} --trials 1 --memory-limit 1M"), rows, "take fewer rows");
     let said = "candidates say of 60,000 rows";
     refused(&format!("tune {data} --trials 4 --memory-limit 9M"), said, "take fewer rows, candidates");
@@ -148,4 +149,63 @@ fn a_run_over_three_files_stays_within_its_limit() {
     let peak = folder.peak_kb(&format!("{line} --memory-limit {limit}M"));
     assert!(peak * 1024 <= limit * 1_000_000, "{peak} kB with a limit of {limit} MB");
     assert!(folder.peak_kb(line) * 1024 > 75_000_000);
+}
+
+/// A tenth of a gap in vectors makes the linear start fill a copy of them, which then has to have room as well.
+#[test]
+fn filled_copies_of_vectors_are_held_against_the_limit() {
+    let folder = short_clouds();
+    let whole = folder.read("x.npy");
+    let mut gaps = whole.clone();
+    let last = gaps.len() - 4;
+    gaps[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let line = "--train x.npy --label-file y.npy --valid-fraction 0 --learner boost --init linear:0.1 --rounds 2 \
+        --weighting sqrt -o m.cbfit";
+    for (values, spilled) in [(&whole, 0), (&gaps, 1)] {
+        folder.write("x.npy", values);
+        folder.ok(line);
+        let model = folder.read("m.cbfit");
+        // 2.6 MB of rows are within half of 8 MB, twice as many are not.
+        let run = folder.ok(&format!("{line} --memory-limit 8M"));
+        assert_eq!(spills(&run), spilled, "{}", run.stderr);
+        assert!(folder.read("m.cbfit") == model);
+    }
+}
+
+#[test]
+fn a_report_reads_rows_from_disk_and_draws_the_same_page() {
+    let folder = short_clouds();
+    folder.ok("--train x.npy --label-file y.npy --l2 0.1 --beta 0.99 --valid-fraction 0 -o m.cbfit -q");
+    let line = "report m.cbfit x.npy --label-file y.npy --against m.cbfit -o r.html";
+    assert_eq!(spills(&folder.ok(line)), 0);
+    let page = folder.read("r.html");
+    let run = folder.ok(&format!("{line} --memory-limit 4M"));
+    assert_eq!(spills(&run), 1, "{}", run.stderr);
+    assert!(folder.read("r.html") == page);
+    let alone = "report --compare c.json -o r.html";
+    for flag in ["--memory-limit 1G", "--spill-dir ."] {
+        let name = flag.split(' ').next().unwrap();
+        folder.fails(&format!("{alone} {flag}"), "E0201", &[name, "a comparison alone"], "leave it out");
+    }
+}
+
+#[test]
+fn a_limit_below_an_idle_process_is_warned_of_by_every_command() {
+    let folder = short_clouds();
+    let data = "x.npy --label-file y.npy";
+    let train = format!("--train {data} --l2 0.1 --beta 0.99 --valid-fraction 0 -o m.cbfit");
+    let warned = |run: &Run| run.stderr.matches("W15").count();
+    assert_eq!(warned(&folder.ok(&train)), 0);
+    assert_eq!(warned(&folder.ok(&format!("{train} --memory-limit 16M"))), 0);
+    for line in [
+        train.as_str(),
+        "predict m.cbfit x.npy -o p.csv",
+        &format!("eval m.cbfit {data}"),
+        &format!("report m.cbfit {data} --against m.cbfit -o r.html"),
+        &format!("tune {data} --trials 1"),
+        &format!("compare {data} --schemes none,sqrt --l2 0.1"),
+        &format!("influence m.cbfit --train {data} --valid x.npy --valid-label-file y.npy"),
+    ] {
+        assert_eq!(warned(&folder.run(&format!("{line} --memory-limit 15M"))), 1, "{line}");
+    }
 }

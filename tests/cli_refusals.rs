@@ -96,7 +96,7 @@ fn models_that_cannot_be_used() {
         ("hostile.cbfit", "E0501", &["bytes", "limit"], "again"),
         ("nan.cbfit", "E0501", &["nan.cbfit"], "again"),
         ("text.cbfit", "E0501", &["text.cbfit"], "again"),
-        (TEST, "E0501", &["digits_lt_test.parquet"], "again"),
+        (TEST, "E0506", &["digits_lt_test.parquet", "no cbfit model", "Parquet"], "MODEL DATA"),
     ];
     for (model, code, words, remedy) in cases {
         folder.fails(&format!("predict {model} {TEST}"), code, words, remedy);

@@ -240,3 +240,32 @@ fn fits_of_many_classes_are_certified() {
         );
     }
 }
+
+/// More classes than pieces, slabs and their tasks of the usual sizes are made for.
+#[test]
+fn very_many_classes_are_fitted_the_same_on_any_number_of_threads() {
+    let (classes, rows, columns) = (33_000, 600, 2);
+    let value = |at: usize| ((at * 7919) % 1009) as f32 / 1009.0 - 0.5;
+    let features = Matrix::from_f32((0..rows * columns).map(value).collect(), columns);
+    // Most classes have no row here: those that have one take as long as a larger test may.
+    let labels: Vec<u32> = (0..rows).map(|row| (row * 55) as u32).collect();
+    let data = Data { features, labels, weights: vec![1.0; rows], classes };
+    let optimizer = Optimizer::Minibatch {
+        rule: SGD,
+        epochs: 1,
+        batch: Some(600),
+        rate: None,
+        schedule: Schedule::Cosine,
+        patience: 5,
+        seed: 3,
+    };
+    let fits = [1, 3].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| data.fit(Loss::Softmax, 1e-3, &optimizer))
+    });
+    assert!(fits[0].theta == fits[1].theta && fits[0].certificate == fits[1].certificate);
+    // The bias of a class without a row falls, and the sum of all residuals is 0.
+    let bias = &fits[0].theta[classes * columns..];
+    assert!(bias[1] < 0.0 && bias[0] > 0.0, "{} {}", bias[0], bias[1]);
+    assert!(bias.iter().map(|&b| f64::from(b)).sum::<f64>().abs() < 1e-2);
+}

@@ -15,7 +15,6 @@ mod work;
 mod _core {
     use std::io::Write;
 
-    use clap::Parser;
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -39,7 +38,7 @@ mod _core {
         py.detach(|| {
             cbfit::data::guard::silence_decoder_panics();
             let command = std::iter::once("cbfit".to_owned()).chain(arguments);
-            let cli = match cbfit::cli::args::Cli::try_parse_from(command) {
+            let cli = match cbfit::cli::args::Cli::read(command) {
                 Ok(cli) => cli,
                 Err(error) => {
                     // A closed pipe is no failure.

@@ -1,11 +1,13 @@
 //! The last step of every prediction: from logits to probabilities under a prior, and to labels by probability, by offsets or
 //! by costs.
 
+use rayon::prelude::*;
+
 use super::costs::CostMatrix;
 use super::offsets::{Offsets, decide};
 use super::{Calibration, Posterior};
 use crate::Result;
-use crate::weighting::prior::Prior;
+use crate::weighting::prior::{Prior, rows_of_task};
 
 /// The prior that a model predicts under where none is asked for: natural where it is calibrated, for that is what the
 /// calibration was fitted to, else as trained.
@@ -62,7 +64,8 @@ impl Decisions {
 /// The most probable class of each row of `probabilities` (rows x C), the first among equals.
 pub fn most_probable(probabilities: &[f32], classes: usize) -> Vec<u32> {
     let best = |row: &[f32]| (1..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best });
-    probabilities.chunks_exact(classes.max(1)).map(|row| best(row) as u32).collect()
+    let rows = probabilities.par_chunks_exact(classes.max(1)).with_min_len(rows_of_task(classes));
+    rows.map(|row| best(row) as u32).collect()
 }
 
 #[cfg(test)]

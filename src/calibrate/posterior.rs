@@ -5,7 +5,9 @@ use rayon::prelude::*;
 use super::Calibration;
 use crate::Result;
 use crate::weighting::FitConditions;
-use crate::weighting::prior::{Prior, PriorCorrection, exponentiate, normalise_logs, training_shares};
+use crate::weighting::prior::{
+    Prior, PriorCorrection, exponentiate, normalise_logs, rows_of_task, training_shares,
+};
 
 /// Turns logits into probabilities under one prior.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +74,8 @@ impl Posterior {
         }
         let classes = self.classes().max(1);
         let buffers = || (vec![0.0; classes], vec![0.0; classes]);
-        logits.par_chunks_exact_mut(classes).with_min_len(64).for_each_init(buffers, |(row, out), values| {
+        let rows = logits.par_chunks_exact_mut(classes).with_min_len(rows_of_task(classes));
+        rows.for_each_init(buffers, |(row, out), values| {
             widen(values, row);
             self.log_posterior(row, out);
             exponentiate(out);
@@ -86,7 +89,7 @@ impl Posterior {
         let mut logs = vec![0.0; logits.len()];
         logs.par_chunks_exact_mut(classes)
             .zip(logits.par_chunks_exact(classes))
-            .with_min_len(64)
+            .with_min_len(rows_of_task(classes))
             .for_each_init(
                 || vec![0.0; classes],
                 |row, (out, logits)| {

@@ -7,7 +7,7 @@ use super::compare_plan::{SchemePlan, treatments};
 use super::fold_plan::{FoldPlan, FoldRows, Watch};
 use super::interrupt::Interrupt;
 use super::lock::Lock;
-use super::shared::refuse_overwriting;
+use super::shared::{refuse_overwriting, say_scant};
 use super::talk::Talk;
 use super::{kernels, print_json, print_text, with_threads, write_json};
 use crate::Result;
@@ -56,6 +56,7 @@ pub fn run(args: CompareArgs) -> Result<u8> {
     let interrupt = Interrupt::listen();
     let _lock = args.out.as_deref().map(Lock::take).transpose()?;
     let mut talk = Talk::new(run_args.quiet, plan.folds.progress);
+    say_scant(&talk, plan.folds.read.memory.as_ref());
     with_threads(&run_args, || {
         let Some(report) = compared(&plan, &mut talk, &interrupt)? else {
             talk.clear_progress();

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::args::{EvalArgs, UnseenArg};
-use super::scoring::{Scorer, say_left_out, say_spilled, unseen_text};
-use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options};
+use super::scoring::{EVALUATED_BYTES, Scorer, say_left_out, say_spilled, unseen_text};
+use super::shared::{PriorPlan, memory_of, prior_of, prior_text, read_options, say_scant};
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, print_text, with_threads};
 use crate::calibrate::costs::{CostMatrix, Threshold};
@@ -81,10 +81,6 @@ impl<'a> CostReport<'a> {
     }
 }
 
-/// Bytes of a row besides the scores of its classes: label, decision, measures, its places in the orders by probability.
-/// Measured on 400,000 rows of 10 classes, two threads.
-const ROW_BYTES: u64 = 90;
-
 /// Rows to score.
 struct Predicted {
     truth: Vec<u32>,
@@ -109,8 +105,9 @@ pub fn run(args: EvalArgs) -> Result<u8> {
     let options = ReadOptions { memory, ..read_options(&args.file, &args.labels)? };
     let asked = prior_of(&args.prior)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
+    say_scant(&talk, options.memory.as_ref());
     with_threads(&args.run, || {
-        let scorer = Scorer::load(&args.model, kernels()?)?;
+        let scorer = Scorer::load(&args.model, &args.data, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let metadata = &scorer.saved.metadata;
@@ -120,7 +117,11 @@ pub fn run(args: EvalArgs) -> Result<u8> {
         let mut data = reader.read_all()?;
         say_spilled(&talk, &data, options.memory.as_ref());
         say_left_out(&talk, &data);
-        scorer.need(data.rows(), ROW_BYTES).hold(options.memory.as_ref(), vec![(0, &mut data)], &talk)?;
+        scorer.need(data.rows(), EVALUATED_BYTES).hold(
+            options.memory.as_ref(),
+            vec![(0, &mut data)],
+            &talk,
+        )?;
         let mut probabilities = scorer.logits(&mut data, &options, &talk)?;
         let posterior = scorer.posterior(&prior, &probabilities)?;
         let decided = decisions.of(&posterior, &mut probabilities);

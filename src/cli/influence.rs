@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::InfluenceArgs;
 use super::need::{Need, ROW_BYTES};
 use super::scoring::{say_left_out, say_spilled, scale};
-use super::shared::{class_codes, memory_of, read_options, refuse_overwriting};
+use super::shared::{class_codes, memory_of, read_options, refuse_overwriting, say_scant};
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, print_text, with_threads};
 use crate::data::dataset::Dataset;
@@ -54,6 +54,7 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
         ..options.clone()
     };
     let talk = Talk::new(args.run.quiet, Progress::Off);
+    say_scant(&talk, options.memory.as_ref());
     with_threads(&args.run, || {
         let saved = model_file::load(&args.model)?;
         let Some(model) = saved.model.linear() else {

@@ -3,7 +3,7 @@
 use super::args::{LabelArgs, PredictArgs};
 use super::contrib::Contributions;
 use super::scoring::{SCORE_BYTES, Scorer, say_spilled, say_unseen_levels};
-use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting};
+use super::shared::{PriorPlan, memory_of, prior_of, read_options, refuse_overwriting, say_scant};
 use super::talk::{Talk, automatic_progress};
 use super::{kernels, print_json, with_threads};
 use crate::data::dataset::Dataset;
@@ -39,8 +39,9 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         ReadOptions { id_col: args.id_col.clone(), ..read_options(&args.file, &LabelArgs::default())? };
     let memory = memory_of(&args.memory)?;
     let mut talk = Talk::new(args.run.quiet, automatic_progress());
+    say_scant(&talk, memory.as_ref());
     with_threads(&args.run, || {
-        let scorer = Scorer::load(&args.model, kernels()?)?;
+        let scorer = Scorer::load(&args.model, &args.data, kernels()?)?;
         let prior = scorer.prior(asked.clone(), &talk);
         let decisions = scorer.decisions(args.costs.as_deref(), &talk)?;
         let contributions = Contributions::of(&args, &scorer.saved)?;
@@ -54,6 +55,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
         let mut blocks = Blocks::open(&args, &options, &scorer, &prior)?;
         let mut writer: Option<PredictionWriter> = None;
         let mut posterior = None;
+        let mut values = Vec::new();
         let (mut rows, mut unseen_levels) = (0u64, 0u64);
         while let Some(mut block) = blocks.next()? {
             if blocks.at_once {
@@ -61,7 +63,7 @@ pub fn run(args: PredictArgs) -> Result<u8> {
                 say_spilled(&talk, &block, memory);
                 scorer.need(block.rows(), LABEL_BYTES).hold(memory, vec![(0, &mut block)], &talk)?;
             }
-            let mut values = scorer.logits(&mut block, &options, &talk)?;
+            scorer.logits_into(&mut block, &options, &talk, &mut values)?;
             let posterior = match &posterior {
                 Some(posterior) => posterior,
                 None => posterior.insert(scorer.posterior(&prior, &values)?),

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use super::args::{ColumnArgs, ReportArgs};
-use super::scoring::{Scorer, say_left_out, unseen_text};
+use super::scoring::{EVALUATED_BYTES, Scorer, say_left_out, say_spilled, unseen_text};
 use super::shared::{
-    PriorPlan, no_effect, prior_of, prior_text, read_options, refuse_data_flags, refuse_overwriting,
+    PriorPlan, memory_of, no_effect, prior_of, prior_text, read_options, refuse_data_flags,
+    refuse_overwriting, say_scant,
 };
 use super::talk::{Progress, Talk};
 use super::{kernels, print_json, with_threads};
@@ -32,11 +33,14 @@ const COMPARE_SCHEMA: &str = "cbfit.compare/1";
 /// Those of the models, the data, the comparison and the output.
 pub fn run(args: ReportArgs) -> Result<u8> {
     let prior = prior_of(&args.prior)?;
-    let options = read_options(&args.file, &args.labels)?;
+    let memory = memory_of(&args.memory)?;
+    let options = ReadOptions { memory, ..read_options(&args.file, &args.labels)? };
     if args.model.is_none() {
         let with = "a comparison alone";
         refuse_data_flags(&args.file, &args.labels, &ColumnArgs::default(), with)?;
         no_effect(prior.is_some(), "--prior", with, "leave it out")?;
+        no_effect(args.memory.memory_limit.is_some(), "--memory-limit", with, "leave it out")?;
+        no_effect(args.memory.spill_dir.is_some(), "--spill-dir", with, "leave it out")?;
     }
     check_models(&args)?;
     let out = output_of(&args);
@@ -44,6 +48,7 @@ pub fn run(args: ReportArgs) -> Result<u8> {
     refuse_overwriting(&out, inputs)?;
     AtomicFile::check(&out)?;
     let talk = Talk::new(args.run.quiet, Progress::Off);
+    say_scant(&talk, options.memory.as_ref());
     with_threads(&args.run, || {
         let mut report = Report {
             data: String::new(),
@@ -117,7 +122,7 @@ fn add_run(
     (path, name): (&str, String),
     talk: &Talk,
 ) -> Result<()> {
-    let scorer = Scorer::load(path, kernels()?)?;
+    let scorer = Scorer::load(path, &args.data, kernels()?)?;
     let metadata = &scorer.saved.metadata;
     if let Some(first) = report.runs.first()
         && first.labels().names != metadata.label_map.names
@@ -133,6 +138,12 @@ fn add_run(
         LabelNeed::Required,
     )?;
     let mut data = reader.read_all()?;
+    // The same rows for every model: said once.
+    if report.runs.is_empty() {
+        say_spilled(talk, &data, options.memory.as_ref());
+    }
+    let need = scorer.need(data.rows(), EVALUATED_BYTES);
+    need.hold(options.memory.as_ref(), vec![(0, &mut data)], talk)?;
     if report.runs.is_empty() {
         say_left_out(talk, &data);
         if !data.unseen.is_empty() {

@@ -1,5 +1,7 @@
 //! A saved model applied to data: what predict, eval and the test part of train share.
 
+use std::cell::OnceCell;
+
 use super::need::Need;
 use super::shared::PriorPlan;
 use super::talk::Talk;
@@ -12,6 +14,8 @@ use crate::data::dataset::Dataset;
 use crate::data::options::ReadOptions;
 use crate::data::scale::Scaler;
 use crate::labels::{ClassCounts, LabelMap};
+use crate::linear::model::LaidOut;
+use crate::linear::rows::Rows;
 use crate::memory::MemoryLimit;
 use crate::model_file::{self, SavedModel};
 use crate::report::format::{bytes, thousands};
@@ -27,16 +31,24 @@ pub struct Scorer {
     pub saved: SavedModel,
     size: u64,
     kernels: &'static Kernels,
+    /// The weights of a linear model, from the first rows on.
+    laid_out: OnceCell<LaidOut>,
 }
 
 impl Scorer {
-    /// Reads the model file `path`.
+    /// Reads the model file `path`, which is to score the files `data`.
     ///
     /// # Errors
-    /// Those of [`model_file::load`].
-    pub fn load(path: &str, kernels: &'static Kernels) -> Result<Self> {
-        let saved = model_file::load(path)?;
-        Ok(Scorer { saved, size: file_size(path), kernels })
+    /// Those of [`model_file::load`]; that of a file of rows says so where `data` are a model.
+    pub fn load(path: &str, data: &[String], kernels: &'static Kernels) -> Result<Self> {
+        let saved = model_file::load(path).map_err(|error| match error {
+            Error::NoModel { path, found, .. } => {
+                let model = data.iter().find(|path| model_file::read_metadata(path).is_ok()).cloned();
+                Error::NoModel { path, found, model }
+            }
+            error => error,
+        })?;
+        Ok(Scorer { saved, size: file_size(path), kernels, laid_out: OnceCell::new() })
     }
 
     /// What scoring holds in memory besides rows: the model, and the scores of `rows` rows where all are needed at once,
@@ -58,8 +70,33 @@ impl Scorer {
     /// # Errors
     /// Those of [`Dataset::scale`] and [`crate::model::Model::logits`].
     pub fn logits(&self, data: &mut Dataset, options: &ReadOptions, talk: &Talk) -> Result<Vec<f32>> {
+        let mut logits = Vec::new();
+        self.logits_into(data, options, talk, &mut logits)?;
+        Ok(logits)
+    }
+
+    /// [`Scorer::logits`], in the place of what `logits` holds.
+    ///
+    /// # Errors
+    /// As of it.
+    pub fn logits_into(
+        &self,
+        data: &mut Dataset,
+        options: &ReadOptions,
+        talk: &Talk,
+        logits: &mut Vec<f32>,
+    ) -> Result<()> {
         scale(data, &self.saved.scaler, options.memory.as_ref(), talk)?;
-        self.saved.model.logits(&data.features, self.kernels)
+        let rows = Rows::all(&data.features);
+        if let Some(model) = self.saved.model.linear() {
+            let laid_out = self.laid_out.get_or_init(|| model.lay_out(&rows, self.kernels));
+            if laid_out.suits(&rows) {
+                model.logits_into(laid_out, rows, logits);
+                return data.features.check();
+            }
+        }
+        *logits = self.saved.model.logits_of(rows, self.kernels)?;
+        Ok(())
     }
 
     /// The prior asked for, or the one this model predicts under by itself: natural where it is calibrated.
@@ -143,6 +180,10 @@ pub fn fixed_prior(plan: &PriorPlan, label_map: &LabelMap, counts: &ClassCounts)
 
 /// Bytes that the score of one class costs a row at least: a logit, and the copy that becomes a probability.
 pub const SCORE_BYTES: u64 = 8;
+
+/// Bytes of a row that is evaluated besides the scores of its classes: label, decision, measures, its places in the orders by
+/// probability. Measured on 400,000 rows of 10 classes, two threads.
+pub(super) const EVALUATED_BYTES: u64 = 90;
 
 /// Scales `data`, and says so where the rows go to disk for it.
 ///

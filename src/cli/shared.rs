@@ -1,11 +1,13 @@
 //! Flags that several commands share, checked: how files are read, the prior, outputs that must not be inputs.
 
 use super::args::{ColumnArgs, FileArgs, LabelArgs, MemoryArgs, PriorArgs, UnlabeledArg};
+use super::talk::Talk;
 use crate::data::format::Format;
 use crate::data::options::{ReadOptions, Unlabeled};
 use crate::error::nearest;
 use crate::labels::LabelMap;
-use crate::memory::MemoryLimit;
+use crate::memory::{IDLE, MemoryLimit};
+use crate::report::format::bytes;
 use crate::report::text;
 use crate::{Error, Result};
 
@@ -83,6 +85,18 @@ pub fn read_options(file: &FileArgs, labels: &LabelArgs) -> Result<ReadOptions> 
 /// Those of [`MemoryLimit::parse`].
 pub fn memory_of(args: &MemoryArgs) -> Result<Option<MemoryLimit>> {
     MemoryLimit::parse(args.memory_limit.as_deref(), args.spill_dir.as_deref())
+}
+
+/// Warns of a limit that the process exceeds before it has read a row.
+pub fn say_scant(talk: &Talk, memory: Option<&MemoryLimit>) {
+    const CODE: &str = "W15";
+    let Some(memory) = memory.filter(|memory| memory.bytes < IDLE) else { return };
+    let text = format!(
+        "{CODE}    --memory-limit {} is less than cbfit takes before it has read a row; {} is the least that it can keep to",
+        bytes(memory.bytes),
+        bytes(IDLE)
+    );
+    talk.phase("Warning", &text);
 }
 
 /// Refuses the flags of reading data where none are read; `with` names what is.

@@ -9,6 +9,7 @@ use super::keeping::Deciding;
 use super::lock::Lock;
 use super::plan::{TrainPlan, WeightingPlan};
 use super::plan_head::HeadPlan;
+use super::shared::say_scant;
 use super::talk::Talk;
 use super::train_calibrate::{self, CrossFitting};
 use super::train_data::{OwnedSample, TrainData};
@@ -208,6 +209,7 @@ fn train(plan: &TrainPlan, talk: &mut Talk, interrupt: &Interrupt) -> Result<Tra
 /// Begins a run: its first line, its rows. What it could not write is found before the work, not after it.
 pub(super) fn open(plan: &TrainPlan, talk: &mut Talk, kernels: &Kernels) -> Result<TrainData> {
     announce(plan, talk, kernels);
+    say_scant(talk, plan.read.memory.as_ref());
     let data = TrainData::read(plan, talk)?;
     if let Some(path) = plan.calibration.as_ref().and_then(|wanted| wanted.oof.as_ref()) {
         // An id may clash with its columns.

@@ -8,10 +8,8 @@ use super::talk::Talk;
 use super::train_data::TrainData;
 use crate::Result;
 use crate::data::dataset::Dataset;
-use crate::data::scale::Scale;
-use crate::hybrid::features::linear_width;
+use crate::hybrid::features::{linear_width, made_bytes};
 use crate::linear::fit::Optimizer;
-use crate::matrix::Dtype;
 use crate::report::format::thousands;
 
 /// Refuses a run that cannot stay within the memory limit, features on disk or not, and takes rows to disk that do not fit
@@ -53,13 +51,8 @@ pub(super) fn hold_memory(
         }
         (Some(_), None) => need.boosted_fit(&data.main.features, rows, classes, 1),
     };
-    let with_copy = |set: &mut Dataset| match (&start, Scale::of_columns(&set.encoder)) {
-        // Linear functions take rows on a scale of their own.
-        (Some(start), Scale::Standard) => {
-            (set.rows() as u64).saturating_mul((start.features * Dtype::F32.width()) as u64)
-        }
-        _ => 0,
-    };
+    // Linear functions take rows on a scale of their own, and without gaps.
+    let with_copy = |set: &mut Dataset| start.as_ref().map_or(0, |_| made_bytes(&set.features, &set.encoder));
     let sets = data.sets().into_iter().map(|set| (with_copy(set), set)).collect();
     need.hold(plan.read.memory.as_ref(), sets, talk)
 }

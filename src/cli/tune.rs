@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::args::TuneArgs;
 use super::fold_plan::{FoldPlan, Watch};
 use super::interrupt::Interrupt;
+use super::shared::say_scant;
 use super::talk::Talk;
 use super::{kernels, print_json, print_text, with_threads};
 use crate::experiment::treatment::{Treatment, standard_treatments};
@@ -26,6 +27,7 @@ pub fn run(args: TuneArgs) -> Result<u8> {
     let plan = FoldPlan::new(args.folds)?;
     let interrupt = Interrupt::listen();
     let mut talk = Talk::new(run_args.quiet, plan.progress);
+    say_scant(&talk, plan.read.memory.as_ref());
     with_threads(&run_args, || {
         let budget = Budget { trials: args.trials, until: limit.map(|limit| Instant::now() + limit) };
         let Some(report) = tuned(&plan, budget, &mut talk, &interrupt)? else {

@@ -153,6 +153,32 @@ pub fn open_table(path: &str, options: &OpenOptions) -> Result<Box<dyn TableRead
     })
 }
 
+/// What the file `path` looks like where its first bytes are those of rows.
+pub(crate) fn looks_like(path: &str) -> Option<&'static str> {
+    let head = first_bytes(path).ok().filter(|head| !head.is_empty())?;
+    match signature(path, &head).ok()? {
+        Signature::Is(format) => Some(format.name()),
+        Signature::Compressed(kind) => Some(kind),
+        // Damage may leave no zero in the first bytes.
+        Signature::Text if !is_printable(&head) => None,
+        Signature::Text if looks_like_svmlight(&head, head.len() as u64 >= HEAD) => Some("svmlight"),
+        Signature::Text => Some("text, perhaps CSV"),
+        Signature::Unknown => None,
+    }
+}
+
+/// Whether bytes are text without control characters, whose last character may be cut.
+fn is_printable(head: &[u8]) -> bool {
+    let text = match str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+}
+
 fn check_text_options(format: Format, options: &OpenOptions) -> Result<()> {
     let flag = match options {
         OpenOptions { delimiter: Some(_), .. } => "--delimiter",

@@ -7,7 +7,7 @@ use crate::data::column_means;
 use crate::data::encode::{FeatureEncoder, keeps_sparse};
 use crate::data::missing::Missing;
 use crate::data::scale::{Scale, Scaler};
-use crate::matrix::{MatRef, Matrix, SparseRows, Storage};
+use crate::matrix::{Dtype, MatRef, Matrix, SparseRows, Storage};
 
 /// Rows of trees hold numbers in their units, NaN where one is missing, and codes of categories. Linear functions take
 /// numbers on one scale: the mean of the training rows stands for a missing number, each category has a feature of its
@@ -145,6 +145,25 @@ impl LinearFeatures {
     }
 }
 
+/// Bytes that the features of all rows of `matrix`, which `encoder` made for trees, take in memory at most; 0 where they are
+/// its own rows, or go to disk with them.
+pub fn made_bytes(matrix: &Matrix, encoder: &FeatureEncoder) -> u64 {
+    let (rows, width) = (matrix.rows() as u64, linear_width(encoder) as u64);
+    let is_coded = encoder.categories().iter().any(Option::is_some);
+    let is_sparse = matrix.dtype() == Dtype::Sparse;
+    if is_coded && (is_sparse || keeps_sparse(encoder.most_values(), width as usize)) {
+        return rows.saturating_mul(encoder.most_values() as u64).saturating_mul(SPARSE_ENTRY_BYTES);
+    }
+    let is_scaled = Scale::of_columns(encoder) != Scale::None;
+    if matrix.is_in_file() || !(is_coded || is_scaled || has_missing(matrix)) {
+        0
+    } else if is_sparse || !(is_coded || is_scaled) {
+        matrix.bytes()
+    } else {
+        rows.saturating_mul(width).saturating_mul(size_of::<f32>() as u64)
+    }
+}
+
 /// What linear functions read of a column of trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearColumn {
@@ -206,6 +225,9 @@ impl Places {
         code(u32::MAX, 0.0, to);
     }
 }
+
+/// Bytes of a stored value of sparse rows, with its column.
+const SPARSE_ENTRY_BYTES: u64 = 8;
 
 /// Rows that one task spreads.
 const SPREAD: usize = 256;
@@ -281,6 +303,34 @@ mod tests {
         assert!(matches!(of_dense.storage(), Storage::Sparse(_)));
         assert_eq!((of_dense.cols(), of_dense.stored()), (43, 3 + 2 + 2 + 2));
         assert_eq!(of_dense, of_sparse);
+    }
+
+    #[test]
+    fn what_is_made_of_rows_is_known_before_it_is_made() {
+        let held = |matrix: &Matrix, encoder: &FeatureEncoder| {
+            let (_, made) = LinearFeatures::fit(matrix, encoder, &[0, 1], None);
+            if matches!(made.storage(), Storage::Lent(_)) { 0 } else { made.bytes() }
+        };
+        let vectors = vec![InputColumn::Vector { name: "v".into(), len: 2, means: None }];
+        let numbers = ["a", "b"].map(|name| InputColumn::Numeric { name: name.into(), mean: None }).to_vec();
+        for missing in [7.0, NAN] {
+            let values = vec![1.0, 2.0, missing, 4.0];
+            let half = values.iter().map(|&value| half::f16::from_f32(value)).collect();
+            for matrix in [Matrix::from_f32(values, 2), Matrix::from_storage(Storage::F16(half), 2)] {
+                for (inputs, is_made) in [(&vectors, missing.is_nan()), (&numbers, true)] {
+                    let encoder = FeatureEncoder { inputs: inputs.clone(), missing: Missing::Keep };
+                    let bytes = made_bytes(&matrix, &encoder);
+                    assert_eq!(
+                        (bytes, bytes > 0),
+                        (held(&matrix, &encoder), is_made),
+                        "{inputs:?} {missing}"
+                    );
+                }
+            }
+        }
+        let values = vec![0.0, 1.0, 1.0, 2.0, 2.0, 0.0];
+        assert_eq!(made_bytes(&Matrix::from_f32(values.clone(), 3), &encoder(3)), 2 * 6 * 4);
+        assert_eq!(made_bytes(&Matrix::from_f32(values, 3), &encoder(40)), 2 * 3 * SPARSE_ENTRY_BYTES);
     }
 
     #[test]

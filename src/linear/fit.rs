@@ -148,8 +148,8 @@ impl State {
 impl Stored for State {
     fn store(&self, out: &mut Vec<u8>) {
         match self {
-            State::Lbfgs(passes, state) => store_parts(0, passes, &bytes_of(&**state), out),
-            State::Minibatch(state, best) => store_parts(1, best, &bytes_of(&**state), out),
+            State::Lbfgs(passes, state) => out.extend(stored(0, passes, bytes_of(&**state))),
+            State::Minibatch(state, best) => out.extend(stored(1, best, bytes_of(&**state))),
         }
     }
 
@@ -165,11 +165,12 @@ impl Stored for State {
     }
 }
 
-/// A [`State`] as it is stored, from the bytes of the fit itself.
-fn store_parts(kind: u8, first: &impl Stored, fit: &[u8], out: &mut Vec<u8>) {
-    out.push(kind);
-    first.store(out);
-    out.extend_from_slice(fit);
+/// A [`State`] as it is stored, made of the bytes of the fit itself in their place: of many classes they are large.
+fn stored(kind: u8, first: &impl Stored, mut fit: Vec<u8>) -> Vec<u8> {
+    let mut head = vec![kind];
+    first.store(&mut head);
+    fit.splice(..0, head);
+    fit
 }
 
 /// [`fit`], from `state` where the fit from `start` was left there.
@@ -225,12 +226,7 @@ fn fit_readable(
                 }
             };
             let mut tell = |step: &Step, state: &dyn Fn() -> Vec<u8>| {
-                let whole = || {
-                    let mut out = Vec::new();
-                    store_parts(0, &passes, &state(), &mut out);
-                    Some(out)
-                };
-                watch(&of(step, false), &whole)
+                watch(&of(step, false), &|| Some(stored(0, &passes, state())))
             };
             let mut fit = lbfgs::minimise_from(objective, preconditioner, start, &options, &mut tell)?;
             fit.passes += passes;
@@ -250,12 +246,7 @@ fn fit_readable(
                         if rows.is_stopped() { f64::NEG_INFINITY } else { value }
                     });
                 }
-                let whole = || {
-                    let mut out = Vec::new();
-                    store_parts(1, &best, &state(), &mut out);
-                    Some(out)
-                };
-                let flow = watch(&progress(step, epochs), &whole);
+                let flow = watch(&progress(step, epochs), &|| Some(stored(1, &best, state())));
                 if score.is_some() && best.waited >= patience { ControlFlow::Break(()) } else { flow }
             };
             let mut fit = minibatch::minimise_from(objective, start, state, &options, &mut follow)?;

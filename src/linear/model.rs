@@ -22,8 +22,27 @@ pub struct LinearModel {
     pub loss: Loss,
 }
 
-/// Rows of one block of [`LinearModel::logits`].
+/// Rows of one block of [`LinearModel::logits`] at most and at least, and its logits where both allow: with many classes a
+/// block of the most rows would be all the rows there are, and one thread would have it.
 const BLOCK_ROWS: usize = 256;
+const FEWEST_BLOCK_ROWS: usize = 32;
+const BLOCK_LOGITS: usize = 1 << 22;
+
+/// The weights of a model in the order of its products, for many calls: those of many classes take as long to lay out as
+/// some rows take to score.
+#[derive(Debug)]
+pub struct LaidOut {
+    weights: Weights,
+    arithmetic: Arithmetic,
+    is_sparse: bool,
+}
+
+impl LaidOut {
+    /// Whether rows stored like these can be scored.
+    pub fn suits(&self, rows: &Rows<'_>) -> bool {
+        self.is_sparse == rows.is_sparse()
+    }
+}
 
 impl LinearModel {
     /// Number of classes C.
@@ -44,22 +63,35 @@ impl LinearModel {
 
     /// Logits of a view of rows: `rows.len() x C`, row-major.
     pub fn logits_of(&self, rows: Rows<'_>, kernels: &'static Kernels) -> Vec<f32> {
-        let classes = self.classes();
-        let arithmetic = Arithmetic::in_f32(kernels, &rows);
+        let mut logits = Vec::new();
+        self.logits_into(&self.lay_out(&rows, kernels), rows, &mut logits);
+        logits
+    }
+
+    /// The weights for rows stored like `rows`.
+    pub fn lay_out(&self, rows: &Rows<'_>, kernels: &'static Kernels) -> LaidOut {
+        let arithmetic = Arithmetic::in_f32(kernels, rows);
         let mut weights = Weights::default();
-        weights.lay_out(&self.weight, classes, self.features, arithmetic);
-        let mut logits = vec![0.0; rows.len() * classes];
-        logits.par_chunks_mut(BLOCK_ROWS * classes).enumerate().for_each_init(
+        weights.lay_out(&self.weight, self.classes(), self.features, arithmetic);
+        LaidOut { weights, arithmetic, is_sparse: rows.is_sparse() }
+    }
+
+    /// [`LinearModel::logits_of`] by weights of this model that [suit](LaidOut::suits) the rows, in the place of what `logits`
+    /// holds: memory that comes and goes with every block costs a tenth of the scores of many classes.
+    pub fn logits_into(&self, laid_out: &LaidOut, rows: Rows<'_>, logits: &mut Vec<f32>) {
+        let classes = self.classes();
+        let block_rows = (BLOCK_LOGITS / classes.max(1)).clamp(FEWEST_BLOCK_ROWS, BLOCK_ROWS);
+        logits.resize(rows.len() * classes, 0.0);
+        logits.par_chunks_mut(block_rows * classes).enumerate().for_each_init(
             BlockBuffer::default,
             |buffer, (block, z)| {
                 if rows.is_stopped() {
                     return;
                 }
-                let start = block * BLOCK_ROWS;
-                let x = buffer.load(&rows, None, start..start + z.len() / classes, arithmetic);
-                x.logits(&weights, &self.bias, z);
+                let start = block * block_rows;
+                let x = buffer.load(&rows, None, start..start + z.len() / classes, laid_out.arithmetic);
+                x.logits(&laid_out.weights, &self.bias, z);
             },
         );
-        logits
     }
 }

@@ -124,6 +124,12 @@ impl<'a> Objective<'a> {
         self.evaluations
     }
 
+    /// Gives back the memory of passes until the next one.
+    pub fn rest(&mut self) {
+        self.weights = Weights::default();
+        self.sums.rest();
+    }
+
     /// Changes the penalty; everything computed from the rows stays.
     pub fn set_l2(&mut self, l2: f64) {
         self.problem.l2 = l2;

@@ -100,6 +100,20 @@ impl Sums {
         }
     }
 
+    /// Gives back what the next run makes again.
+    pub(super) fn rest(&mut self) {
+        match &mut self.parts {
+            Parts::Segments { segments, spare, .. } => {
+                segments.iter_mut().for_each(|segment| *segment = Segment::default());
+                *spare = Mutex::default();
+            }
+            Parts::Slabs { slab, gradient } => {
+                slab.rest();
+                *gradient = Vec::new();
+            }
+        }
+    }
+
     /// Sums of the gradient in the weights of a class for the features from `first` on.
     pub(super) fn weights_of(&self, class: usize, first: usize, out: &mut [f64]) {
         out.fill(0.0);

@@ -11,8 +11,12 @@ use super::problem::Problem;
 use super::products::{Block, BlockBuffer, GradientSums};
 use crate::stop::Stop;
 
-/// Residuals of a slab: 32 MiB of f32.
+/// Residuals of a slab: 32 MiB of f32, more where the fewest rows of a slab have more.
 const SLAB_LOGITS: usize = 1 << 23;
+/// Rows of a slab of very many classes, and of a block of it: more take more memory than the sums of the gradient do, fewer
+/// make adding those up cost as much as the products.
+const FEW_ROWS: usize = 128;
+const FEW_BLOCK_ROWS: usize = 32;
 /// Parts of the gradient of sparse rows.
 const FEATURE_PARTS: u64 = 16;
 /// Rows whose entries are counted together.
@@ -21,6 +25,7 @@ const COUNTED_ROWS: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Slab {
     rows: usize,
+    block_rows: usize,
     /// Features of each part of the gradient of sparse rows, with about as many entries in each.
     parts: Vec<Range<u32>>,
     blocks: Vec<BlockBuffer>,
@@ -34,11 +39,12 @@ type Loaded<'b> = (f64, Vec<f64>, Block<'b>);
 impl Slab {
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         let most = flush_rows(problem);
-        let rows =
-            (SLAB_LOGITS / problem.classes.max(1)).clamp(SEGMENT_UNIT, most) / SEGMENT_UNIT * SEGMENT_UNIT;
+        let rows = (SLAB_LOGITS / problem.classes.max(1)).min(most) / SEGMENT_UNIT * SEGMENT_UNIT;
+        let (rows, block_rows) = if rows == 0 { (FEW_ROWS, FEW_BLOCK_ROWS) } else { (rows, SEGMENT_UNIT) };
         let parts = if problem.rows.is_sparse() { parts_of_features(problem) } else { Vec::new() };
         Slab {
             rows: rows.min(problem.rows.len().max(1)),
+            block_rows,
             parts,
             blocks: Vec::new(),
             z: Vec::new(),
@@ -51,6 +57,11 @@ impl Slab {
         self.rows
     }
 
+    /// Gives back its buffers.
+    pub(super) fn rest(&mut self) {
+        (self.blocks, self.z, self.spare) = (Vec::new(), Vec::new(), Mutex::default());
+    }
+
     /// Adds the gradient of `rows` to `gradient` and returns their loss.
     pub(super) fn run(&mut self, pass: &Pass<'_>, rows: Range<usize>, gradient: &mut [f64]) -> f64 {
         let problem = pass.problem;
@@ -58,7 +69,7 @@ impl Slab {
             return 0.0;
         }
         let (classes, features) = (problem.classes, problem.rows.features());
-        let block_rows = pass.arithmetic.block_rows();
+        let block_rows = pass.arithmetic.block_rows().min(self.block_rows);
         self.z.resize(rows.len() * classes, 0.0);
         self.blocks.resize_with(rows.len().div_ceil(block_rows), BlockBuffer::default);
         let starts: Vec<Range<usize>> = ranges(rows, block_rows).collect();

@@ -15,6 +15,7 @@ pub mod selection;
 pub mod standing;
 mod tallied;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 pub use bands::Band;
@@ -203,7 +204,11 @@ impl<'a> Scored<'a> {
 /// [`Error::BadProbabilities`] with the number of bad rows and the first of them, counted from 1 within
 /// `probabilities`.
 pub fn check_probabilities(probabilities: &[f32], classes: usize) -> Result<()> {
+    const TASK_VALUES: usize = 1 << 16;
     let usable = |p: &f32| p.is_finite() && *p >= 0.0;
+    if probabilities.par_chunks(TASK_VALUES).all(|part| part.iter().all(usable)) {
+        return Ok(());
+    }
     let bad_rows = || {
         let rows = probabilities.chunks_exact(classes.max(1)).enumerate();
         rows.filter(|(_, p)| !p.iter().all(usable)).map(|(row, _)| row)

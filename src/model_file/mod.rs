@@ -16,6 +16,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::data::format::looks_like;
 use crate::data::scale::{Scale, Scaler};
 use crate::hybrid::model::HybridModel;
 use crate::linear::model::LinearModel;
@@ -116,7 +117,7 @@ fn with_tensors(
     write(&json, &tensors)
 }
 
-/// Reads a model. Fails with [`Error::NotFound`], [`Error::Io`], [`Error::NewerModel`], or [`Error::BadModel`] for
+/// Reads a model. Fails with [`Error::NotFound`], [`Error::Io`], [`Error::NewerModel`], [`Error::NoModel`] for a file of rows, or [`Error::BadModel`] for
 /// anything that [`save`] would not have written: sizes are held against the file before memory is taken.
 pub fn load(path: impl AsRef<Path>) -> Result<SavedModel> {
     let (shown, metadata, tensors) = open(path.as_ref())?;
@@ -176,7 +177,14 @@ fn open(path: &Path) -> Result<(String, ModelMetadata, TensorReader<File>)> {
         _ => Error::io(shown.clone(), "read", source),
     })?;
     let bytes = file.metadata().map_err(|source| Error::io(shown.clone(), "read", source))?.len();
-    let container = Container::open(&shown, file, bytes)?;
+    let container = Container::open(&shown, file, bytes).map_err(|error| {
+        // What is called a model is a damaged one, whatever its first bytes have become.
+        let is_named = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("cbfit"));
+        match looks_like(&shown).filter(|_| !is_named) {
+            Some(found) => Error::NoModel { path: shown.clone(), found: found.into(), model: None },
+            None => error,
+        }
+    })?;
     let (metadata, tensors) = read_metadata_of(&shown, container)?;
     Ok((shown, metadata, tensors))
 }

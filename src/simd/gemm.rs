@@ -8,9 +8,13 @@
 use super::lanes::{Lanes, load_up_to, store_up_to};
 use super::pack::PackedWeights;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Depth summed in registers before it is added to C: a panel of three vectors over it stays in the L1 cache.
 const DEPTH: usize = 256;
+
+/// Logits that stay in a second-level cache.
+const CACHED: usize = 1 << 17;
 
 /// Widest register tile: three vectors of sixteen lanes.
 const MAX_WIDTH: usize = 48;
@@ -135,15 +139,23 @@ pub(super) unsafe fn logits<L: Lanes, const M: usize, const V: usize>(
     rows: usize,
 ) {
     let (features, classes) = (packed.features(), packed.classes());
-    for row in z.chunks_exact_mut(stride).take(rows) {
-        row[..classes].copy_from_slice(bias);
-    }
     let in_panels = packed.classes_in_panels();
+    // Rows of z start with the bias; so many of them that they would be out of the caches by then, panel by panel.
+    let by_panel = rows * classes > CACHED && features > 0;
+    let fill = |z: &mut [f32], classes: Range<usize>| {
+        for row in z.chunks_exact_mut(stride).take(rows) {
+            row[classes.clone()].copy_from_slice(&bias[classes.clone()]);
+        }
+    };
+    fill(z, if by_panel { in_panels } else { 0 }..classes);
     for start in (0..features).step_by(DEPTH) {
         let mut class = 0;
         while class < in_panels {
             let width = packed.panel_width(class);
             let panel = packed.panel(class);
+            if by_panel && start == 0 {
+                fill(z, class..(class + width).min(in_panels));
+            }
             // SAFETY: the panel is features x width; the columns class.. of z have room for the lanes asked for.
             unsafe {
                 let product = Product {

@@ -212,7 +212,8 @@ impl PriorCorrection {
     pub fn posteriors_in_place(&self, logits: &mut [f32]) {
         let classes = self.classes().max(1);
         let buffers = || (vec![0.0; classes], vec![0.0; classes]);
-        logits.par_chunks_exact_mut(classes).with_min_len(64).for_each_init(buffers, |(row, out), values| {
+        let rows = logits.par_chunks_exact_mut(classes).with_min_len(rows_of_task(classes));
+        rows.for_each_init(buffers, |(row, out), values| {
             for (wide, narrow) in row.iter_mut().zip(values.iter()) {
                 *wide = f64::from(*narrow);
             }
@@ -306,6 +307,12 @@ pub(crate) fn normalise_logs(logs: &mut [f64]) {
     let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total = top + logs.iter().map(|log| (log - top).exp()).sum::<f64>().ln();
     logs.iter_mut().for_each(|log| *log -= total);
+}
+
+/// Rows of so many classes that are worth a task of their own.
+pub(crate) fn rows_of_task(classes: usize) -> usize {
+    const VALUES: usize = 1 << 16;
+    (VALUES / classes.max(1)).clamp(1, 64)
 }
 
 /// Replaces logarithms by probabilities that sum to 1.

@@ -10,7 +10,18 @@ mod score;
 mod shared;
 mod train;
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
+
+use crate::model_file;
+use crate::report::text::one_line;
+
+/// Longest tip, in characters.
+const MOST_CHARS: usize = 1000;
 
 pub use boost::{BoostArgs, GoingOnArgs, HessianArg, LearnerArg, TreesArg};
 pub use describe::{CheckArgs, ExplainArgs, ImportanceArg, InspectArgs, NormArg, TableFormat, WeightsArgs};
@@ -48,6 +59,29 @@ pub struct Cli {
     /// Print help
     #[arg(short, long, global = true, action = clap::ArgAction::HelpShort, help_heading = "Run")]
     pub help: Option<bool>,
+}
+
+impl Cli {
+    /// Reads a command line, the name of the program first.
+    ///
+    /// # Errors
+    /// Those of clap; of a file that stands where a command should with a word on what to do with it.
+    pub fn read<T: Into<OsString> + Clone>(line: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        Cli::try_parse_from(line).map_err(|mut error| {
+            if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+                && Path::new(word).is_file()
+            {
+                let tip = if model_file::read_metadata(word).is_ok() {
+                    format!("{word} is a model: cbfit inspect {word}, or cbfit predict {word} DATA")
+                } else {
+                    format!("{word} is a file; to train on it: cbfit --train {word}")
+                };
+                let tip = StyledStr::from(one_line(&tip, MOST_CHARS).into_owned());
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+            }
+            error
+        })
+    }
 }
 
 /// The commands.

@@ -170,6 +170,9 @@ pub struct ReportArgs {
     /// Where labels are.
     #[command(flatten)]
     pub labels: LabelArgs,
+    /// How much memory rows may take.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Flags of every command.
     #[command(flatten)]
     pub run: RunArgs,

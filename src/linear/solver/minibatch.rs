@@ -8,13 +8,14 @@ use std::ops::{ControlFlow, Range};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batch;
 use super::schedule::Schedule;
 use super::{Fit, Step};
-use crate::checkpoint::codec::{bytes_of, store_fields};
+use crate::checkpoint::codec::{Stored, store_fields};
 use crate::linear::certificate::certify;
 use crate::linear::objective::{Objective, penalty};
 use crate::linear::problem::Problem;
-use crate::linear::products::{Arithmetic, Block, BlockBuffer, GradientSums, Weights};
+use crate::linear::products::GradientSums;
 use crate::rng::CounterRng;
 use crate::simd::{AdamStep, Kernels, SgdStep};
 use crate::{Error, Result};
@@ -67,10 +68,11 @@ pub struct MinibatchOptions {
 const WARMUP: f64 = 0.05;
 /// A final J of so many times its start means that the rate was too high.
 const DIVERGED: f64 = 10.0;
-/// Rows that one task widens and scores.
-const TASK_ROWS: usize = 128;
-/// Logits held at once (64 MiB): a batch of many classes goes through in pieces.
-const MOST_LOGITS: usize = 1 << 24;
+/// Rows at most that tell where J starts: its end is held against a multiple of that, and a pass over all rows would cost as
+/// much as an epoch.
+const START_ROWS: usize = 4096;
+/// Parameters that one task moves.
+const UPDATE_VALUES: usize = 1 << 16;
 const ADAM_BETA1: f64 = 0.9;
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
@@ -112,6 +114,16 @@ impl State {
         [self.theta.len(), self.velocity.len(), self.second.len()] == [parameters, parameters, second]
     }
 
+    /// The state as a checkpoint holds it. Its memory is taken at once: of many classes it is large, and what the allocator
+    /// keeps of the steps of a growing list would be as large.
+    fn to_bytes(&self) -> Vec<u8> {
+        const REST: usize = 128; // counts and single numbers
+        let values = self.theta.len() + self.velocity.len() + self.second.len();
+        let mut bytes = Vec::with_capacity(size_of::<f32>() * values + REST);
+        self.store(&mut bytes);
+        bytes
+    }
+
     fn step(&self) -> Step {
         Step { number: self.epochs, objective: self.objective, step_size: self.step_size }
     }
@@ -150,19 +162,22 @@ pub(in crate::linear) fn minimise_from(
     let steps = steps_per_epoch.saturating_mul(options.epochs);
     let warmup = (steps as f64 * WARMUP) as usize;
 
+    objective.rest();
     let mut theta = start.to_vec();
     objective.enter(&mut theta);
-    let mut gradient = vec![0.0; theta.len()];
-    let start_value = objective.evaluate(&theta, &mut gradient).objective();
-    let state = state.unwrap_or_else(|| State::start(theta, options.rule));
-    let mut trainer = Trainer::new(objective, &problem, options.rule, batch, state);
+    let mut trainer =
+        Trainer::new(objective, &problem, options.rule, batch, State::start(theta, options.rule));
+    let start_value = trainer.start_value();
+    if let Some(state) = state {
+        trainer.state = state;
+    }
     let mean_weight = objective.moments().total_weight / rows as f64;
     let mut raw = start.to_vec();
     let mut is_left = false;
     if trainer.state.epochs > 0 {
         raw.copy_from_slice(&trainer.state.theta);
         objective.leave(&mut raw);
-        is_left = monitor(&trainer.state.step(), &raw, &|| bytes_of(&trainer.state)).is_break();
+        is_left = monitor(&trainer.state.step(), &raw, &|| trainer.state.to_bytes()).is_break();
     }
     let diverged = |value: f64, epoch: usize| Error::Diverged {
         value,
@@ -197,10 +212,11 @@ pub(in crate::linear) fn minimise_from(
         let objective_now = loss + trainer.penalty();
         let state = &mut trainer.state;
         (state.epochs, state.objective, state.step_size) = (epoch, objective_now, rate * factor);
-        is_left = monitor(&state.step(), &raw, &|| bytes_of(&trainer.state)).is_break();
+        is_left = monitor(&state.step(), &raw, &|| trainer.state.to_bytes()).is_break();
     }
-    let done = trainer.state.epochs;
-    let value = objective.evaluate(&trainer.state.theta, &mut gradient);
+    // What steps need makes room for what a pass needs.
+    let Trainer { state: State { theta, epochs: done, .. }, mut gradient, .. } = trainer;
+    let value = objective.evaluate(&theta, &mut gradient);
     if objective.is_stopped() {
         return Ok(Fit::unevaluated(raw, done, done + 1));
     }
@@ -208,13 +224,8 @@ pub(in crate::linear) fn minimise_from(
     if value.objective().is_nan() || value.objective() > DIVERGED * start_value {
         return Err(diverged(value.objective(), done));
     }
-    let certificate = certify(objective, &trainer.state.theta, value, &gradient);
-    Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 2 })
-}
-
-/// Rows of a batch whose logits are held at once: whole tasks.
-fn piece_rows(classes: usize) -> usize {
-    (MOST_LOGITS / classes.max(1) / TASK_ROWS * TASK_ROWS).max(TASK_ROWS)
+    let certificate = certify(objective, &theta, value, &gradient);
+    Ok(Fit { certificate, theta: raw, converged: false, steps: done, passes: done + 1 })
 }
 
 /// Rows a step where the user names none: 64 steps an epoch or more, in batches of 32 to 1,024.
@@ -286,21 +297,15 @@ fn largest_eigenvalue(objective: &Objective<'_>) -> f64 {
     eigenvalue.max(1.0)
 }
 
-/// The state and the buffers of one batch, in the coordinates of the objective.
+/// The state, its gradient and the buffers of one batch, in the coordinates of the objective.
 struct Trainer<'p> {
     problem: &'p Problem<'p>,
     kernels: &'static Kernels,
-    centre: Option<Vec<f32>>,
     rule: Rule,
     decays: (f64, f64),
     state: State,
     gradient: Vec<f32>,
-    arithmetic: Arithmetic,
-    laid_out: Weights,
-    blocks: Vec<BlockBuffer>,
-    z: Vec<f32>,
-    labels: Vec<u32>,
-    weights: Vec<f32>,
+    batch: Batch<'p>,
 }
 
 impl<'p> Trainer<'p> {
@@ -313,70 +318,42 @@ impl<'p> Trainer<'p> {
     ) -> Self {
         Trainer {
             gradient: vec![0.0; state.theta.len()],
-            arithmetic: Arithmetic::in_f32(objective.kernels(), &problem.rows),
-            laid_out: Weights::default(),
-            blocks: std::iter::repeat_with(BlockBuffer::default)
-                .take(batch.min(piece_rows(problem.classes)).div_ceil(TASK_ROWS))
-                .collect(),
-            z: vec![0.0; batch.min(piece_rows(problem.classes)) * problem.classes],
-            labels: Vec::with_capacity(batch),
-            weights: Vec::with_capacity(batch),
+            batch: Batch::new(objective, problem, batch),
             problem,
             kernels: objective.kernels(),
-            centre: objective.centre().map(<[f32]>::to_vec),
             rule,
             decays: objective.decays(),
             state,
         }
     }
 
+    /// About J at the parameters as they are: from evenly spaced rows among those that have a weight.
+    fn start_value(&mut self) -> f64 {
+        let problem = self.problem;
+        let weighty = || (0..problem.rows.len()).filter(|&position| problem.weights[position] > 0.0);
+        let stride = weighty().count().div_ceil(START_ROWS).max(1);
+        let positions: Vec<usize> = weighty().step_by(stride).collect();
+        let total: f64 = positions.iter().map(|&position| f64::from(problem.weights[position])).sum();
+        let pieces = self.batch.take(&self.state.theta, &positions, 1.0 / total);
+        let loss: f64 = pieces.map(|piece| self.batch.score(&positions, piece).loss).sum();
+        loss + self.penalty()
+    }
+
     /// One update from the rows at `positions`; returns their weighted mean loss before it.
     fn step(&mut self, positions: &[usize], mean_weight: f64, rate: f64) -> f64 {
         let scale = 1.0 / (positions.len() as f64 * mean_weight);
-        self.labels.clear();
-        self.labels.extend(positions.iter().map(|&p| self.problem.labels[p]));
-        self.weights.clear();
-        self.weights.extend(positions.iter().map(|&p| (f64::from(self.problem.weights[p]) * scale) as f32));
-        let loss = self.loss_and_gradient(positions);
+        let pieces = self.batch.take(&self.state.theta, positions, scale);
+        let loss = pieces.map(|piece| self.add_piece(positions, piece)).sum();
         self.update(rate);
         loss
     }
 
-    fn loss_and_gradient(&mut self, positions: &[usize]) -> f64 {
+    /// Adds the gradient of `piece` of the rows of a batch to that of the pieces before it; returns their loss.
+    fn add_piece(&mut self, positions: &[usize], piece: Range<usize>) -> f64 {
         let (classes, features) = (self.problem.classes, self.problem.rows.features());
-        let (weight, bias) = self.state.theta.split_at(classes * features);
-        self.laid_out.lay_out(weight, classes, features, self.arithmetic);
-        let mut shifted = bias.to_vec();
-        if let Some(offsets) = self.problem.offsets {
-            shifted.iter_mut().zip(offsets).for_each(|(b, o)| *b += o);
-        }
-        self.gradient.fill(0.0);
-        let size = piece_rows(classes);
-        let starts = (0..positions.len()).step_by(size);
-        starts
-            .map(|start| self.add_piece(positions, start..(start + size).min(positions.len()), &shifted))
-            .sum()
-    }
-
-    /// Adds the gradient of `piece` of the rows of a batch; returns their loss.
-    fn add_piece(&mut self, positions: &[usize], piece: Range<usize>, bias: &[f32]) -> f64 {
-        let (problem, kernels, arithmetic) = (self.problem, self.kernels, self.arithmetic);
-        let (classes, features) = (problem.classes, problem.rows.features());
-        let (laid_out, centre) = (&self.laid_out, self.centre.as_deref());
-        let z = &mut self.z[..piece.len() * classes];
-        let (labels, weights) = (&self.labels[piece.clone()], &self.weights[piece.clone()]);
-        let loaded: Vec<(f64, Block<'_>)> = positions[piece]
-            .par_chunks(TASK_ROWS)
-            .zip(self.blocks.par_iter_mut())
-            .zip(z.par_chunks_mut(TASK_ROWS * classes))
-            .zip(labels.par_chunks(TASK_ROWS).zip(weights.par_chunks(TASK_ROWS)))
-            .map(|(((positions, buffer), z), (labels, weights))| {
-                let x = buffer.gather(&problem.rows, centre, positions, arithmetic);
-                x.logits(laid_out, bias, z);
-                (problem.residuals(kernels, z, labels, weights), x)
-            })
-            .collect();
-        let z = &*z;
+        let is_first = piece.start == 0;
+        let arithmetic = self.batch.arithmetic();
+        let piece = self.batch.score(positions, piece);
         // Each task owns some classes and sums over the whole piece, so the sums do not depend on the threads.
         let tile = if classes < 64 { 8 } else { 32 };
         let (weight_gradient, bias_gradient) = self.gradient.split_at_mut(classes * features);
@@ -385,23 +362,22 @@ impl<'p> Trainer<'p> {
             .zip(bias_gradient.par_chunks_mut(tile))
             .enumerate()
             .for_each_init(
-                || (GradientSums::default(), vec![0.0; tile * features]),
-                |(sums, room), (number, (weight_gradient, bias_gradient))| {
+                || (GradientSums::default(), vec![0.0; tile * features], Vec::new()),
+                |(sums, room, bias_sums), (number, (weight_gradient, bias_gradient))| {
+                    if is_first {
+                        weight_gradient.fill(0.0);
+                        bias_gradient.fill(0.0);
+                    }
                     let first = number * tile;
                     sums.reset(bias_gradient.len(), 0..features as u32, arithmetic);
-                    for ((_, x), z) in loaded.iter().zip(z.chunks(TASK_ROWS * classes)) {
-                        x.accumulate_gradient(&z[first..], classes, sums);
-                    }
+                    piece.add_weights(first, sums);
                     let sum = &mut room[..weight_gradient.len()];
                     sums.copy_to(sum);
                     weight_gradient.iter_mut().zip(sum).for_each(|(to, sum)| *to += *sum);
-                    for (offset, out) in bias_gradient.iter_mut().enumerate() {
-                        let column = z[first + offset..].iter().step_by(classes);
-                        *out += column.map(|&r| f64::from(r)).sum::<f64>() as f32;
-                    }
+                    piece.add_biases(first, bias_gradient, bias_sums);
                 },
             );
-        loaded.iter().map(|(loss, _)| loss).sum()
+        piece.loss
     }
 
     fn update(&mut self, rate: f64) {
@@ -426,13 +402,17 @@ impl<'p> Trainer<'p> {
         let kernels = self.kernels;
         let State { theta, velocity, second, steps, .. } = &mut self.state;
         let steps = *steps;
-        let theta = &mut theta[range.clone()];
-        let gradient = &self.gradient[range.clone()];
-        let velocity = &mut velocity[range.clone()];
+        let parts = theta[range.clone()]
+            .par_chunks_mut(UPDATE_VALUES)
+            .zip(self.gradient[range.clone()].par_chunks(UPDATE_VALUES))
+            .zip(velocity[range.clone()].par_chunks_mut(UPDATE_VALUES));
         match self.rule {
             Rule::Sgd { momentum, nesterov } => {
                 let (lr, momentum, l2) = (rate as f32, momentum as f32, l2 as f32);
-                kernels.sgd_update(theta, gradient, velocity, SgdStep { lr, momentum, nesterov, l2 });
+                let step = SgdStep { lr, momentum, nesterov, l2 };
+                parts.for_each(|((theta, gradient), velocity)| {
+                    kernels.sgd_update(theta, gradient, velocity, step)
+                });
             }
             Rule::AdamW => {
                 let step = AdamStep {
@@ -444,12 +424,49 @@ impl<'p> Trainer<'p> {
                     correction2: (1.0 - ADAM_BETA2.powi(steps)) as f32,
                     decay: l2 as f32,
                 };
-                kernels.adamw_update(theta, gradient, velocity, &mut second[range], step);
+                parts.zip(second[range].par_chunks_mut(UPDATE_VALUES)).for_each(
+                    |(((theta, gradient), velocity), second)| {
+                        kernels.adamw_update(theta, gradient, velocity, second, step);
+                    },
+                );
             }
         }
     }
 
     fn penalty(&self) -> f64 {
         penalty(self.problem, self.kernels, self.decays, &self.state.theta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::rows::Rows;
+    use crate::loss::Loss;
+    use crate::matrix::Matrix;
+    use crate::simd::Kernels;
+
+    #[test]
+    fn the_start_of_few_rows_is_j_and_of_many_rows_near_it() {
+        for (rows, off) in [(500, 1e-6), (20_000, 0.05)] {
+            let value = |at: usize| ((at * 7919) % 1009) as f32 / 1009.0 - 0.5;
+            let matrix = Matrix::from_f32((0..2 * rows).map(value).collect(), 2);
+            let labels: Vec<u32> = (0..rows).map(|row| (row % 7 / 3) as u32).collect();
+            // Rows without a weight say nothing.
+            let weights: Vec<f32> = (0..rows).map(|row| (row % 5) as f32 / 3.0).collect();
+            let offsets = [0.3, -0.2, 0.0];
+            let problem = Problem {
+                offsets: Some(&offsets),
+                ..Problem::new(Rows::all(&matrix), &labels, &weights, 3, Loss::Softmax, 0.1)
+            };
+            let mut objective = Objective::new(problem, Kernels::best());
+            let mut theta: Vec<f32> = (0..problem.parameters()).map(value).collect();
+            objective.enter(&mut theta);
+            let whole = objective.evaluate(&theta, &mut vec![0.0; theta.len()]).objective();
+            let rule = Rule::AdamW;
+            let mut trainer = Trainer::new(&objective, &problem, rule, 64, State::start(theta, rule));
+            let found = trainer.start_value();
+            assert!((found / whole - 1.0).abs() < off, "{rows} rows: {found} for {whole}");
+        }
     }
 }

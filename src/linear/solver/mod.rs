@@ -1,6 +1,7 @@
 //! Solvers of a linear problem: full-batch L-BFGS with a certificate, and minibatch SGD and AdamW.
 
 mod balance;
+mod batch;
 mod class_metric;
 pub(super) mod factor;
 mod goal;
