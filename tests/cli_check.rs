@@ -209,6 +209,6 @@ fn data_are_held_against_a_model() {
             .contains("1 of 3 classes of the model have no row: 2")
     );
     let report = check(&folder, "seen.csv --against train.csv", 3);
-    assert_eq!(codes(&report), ["E0501"]);
+    assert_eq!(codes(&report), ["E0506"]);
     folder.fails("check seen.csv --against m.cbfit --features size", "E0201", &["--features"], "model");
 }
