@@ -17,12 +17,12 @@ pub struct LinearFeatures {
     /// The columns that trees read, with the means of the numbers among them.
     columns: FeatureEncoder,
     /// One a column, 0 for codes.
-    fill: Vec<f32>,
+    fill: Box<[f32]>,
     /// Over the features made.
     scaler: Scaler,
     /// Share of the training rows with each category, one a feature, 0 for numbers; empty where there are no categories, and
     /// where the scaler holds the means.
-    shares: Vec<f32>,
+    shares: Box<[f32]>,
 }
 
 impl LinearFeatures {
@@ -41,7 +41,7 @@ impl LinearFeatures {
         let mut made = features.spread(matrix);
         (features.scaler, _) = Scaler::fit(Scale::of_columns(encoder), &made, rows, row_weights);
         if features.has_categories() && made.sparse().is_some() {
-            features.shares = column_means(&made, rows, row_weights);
+            features.shares = column_means(&made, rows, row_weights).into();
             for column in features.columns().into_iter().filter(|column| column.categories.is_none()) {
                 features.shares[column.first] = 0.0;
             }
@@ -61,14 +61,14 @@ impl LinearFeatures {
     fn over(encoder: &FeatureEncoder, fill: Vec<f32>, scaler: Scaler) -> Self {
         let mut columns = FeatureEncoder { missing: Missing::Mean, ..encoder.clone() };
         columns.set_means(fill.iter().copied());
-        LinearFeatures { columns, fill, scaler, shares: Vec::new() }
+        LinearFeatures { columns, fill: fill.into(), scaler, shares: Box::default() }
     }
 
     /// The transform with shares of its categories, where they are those of one a feature.
     pub fn with_shares(self, shares: Vec<f32>) -> Option<Self> {
         let fits = shares.is_empty() || (shares.len() == self.width() && self.has_categories());
         let are_shares = shares.iter().all(|share| (0.0..=1.0).contains(share));
-        (fits && are_shares).then_some(LinearFeatures { shares, ..self })
+        (fits && are_shares).then_some(LinearFeatures { shares: shares.into(), ..self })
     }
 
     /// Whether any column has categories.
