@@ -38,6 +38,8 @@ struct Cli {
     rounds: usize,
     #[arg(long, default_value_t = 63)]
     leaves: usize,
+    #[arg(long, default_value_t = 20)]
+    min_rows: usize,
     /// Share of each step; cbfit's default where not given
     #[arg(long)]
     lr: Option<f64>,
@@ -83,6 +85,7 @@ fn main() -> Outcome<()> {
     let options = BoostOptions {
         learning_rate: cli.lr.unwrap_or(BoostOptions::default().learning_rate),
         max_leaves: cli.leaves,
+        min_rows: cli.min_rows,
         seed: cli.seed,
         curvature: cli.newton.then_some(Curvature::Newton),
         trees: match cli.lanes {

@@ -218,7 +218,7 @@ def peak_kb():
 
 
 def own_l2(arrays, l2):
-    """cbfit's unit of l2 is the Hessian of an average row of a class at the start, p (1 - p); that of the others is 1."""
+    """cbfit's unit of l2 is the mean Hessian of a row and class at the start, p (1 - p); that of the others is 1."""
     p = np.bincount(np.load(arrays)["y"].astype(np.int64))
     p = p / p.sum()
     return l2 / (p * (1 - p)).mean()

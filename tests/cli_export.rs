@@ -179,7 +179,7 @@ fn onnx_takes_gaps_and_categories() {
 }
 
 #[test]
-fn onnx_takes_trees_on_linear_functions_of_many_categories() {
+fn trees_on_linear_functions_of_many_categories_are_exported_and_explained() {
     let folder = Folder::new();
     let mut text = String::from("town,shape,label\n");
     for row in 0..900 {
@@ -191,7 +191,18 @@ fn onnx_takes_trees_on_linear_functions_of_many_categories() {
     folder.ok(&format!("--train t.csv --label label {BOOST} --init linear:1e-3 -o m.cbfit"));
     onnx_agrees(&folder, "t.csv", "--prior natural");
     folder.fails("export m.cbfit --to json", "E0208", &["linear functions"], "--to onnx");
-    folder.fails("predict m.cbfit t.csv --contrib", "E0208", &["--contrib", "many categories"], "--init");
+    let line = "predict m.cbfit t.csv --proba --contrib --class far here near";
+    let (header, rows) = csv(folder.ok(line).text());
+    let first = header.len() - 9;
+    assert_eq!(header[first..first + 3], ["c_far_town", "c_far_shape", "expected_far"]);
+    for row in &rows {
+        let exp = |class: usize| (0..3).map(|at| cell(row, first + 3 * class + at)).sum::<f64>().exp();
+        let exps = [0, 1, 2].map(exp);
+        for (class, exp) in exps.iter().enumerate() {
+            let probability = cell(row, first - 3 + class);
+            assert!((exp / exps.iter().sum::<f64>() - probability).abs() < 1e-5, "{row:?}");
+        }
+    }
 }
 
 #[test]

@@ -45,8 +45,8 @@ impl Trees {
 }
 
 /// Settings of a boosted fit. Weights are scaled to mean one before they meet these, and Hessians are measured in that of
-/// an average row at the start: no setting changes its meaning with the scale of weights, their scheme or the number
-/// of classes.
+/// an average row at the start, the mean over rows and classes: no setting changes its meaning with the scale of weights,
+/// their scheme or the number of classes, and the leaves of all classes are held back alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BoostOptions {
     /// Share of each step that is taken, in (0, 1]. The default of 0.1 holds for either curvature: on the real data sets of

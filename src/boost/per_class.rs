@@ -34,8 +34,9 @@ pub(super) struct ClassFit<'a> {
     /// Memory for statistics of trees to come.
     spare: Mutex<Vec<Vec<PackedSum>>>,
     pool: Pool<PackedSum>,
-    /// Mean weighted Hessian of a row at the start, by output: the unit "average row".
-    pub(super) average_rows: Vec<f64>,
+    /// Mean weighted Hessian of a row and output at the start: the unit "average row". It is that of all outputs, for limits
+    /// in it say how far a leaf may be trusted, and no class is to be trusted more because it is rare.
+    pub(super) average_row: f64,
     kernels: &'static Kernels,
 }
 
@@ -63,7 +64,7 @@ impl<'a> ClassFit<'a> {
             derivatives: Derivatives::new(kernels),
             spare: Mutex::default(),
             pool: Pool::new(features.slots(), options.histogram_bytes),
-            average_rows: Vec::new(),
+            average_row: 1.0,
             kernels,
         }
     }
@@ -92,7 +93,7 @@ impl<'a> ClassFit<'a> {
         let statistics = plan.clock.time(Phase::Gradient, || {
             Scalar::new(words, derivatives, output, &self.rows.counts, self.kernels)
         });
-        let unit = self.average_rows[output];
+        let unit = self.average_row;
         let step = plan.step(unit);
         let min_rows = self.min_rows(output, plan.options.min_rows);
         let limits = plan.limits(min_rows, unit, step.max_delta_step);
@@ -136,8 +137,10 @@ impl Rounds for ClassFit<'_> {
     }
 
     fn measure(&mut self) {
-        let rows = self.problem.labels.len().max(1) as f64;
-        self.average_rows = self.derivatives.hessian_sums().into_iter().map(|sum| sum / rows).collect();
+        let mut sums = self.derivatives.hessian_sums();
+        // Whatever the order of the classes, they add up alike.
+        sums.sort_by(f64::total_cmp);
+        self.average_row = sums.iter().sum::<f64>() / (self.problem.labels.len() * sums.len()).max(1) as f64;
     }
 
     /// Trees have nothing to wait for from each other, so that a thread takes one at a time; threads that have none left help

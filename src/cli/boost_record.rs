@@ -53,7 +53,7 @@ pub(super) fn record(plan: &TrainPlan, boost: &BoostPlan, data: &TrainData, made
         None => (Model::Boost(made.trees), None),
         Some((starts, fit)) => {
             let start = starts.start(fit);
-            let record = LinearStartRecord { l2: fit.l2, scale: start.features.scaler().scale };
+            let record = LinearStartRecord::of(fit.l2, &start.features);
             (Model::Hybrid(HybridModel { start, trees: made.trees }), Some(record))
         }
     };

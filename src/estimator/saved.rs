@@ -28,10 +28,7 @@ impl<L> Fitted<L> {
             None => self.encoder.clone(),
         };
         let linear_start = match &self.model {
-            Model::Hybrid(model) => {
-                let scale = model.start.features.scaler().scale;
-                Some(LinearStartRecord { l2: self.record.start_l2, scale })
-            }
+            Model::Hybrid(model) => Some(LinearStartRecord::of(self.record.start_l2, &model.start.features)),
             Model::Linear(_) | Model::Boost(_) => None,
         };
         let (model, scaler, record) = (self.model.clone(), self.scaler.clone(), self.record.clone());

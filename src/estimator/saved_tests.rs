@@ -65,11 +65,10 @@ fn hybrid(calibration: Option<Calibration>) -> SavedModel {
     };
     let mut saved = boosted(calibration);
     let Model::Boost(trees) = saved.model else { panic!("no trees") };
-    let record = LinearStartRecord { l2: 0.0625, scale: scaler.scale };
     let fill = vec![0.5, 1.0, -1.0, 2.0];
     let features = LinearFeatures::from_parts(&saved.metadata.encoder, fill, scaler).unwrap();
+    saved.metadata.linear_start = Some(LinearStartRecord::of(0.0625, &features));
     saved.model = Model::Hybrid(HybridModel { start: LinearStart { features, model }, trees });
-    saved.metadata.linear_start = Some(record);
     saved.metadata.format_version = saved.metadata.needed_version();
     saved
 }

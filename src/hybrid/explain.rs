@@ -53,8 +53,8 @@ impl LinearExplainer {
     /// Prepares for `model`.
     ///
     /// # Errors
-    /// What is in the way, in words: categories whose shares of the training rows the model does not hold, which is so
-    /// where there are many of them, and rows that are scaled to one length.
+    /// What is in the way, in words: categories whose shares of the training rows the model does not hold, which is so where
+    /// there are many of them in a model of before those were kept, and rows that are scaled to one length.
     pub fn new(model: &HybridModel) -> Result<Self, &'static str> {
         let HybridModel { start, trees } = model;
         let (linear, scaler) = (&start.model, start.features.scaler());
@@ -63,9 +63,9 @@ impl LinearExplainer {
         }
         let classes = linear.classes();
         let mut expected: Vec<f64> = linear.bias.iter().map(|&bias| f64::from(bias)).collect();
-        let has_categories =
-            start.features.columns().iter().any(|column| column.categories.is_some_and(|n| n > 0));
-        if has_categories && scaler.mean.iter().all(|&mean| mean == 0.0) {
+        let shares = start.features.shares();
+        let means_are_known = !shares.is_empty() || scaler.mean.iter().any(|&mean| mean != 0.0);
+        if start.features.has_categories() && !means_are_known {
             return Err("has linear functions of many categories, and does not keep how often each was met");
         }
         let mirrors = |(a, b): (&f32, &f32)| *a == -*b;
@@ -92,7 +92,13 @@ impl LinearExplainer {
                         .for_each(|(sum, slope)| *sum += slope * (mean - scaled_from));
                     Column::Number { mean, slopes }
                 }
-                Some(categories) => Column::Categories(start.category_logits(first, categories)),
+                Some(categories) => {
+                    let mut table = start.category_logits(first, categories);
+                    if let Some(shares) = shares.get(first..first + categories) {
+                        centre(&mut table, shares, &mut expected);
+                    }
+                    Column::Categories(table)
+                }
             });
         }
         let score_of_logit = 1.0 / f64::from(logit_of_score(&trees.loss));
@@ -133,6 +139,20 @@ impl LinearExplainer {
             2 => (1, self.score_of_logit),
             _ => (output as usize, 1.0),
         }
+    }
+}
+
+/// Moves the mean of a table of [`crate::hybrid::model::LinearStart::category_logits`], whose categories were met in these
+/// shares of the rows, to the logits `expected`.
+fn centre(table: &mut [f64], shares: &[f32], expected: &mut [f64]) {
+    let known: f64 = shares.iter().map(|&share| f64::from(share)).sum();
+    let shares: Vec<f64> = shares.iter().map(|&share| f64::from(share)).chain([1.0 - known]).collect();
+    let classes = expected.len().max(1);
+    for (class, expected) in expected.iter_mut().enumerate() {
+        let of_class = table.iter().skip(class).step_by(classes);
+        let mean: f64 = of_class.zip(&shares).map(|(logit, share)| logit * share).sum();
+        table.iter_mut().skip(class).step_by(classes).for_each(|logit| *logit -= mean);
+        *expected += mean;
     }
 }
 
@@ -186,8 +206,11 @@ mod tests {
 
     #[test]
     fn contributions_add_up_and_are_0_in_the_mean() {
-        for (classes, loss) in [(2, Loss::Softmax), (2, Loss::Sigmoid), (3, Loss::Softmax)] {
-            let (model, matrix) = hybrid(5, classes, loss);
+        let losses = [(2, Loss::Softmax), (2, Loss::Sigmoid), (3, Loss::Softmax)];
+        // Forty categories are kept as sparse rows, whose scaling holds no means.
+        for ((classes, loss), levels) in losses.into_iter().flat_map(|loss| [5, 40].map(|n| (loss, n))) {
+            let (model, matrix) = hybrid(levels, classes, loss);
+            assert_eq!(model.start.features.shares().is_empty(), levels == 5);
             let logits = model.logits(&matrix, Kernels::best()).unwrap();
             let outputs: Vec<u32> = (0..model.trees.outputs() as u32).collect();
             let of = Explained::Outputs(&outputs);
@@ -227,7 +250,9 @@ mod tests {
 
     #[test]
     fn categories_without_shares_are_refused() {
-        let (model, _) = hybrid(40, 3, Loss::Softmax);
+        let (mut model, _) = hybrid(40, 3, Loss::Softmax);
+        assert!(LinearExplainer::new(&model).is_ok());
+        model.start.features = model.start.features.with_shares(Vec::new()).unwrap();
         let why = LinearExplainer::new(&model).unwrap_err();
         assert!(why.contains("many categories"), "{why}");
     }

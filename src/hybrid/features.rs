@@ -17,9 +17,12 @@ pub struct LinearFeatures {
     /// The columns that trees read, with the means of the numbers among them.
     columns: FeatureEncoder,
     /// One a column, 0 for codes.
-    fill: Vec<f32>,
+    fill: Box<[f32]>,
     /// Over the features made.
     scaler: Scaler,
+    /// Share of the training rows with each category, one a feature, 0 for numbers; empty where there are no categories, and
+    /// where the scaler holds the means.
+    shares: Box<[f32]>,
 }
 
 impl LinearFeatures {
@@ -37,6 +40,12 @@ impl LinearFeatures {
         let mut features = LinearFeatures::over(encoder, fill, Scaler::none());
         let mut made = features.spread(matrix);
         (features.scaler, _) = Scaler::fit(Scale::of_columns(encoder), &made, rows, row_weights);
+        if features.has_categories() && made.sparse().is_some() {
+            features.shares = column_means(&made, rows, row_weights).into();
+            for column in features.columns().into_iter().filter(|column| column.categories.is_none()) {
+                features.shares[column.first] = 0.0;
+            }
+        }
         if features.scaler.scale != Scale::None {
             features.scaler.apply(&mut made);
         }
@@ -52,7 +61,19 @@ impl LinearFeatures {
     fn over(encoder: &FeatureEncoder, fill: Vec<f32>, scaler: Scaler) -> Self {
         let mut columns = FeatureEncoder { missing: Missing::Mean, ..encoder.clone() };
         columns.set_means(fill.iter().copied());
-        LinearFeatures { columns, fill, scaler }
+        LinearFeatures { columns, fill: fill.into(), scaler, shares: Box::default() }
+    }
+
+    /// The transform with shares of its categories, where they are those of one a feature.
+    pub fn with_shares(self, shares: Vec<f32>) -> Option<Self> {
+        let fits = shares.is_empty() || (shares.len() == self.width() && self.has_categories());
+        let are_shares = shares.iter().all(|share| (0.0..=1.0).contains(share));
+        (fits && are_shares).then_some(LinearFeatures { shares: shares.into(), ..self })
+    }
+
+    /// Whether any column has categories.
+    pub fn has_categories(&self) -> bool {
+        self.columns().iter().any(|column| column.categories.is_some_and(|categories| categories > 0))
     }
 
     /// What stands for missing numbers: one value a column of the rows of trees, 0 for codes.
@@ -63,6 +84,12 @@ impl LinearFeatures {
     /// The scaling of the features made.
     pub fn scaler(&self) -> &Scaler {
         &self.scaler
+    }
+
+    /// Share of the training rows with each category, one a feature; empty where there are none and where the scaler holds
+    /// the means.
+    pub fn shares(&self) -> &[f32] {
+        &self.shares
     }
 
     /// Number of features made of a row.
@@ -283,6 +310,11 @@ mod tests {
             LinearFeatures::from_parts(&encoder(3), features.fill().to_vec(), features.scaler().clone());
         assert_eq!(again, Some(features.clone()));
         assert!(LinearFeatures::from_parts(&encoder(2), vec![0.0; 3], features.scaler().clone()).is_none());
+        // The scaling knows how often each category was met.
+        assert!(features.shares().is_empty());
+        for wrong in [vec![0.5; 5], vec![1.5; 6], vec![f32::NAN; 6]] {
+            assert_eq!(features.clone().with_shares(wrong), None);
+        }
     }
 
     #[test]
@@ -298,7 +330,9 @@ mod tests {
         }
         let sparse = Matrix::from_storage(Storage::Sparse(rows), 3);
         let all = [0, 1, 2, 3];
-        let (_, of_dense) = LinearFeatures::fit(&dense, &encoder, &all, None);
+        let (features, of_dense) = LinearFeatures::fit(&dense, &encoder, &all, None);
+        let shares = features.shares();
+        assert_eq!((shares[0], shares[39], shares[40], &shares[41..]), (0.25, 0.25, 0.0, &[0.5, 0.25][..]));
         let (_, of_sparse) = LinearFeatures::fit(&sparse, &encoder, &all, None);
         assert!(matches!(of_dense.storage(), Storage::Sparse(_)));
         assert_eq!((of_dense.cols(), of_dense.stored()), (43, 3 + 2 + 2 + 2));

@@ -242,7 +242,7 @@ fn tensor_bytes(info: &TensorInfo) -> Option<u64> {
 
 /// Tensors of this version by name. A fixed set of keys keeps a hostile header from filling a map.
 fn tensor_infos(header: &str, path: &str) -> Result<Vec<(String, TensorInfo)>> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "weight",
         "bias",
         "scaler.mean",
@@ -259,6 +259,7 @@ fn tensor_infos(header: &str, path: &str) -> Result<Vec<(String, TensorInfo)>> {
         "start.fill",
         "start.mean",
         "start.scale",
+        "start.shares",
     ];
     struct Infos(Vec<(String, TensorInfo)>);
     impl<'de> Deserialize<'de> for Infos {

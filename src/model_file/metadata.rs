@@ -8,6 +8,7 @@ use crate::calibrate::offsets::Offsets;
 use crate::calibrate::{Calibration, Posterior};
 use crate::data::encode::FeatureEncoder;
 use crate::data::scale::Scale;
+use crate::hybrid::features::LinearFeatures;
 use crate::labels::{ClassCounts, LabelKind, LabelMap};
 use crate::loss::Loss;
 use crate::model::Learner;
@@ -16,8 +17,8 @@ use crate::weighting::{Beta, FitConditions, LogitLink, Normalisation, Scheme};
 
 /// The newest format this build reads. Models that hold nothing new are written in the format that first held it all, so
 /// that older builds read them: 1 without, 2 with a calibration or decision offsets, 3 with trees, 4 with trees on top of
-/// linear functions.
-pub const FORMAT_VERSION: u64 = 4;
+/// linear functions, 5 where these keep the shares of categories.
+pub const FORMAT_VERSION: u64 = 5;
 
 /// Most classes a model may have.
 pub const MAX_CLASSES: usize = 10_000_000;
@@ -71,6 +72,16 @@ pub struct LinearStartRecord {
     pub l2: f64,
     /// How their features are scaled.
     pub scale: Scale,
+    /// Whether they keep the shares of their categories, which their scaling does not hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares: bool,
+}
+
+impl LinearStartRecord {
+    /// The record of functions of `features`, fitted with the penalty `l2`.
+    pub fn of(l2: f64, features: &LinearFeatures) -> Self {
+        LinearStartRecord { l2, scale: features.scaler().scale, shares: !features.shares().is_empty() }
+    }
 }
 
 /// Everything in a model file except its tensors. C is the number of classes.
@@ -200,6 +211,7 @@ impl ModelMetadata {
     /// The oldest format that holds this model.
     pub fn needed_version(&self) -> u64 {
         match self.learner {
+            Learner::Boost if self.linear_start.is_some_and(|start| start.shares) => 5,
             Learner::Boost if self.linear_start.is_some() => 4,
             Learner::Boost => 3,
             Learner::Linear if self.calibration.is_some() || self.offsets.is_some() => 2,
@@ -236,6 +248,7 @@ impl ModelMetadata {
             let what = match (self.learner, self.linear_start) {
                 (Learner::Linear, _) => "calibration and no offsets",
                 (Learner::Boost, None) => "trees",
+                (Learner::Boost, Some(start)) if start.shares => "shares of categories",
                 (Learner::Boost, Some(_)) => "trees that start from linear functions",
             };
             return Err(format!("format {} has no {what}", self.format_version));
@@ -408,14 +421,17 @@ mod tests {
         let expected = |version| (version, rest.0.clone(), rest.1, rest.2.clone());
         assert_eq!(of(Learner::Linear, None), expected(1));
         assert_eq!(of(Learner::Boost, None), expected(3));
-        assert_eq!(of(Learner::Boost, Some(LinearStartRecord { l2: 0.0, scale: Scale::None })), expected(4));
+        assert_eq!(
+            of(Learner::Boost, Some(LinearStartRecord { l2: 0.0, scale: Scale::None, shares: false })),
+            expected(4)
+        );
     }
 
     #[test]
     fn what_trees_start_from_is_checked() {
         let start = |l2| {
             let mut metadata = example().metadata;
-            metadata.linear_start = Some(LinearStartRecord { l2, scale: Scale::None });
+            metadata.linear_start = Some(LinearStartRecord { l2, scale: Scale::None, shares: false });
             metadata
         };
         let mut metadata = start(0.5);
@@ -428,6 +444,8 @@ mod tests {
             let metadata = ModelMetadata { learner: Learner::Boost, format_version: 4, ..start(l2) };
             assert!(metadata.validate().unwrap_err().contains("l2 of its linear functions"), "{l2}");
         }
+        metadata.linear_start = Some(LinearStartRecord { l2: 0.5, scale: Scale::Standard, shares: true });
+        assert!(metadata.validate().unwrap_err().contains("format 4 has no shares of categories"));
         let mut metadata = example().metadata;
         metadata.format_version = 0;
         assert!(metadata.validate().unwrap_err().contains("version is 0"));

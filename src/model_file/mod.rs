@@ -78,13 +78,16 @@ fn with_tensors(
 ) -> Result<u64> {
     saved.metadata.validate().map_err(|why| bad(shown, why))?;
     let model = &saved.model;
-    let (learner, scale) = match model {
-        Model::Linear(_) => (Learner::Linear, None),
-        Model::Boost(_) => (Learner::Boost, None),
-        Model::Hybrid(model) => (Learner::Boost, Some(model.start.features.scaler().scale)),
+    let recorded = saved.metadata.linear_start;
+    let (learner, start) = match (model, recorded) {
+        (Model::Linear(_), _) => (Learner::Linear, None),
+        (Model::Boost(_), _) => (Learner::Boost, None),
+        (Model::Hybrid(model), record) => {
+            let l2 = record.map_or(0.0, |record| record.l2);
+            (Learner::Boost, Some(LinearStartRecord::of(l2, &model.start.features)))
+        }
     };
-    let recorded = saved.metadata.linear_start.map(|start| start.scale);
-    if model.loss() != saved.metadata.loss || (learner, scale) != (saved.metadata.learner, recorded) {
+    if model.loss() != saved.metadata.loss || (learner, start) != (saved.metadata.learner, recorded) {
         return Err(bad(shown, "model and metadata name different losses or learners"));
     }
     let packed;

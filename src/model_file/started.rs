@@ -1,7 +1,8 @@
 //! The linear functions that trees start from as tensors, and back.
 //!
 //! Over W linear features made of the D columns that trees read: `start.weight` (C x W) and `start.bias` (C), `start.fill`
-//! (D) with what stands for a missing number, and where they are standardised `start.mean` and `start.scale` (W each).
+//! (D) with what stands for a missing number, where they are standardised `start.mean` and `start.scale` (W each), and where
+//! these hold no means, though there are categories, `start.shares` (W) with how often each was met.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,9 @@ pub fn tensors(start: &LinearStart) -> Vec<NamedTensor<'_>> {
     let Scaler { scale, mean, deviation } = features.scaler();
     if *scale == Scale::Standard {
         tensors.extend([row("start.mean", mean), row("start.scale", deviation)]);
+    }
+    if !features.shares().is_empty() {
+        tensors.push(row("start.shares", features.shares()));
     }
     tensors
 }
@@ -54,6 +58,7 @@ pub fn check_shapes(shapes: &BTreeMap<&str, &[usize]>, metadata: &ModelMetadata)
         ("start.fill", Some(vec![columns])),
         ("start.mean", scaled.clone()),
         ("start.scale", scaled),
+        ("start.shares", record.shares.then_some(vec![width])),
     ];
     for (name, wanted) in wanted {
         let found = shapes.get(name).map(|shape| shape.to_vec());
@@ -82,8 +87,11 @@ pub fn unpack(tensors: &mut Tensors, metadata: &ModelMetadata) -> Result<Option<
         Scale::None | Scale::L2 => (Vec::new(), Vec::new()),
     };
     let scaler = Scaler { scale: record.scale, mean, deviation };
+    let shares = if record.shares { take("start.shares")? } else { Vec::new() };
     let features = LinearFeatures::from_parts(&metadata.encoder, fill, scaler)
-        .ok_or("the scaling of its linear functions does not fit their features")?;
+        .ok_or("the scaling of its linear functions does not fit their features")?
+        .with_shares(shares)
+        .ok_or("the shares of its categories are none")?;
     let model = LinearModel { weight, bias, features: features.width(), loss: metadata.loss };
     Ok(Some(LinearStart { features, model }))
 }
@@ -104,6 +112,11 @@ mod tests {
     /// Trees of [`boosted`] on linear functions of a number, five categories and another number, or of three numbers as
     /// they are.
     fn hybrid(with_codes: bool) -> SavedModel {
+        hybrid_with_shares(with_codes, Vec::new())
+    }
+
+    /// The same, whose scaling holds no means where there are shares.
+    fn hybrid_with_shares(with_codes: bool, shares: Vec<f32>) -> SavedModel {
         let mut saved = boosted(3, Trees::Auto);
         let metadata = &mut saved.metadata;
         let mut scaler = unscaled_scaler();
@@ -112,11 +125,13 @@ mod tests {
             let levels = ["p", "q", "r", "s", "t"].map(str::to_owned).to_vec();
             let codes = InputColumn::Codes { name: "c".into(), levels };
             metadata.encoder.inputs = vec![number("a"), codes, number("b")];
-            scaler = Scaler { scale: Scale::Standard, mean: vec![0.5; 7], deviation: vec![2.0; 7] };
+            let mean = if shares.is_empty() { 0.5 } else { 0.0 };
+            scaler = Scaler { scale: Scale::Standard, mean: vec![mean; 7], deviation: vec![2.0; 7] };
         }
-        metadata.linear_start = Some(LinearStartRecord { l2: 1e-3, scale: scaler.scale });
-        metadata.format_version = metadata.needed_version();
         let features = LinearFeatures::from_parts(&metadata.encoder, vec![3.0, 0.0, 1.0], scaler).unwrap();
+        let features = features.with_shares(shares).unwrap();
+        metadata.linear_start = Some(LinearStartRecord::of(1e-3, &features));
+        metadata.format_version = metadata.needed_version();
         let width = features.width();
         let weight = (0..3 * width).map(|at| at as f32 / 8.0 - 1.0).collect();
         let model = LinearModel { weight, bias: vec![0.0, -1.0, 0.1], features: width, loss: metadata.loss };
@@ -127,8 +142,10 @@ mod tests {
 
     #[test]
     fn linear_functions_come_back_bit_for_bit() {
-        for saved in [hybrid(false), hybrid(true)] {
-            assert_eq!(saved.metadata.format_version, 4);
+        let shares = vec![0.0, 0.25, 0.125, 0.0, 0.5, 0.0625, 0.0];
+        for (saved, version) in [(hybrid(false), 4), (hybrid(true), 4), (hybrid_with_shares(true, shares), 5)]
+        {
+            assert_eq!(saved.metadata.format_version, version);
             let bytes = bytes_of(&saved);
             let loaded = load_bytes(&bytes).unwrap();
             assert_eq!(loaded, saved);
@@ -163,7 +180,11 @@ mod tests {
             }
         }
         type Spoil = fn(&mut SavedModel);
-        let spoilers: [(Spoil, &str); 7] = [
+        let spoilers: [(Spoil, &str); 8] = [
+            (
+                |s| s.metadata.linear_start.as_mut().unwrap().shares = true,
+                "format 4 has no shares of categories",
+            ),
             (|s| s.metadata.linear_start = None, "different losses or learners"),
             (|s| s.metadata.format_version = 3, "format 3 has no trees that start from linear functions"),
             (|s| s.metadata.linear_start.as_mut().unwrap().l2 = -1.0, "l2 of its linear functions is -1"),
