@@ -92,7 +92,7 @@ fn models_that_cannot_be_used() {
     let cases: [(&str, &str, &[&str], &str); 7] = [
         ("goood.cbfit", "E0401", &["goood.cbfit", "good.cbfit"], "good.cbfit?"),
         ("cut.cbfit", "E0501", &["cut.cbfit"], "again"),
-        ("newer.cbfit", "E0502", &["format 9", "up to 4"], "update"),
+        ("newer.cbfit", "E0502", &["format 9", "up to 5"], "update"),
         ("hostile.cbfit", "E0501", &["bytes", "limit"], "again"),
         ("nan.cbfit", "E0501", &["nan.cbfit"], "again"),
         ("text.cbfit", "E0501", &["text.cbfit"], "again"),

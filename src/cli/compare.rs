@@ -26,7 +26,6 @@ use crate::linear::rows::Rows;
 use crate::matrix::Matrix;
 use crate::metrics::Metric;
 use crate::model::Learner;
-use crate::output::AtomicFile;
 use crate::report::compare::{CompareReport, Described, table_lines};
 use crate::simd::Kernels;
 
@@ -45,7 +44,6 @@ pub fn run(args: CompareArgs) -> Result<u8> {
     let run_args = args.folds.run.clone();
     if let Some(out) = &args.out {
         refuse_overwriting(out, args.folds.data.iter().chain(&args.test))?;
-        AtomicFile::check(out)?;
     }
     let plan = ComparePlan {
         schemes: args.schemes.iter().map(|text| SchemePlan::parse(text)).collect::<Result<Vec<_>>>()?,

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::output::{Passing, remove_remains};
+use crate::output::{AtomicFile, Passing, remove_remains};
 use crate::{Error, Result};
 
 /// The lock of a file, held until this value goes.
@@ -35,12 +35,21 @@ struct Holder {
 const MOST_BYTES: u64 = 512;
 
 impl Lock {
-    /// Locks `out`, and removes what a run that was killed has left of its own. `None` where `out` is no
-    /// regular file, or lies on a file system without locks.
+    /// Locks `out`, removes what a run that was killed has left of its own, and sees that `out` can be written. `None` where
+    /// it is no regular file, or lies on a file system without locks.
     ///
     /// # Errors
-    /// [`Error::Locked`] while another run holds it; [`Error::Io`].
+    /// [`Error::Locked`] while another run holds it; [`Error::Io`]; those of [`AtomicFile::check`].
     pub fn take(out: &str) -> Result<Option<Self>> {
+        let held = Self::hold(out);
+        if !matches!(held, Err(Error::Locked { .. })) {
+            // Under the lock: a run that is killed here leaves a file that the next one finds by its name in the lock.
+            AtomicFile::check(out)?;
+        }
+        held
+    }
+
+    fn hold(out: &str) -> Result<Option<Self>> {
         const ATTEMPTS: usize = 100;
         if fs::metadata(out).is_ok_and(|metadata| !metadata.is_file()) {
             return Ok(None);

@@ -33,7 +33,6 @@ use crate::linear::series::FitSeries;
 use crate::linear::solver::Fit;
 use crate::metrics::Evaluation;
 use crate::model_file;
-use crate::output::AtomicFile;
 use crate::report::format::{short, thousands};
 use crate::report::text;
 use crate::report::train::{Chosen, FitSummary, ModelSummary, TrainReport};
@@ -48,7 +47,6 @@ pub fn run(args: TrainArgs) -> Result<u8> {
     let run_args = args.run.clone();
     let plan = TrainPlan::new(args)?;
     let interrupt = Interrupt::listen();
-    AtomicFile::check(&plan.out)?;
     let _lock = Lock::take(&plan.out)?;
     let mut talk = Talk::new(run_args.quiet, plan.progress);
     with_threads(&run_args, || {
