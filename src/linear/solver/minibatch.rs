@@ -215,7 +215,7 @@ pub(in crate::linear) fn minimise_from(
         is_left = monitor(&state.step(), &raw, &|| trainer.state.to_bytes()).is_break();
     }
     // What steps need makes room for what a pass needs.
-    let Trainer { state: State { theta, epochs: done, .. }, mut gradient, .. } = trainer;
+    let (theta, done, mut gradient) = trainer.into_parts();
     let value = objective.evaluate(&theta, &mut gradient);
     if objective.is_stopped() {
         return Ok(Fit::unevaluated(raw, done, done + 1));
@@ -431,6 +431,11 @@ impl<'p> Trainer<'p> {
                 );
             }
         }
+    }
+
+    /// The parameters, the number of epochs done, and room for a gradient. All else is given back.
+    fn into_parts(self) -> (Vec<f32>, usize, Vec<f32>) {
+        (self.state.theta, self.state.epochs, self.gradient)
     }
 
     fn penalty(&self) -> f64 {
