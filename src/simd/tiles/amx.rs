@@ -4,6 +4,7 @@
 
 use super::super::Isa;
 use super::super::isa::cpuid;
+use super::Precision;
 use super::operand::{DEPTH, LINES};
 use super::product::{Block, Multiplier, Sums};
 use std::arch::asm;
@@ -11,7 +12,15 @@ use std::sync::OnceLock;
 
 pub(super) struct Amx;
 
-super::product::tile_kernels!(Isa::Amx, Amx, || true);
+super::product::tile_kernels!(Isa::Amx, Amx, pays);
+
+/// See [`super::TileKernels::pays`].
+fn pays(precision: Precision, classes: usize) -> bool {
+    match precision {
+        Precision::Split => classes > 16,
+        Precision::Bf16 => classes >= 8,
+    }
+}
 
 /// Whether the machine has AMX for bf16 and the system lets this process use it. Asks for the permission, which holds
 /// for all threads of the process.

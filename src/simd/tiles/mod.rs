@@ -119,8 +119,7 @@ pub(super) struct Factors<'a> {
 #[allow(clippy::type_complexity)] // the signatures of its methods
 pub struct TileKernels {
     isa: Isa,
-    /// Whether one product of bf16 is faster than the f32 product.
-    beats_f32: fn() -> bool,
+    pays: fn(Precision, usize) -> bool,
     prepare_rows: unsafe fn(&[f32], usize, usize, usize, &mut Operand, &mut Operand),
     pack_weights: unsafe fn(&[f32], usize, usize, usize, &mut Operand),
     logits: unsafe fn(&Operand, &Operand, &[f32], &mut [f32], usize, usize),
@@ -135,15 +134,9 @@ impl TileKernels {
     }
 
     /// Whether a pass with this precision (preparing, logits, gradient) is faster than the f32 kernels of this level.
-    /// Preparing costs as much as the f32 products of some classes. The bf16 dot products of AVX-512 run at twice the rate
-    /// of f32 on Zen 4, and at half of it on Sapphire Rapids.
+    /// Preparing costs as much as the f32 products of some classes.
     pub fn pays(&self, precision: Precision, classes: usize) -> bool {
-        match (self.isa, precision) {
-            (Isa::Amx, Precision::Split) => classes > 16,
-            (Isa::Amx, Precision::Bf16) => classes >= 8,
-            (_, Precision::Split) => false,
-            (_, Precision::Bf16) => classes >= 48 && (self.beats_f32)(),
-        }
+        (self.pays)(precision, classes)
     }
 
     /// Lays out `x` (rows x features) in `rows`. Rows that are used in both products should stay in the second-level

@@ -210,10 +210,10 @@ pub(super) unsafe fn multiply_adds<M: Multiplier>(rounds: usize) -> u64 {
 
 /// The table of one multiplier.
 macro_rules! tile_kernels {
-    ($isa:expr, $multiplier:ty, $beats_f32:expr) => {
+    ($isa:expr, $multiplier:ty, $pays:expr) => {
         pub(in super::super) static TILES: super::TileKernels = super::TileKernels {
             isa: $isa,
-            beats_f32: $beats_f32,
+            pays: $pays,
             prepare_rows: super::prepare::prepare_rows,
             pack_weights: super::prepare::pack_weights,
             logits: super::product::logits::<$multiplier>,
