@@ -5,7 +5,7 @@ use super::talk::Talk;
 use crate::Result;
 use crate::data::dataset::{Dataset, each_beside};
 use crate::linear::fit::Optimizer;
-use crate::linear::solver::metric::hessian_bytes;
+use crate::linear::solver::metric::{hessian_bytes, most_hard_rows};
 use crate::loss::Loss;
 use crate::matrix::{Dtype, Matrix};
 use crate::memory::MemoryLimit;
@@ -18,7 +18,7 @@ pub(super) const ROW_BYTES: u64 = 40;
 /// Bytes of a row and class while trees grow: score, slope and curvature.
 const GRADIENT_BYTES: u64 = 12;
 
-/// Vectors of parameters that L-BFGS holds at least: five pairs, points, gradients and directions.
+/// Vectors of parameters that L-BFGS holds at least besides hard rows: five pairs, points, gradients and directions.
 const LBFGS_VECTORS: u64 = 16;
 /// Those of minibatches: parameters, gradient, velocity.
 const MINIBATCH_VECTORS: u64 = 3;
@@ -79,7 +79,9 @@ impl Need {
         let parameters = fit.classes.saturating_mul(fit.features.saturating_add(1));
         let vectors = match fit.optimizer {
             None => 1,
-            Some(Optimizer::Lbfgs { .. }) => LBFGS_VECTORS,
+            Some(Optimizer::Lbfgs { .. }) => {
+                LBFGS_VECTORS + most_hard_rows(fit.loss, fit.classes, fit.features, fit.rows) as u64
+            }
             Some(Optimizer::Minibatch { .. }) => MINIBATCH_VECTORS,
         };
         let what = format!("a model of {} classes with its solver", thousands(fit.classes as u64));

@@ -47,6 +47,7 @@ mod conjugate;
 mod curvature;
 pub mod fit;
 pub mod gram;
+mod hard_rows;
 pub mod heads;
 mod hessian;
 mod importance;

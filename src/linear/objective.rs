@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::curvature::LeadingHessian;
+use super::hard_rows::HardRows;
 use super::moments::Moments;
 use super::pass::{Pass, Sums};
 use super::problem::Problem;
@@ -200,12 +201,20 @@ impl<'a> Objective<'a> {
         self.with_f32_pass(theta, |pass| pass.curvatures(positions, weights))
     }
 
+    /// The `most` rows of each class that carry most of its curvature at `theta`, of a convex loss, as
+    /// [`Objective::evaluate`] sees it.
+    pub(super) fn hard_rows(&self, theta: &[f32], most: usize) -> HardRows {
+        let total = self.moments.total_weight;
+        self.with_pass_of(&self.problem, self.arithmetic, theta, |pass| pass.hard_rows(most, total))
+    }
+
     /// Hessian of J in the biases at `theta`, `C x C` row-major, for a convex loss; of many rows from a sample.
     pub fn bias_hessian(&self, theta: &[f32]) -> Vec<f64> {
         let rows = self.problem.rows.len();
         let mut hessian = if rows > BIAS_HESSIAN_ROWS {
             let sample = Sample::of(&self.problem, BIAS_HESSIAN_ROWS);
-            self.with_f32_pass_of(&sample.problem(&self.problem), theta, |pass| pass.bias_hessian())
+            let in_f32 = Arithmetic::in_f32(self.kernels, &self.problem.rows);
+            self.with_pass_of(&sample.problem(&self.problem), in_f32, theta, |pass| pass.bias_hessian())
         } else {
             self.with_f32_pass(theta, |pass| pass.bias_hessian())
         };
@@ -219,17 +228,17 @@ impl<'a> Objective<'a> {
     }
 
     pub(super) fn with_f32_pass<T>(&self, theta: &[f32], work: impl FnOnce(&Pass<'_>) -> T) -> T {
-        self.with_f32_pass_of(&self.problem, theta, work)
+        self.with_pass_of(&self.problem, Arithmetic::in_f32(self.kernels, &self.problem.rows), theta, work)
     }
 
     /// A pass over `problem`, which has rows of this objective's features and its classes.
-    fn with_f32_pass_of<T>(
+    fn with_pass_of<T>(
         &self,
         problem: &Problem<'_>,
+        arithmetic: Arithmetic,
         theta: &[f32],
         work: impl FnOnce(&Pass<'_>) -> T,
     ) -> T {
-        let arithmetic = Arithmetic::in_f32(self.kernels, &problem.rows);
         let mut weights = Weights::default();
         let bias = self.lay_out(theta, arithmetic, &mut weights);
         work(&pass(problem, self.kernels, &self.centre, arithmetic, &weights, &bias))

@@ -1,20 +1,29 @@
-//! A metric with one second-moment matrix `S` of the features for all classes: `curvature_c S + l2 I` for class c.
+//! A metric with one second-moment matrix `S` of the features for all classes: `curvature_c S + l2 I` for class c, and
+//! once a fit has settled, for each class `h x x'` of its hard rows besides, with the curvature of the others in
+//! `curvature_c`.
 //!
-//! The bound of Boehning 1992 has this form. Classes of similar curvature share one Cholesky factor: a metric that is
+//! The bound of Boehning 1992 has the first form. Classes of similar curvature share one Cholesky factor: a metric that is
 //! wrong by a factor of two costs L-BFGS next to nothing. What `S` is made of for a shape, [`super::second_moments`] says.
 
+use rayon::prelude::*;
+
+use super::correction::Correction;
 use super::factor::InverseFactor;
 use super::metric::Curvature;
 use super::second_moments::SecondMoments;
 use crate::checkpoint::codec::{Stored, store_fields};
+use crate::linear::hard_rows::HardRows;
 use crate::linear::objective::Objective;
 use crate::simd::Kernels;
-use crate::stop::Stop;
 
 /// Classes whose curvatures lie within this ratio share a factor.
 const LEVEL_RATIO: f64 = 4.0;
 /// Levels at most; beyond, the ratio widens.
 const MOST_LEVELS: usize = 6;
+/// Classes whose hard rows are whitened together, and rows that are gathered by one task.
+const CORRECTED_TOGETHER: usize = 64;
+const GATHERED: usize = 64;
+
 /// A metric for one l2.
 #[derive(Debug)]
 pub(super) struct ClassMetric {
@@ -26,16 +35,19 @@ pub(super) struct ClassMetric {
     factors: Vec<f64>,
     levels: Vec<Level>,
     moments: SecondMoments,
+    hard: HardRows,
 }
-store_fields!(ClassMetric { features, mean, bias_inverse, factors, levels, moments });
+store_fields!(ClassMetric { features, mean, bias_inverse, factors, levels, moments, hard });
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Level {
     classes: Vec<usize>,
     curvature: f64,
     /// Added to the diagonal, l2 included.
     ridge: f64,
     factor: Option<InverseFactor>,
+    /// By class of the level, where there are hard rows.
+    corrections: Vec<Correction>,
 }
 
 /// Without what [`ClassMetric::set_l2`] makes of it.
@@ -47,13 +59,13 @@ impl Stored for Level {
 
     fn load(from: &mut &[u8]) -> Option<Self> {
         let (classes, curvature) = Stored::load(from)?;
-        Some(Level { classes, curvature, ridge: 0.0, factor: None })
+        Some(Level { classes, curvature, ..Level::default() })
     }
 }
 
 impl ClassMetric {
     /// Whether all sizes are those of a metric of so many classes and features.
-    pub(super) fn fits(&self, classes: usize, features: usize) -> bool {
+    pub(super) fn fits(&self, classes: usize, features: usize, rows: usize) -> bool {
         let mut places: Vec<usize> =
             self.levels.iter().flat_map(|level| level.classes.iter().copied()).collect();
         places.sort_unstable();
@@ -61,6 +73,7 @@ impl ClassMetric {
             && (self.bias_inverse.len(), self.factors.len()) == (classes, classes)
             && (self.features, self.mean.len()) == (features, features)
             && self.moments.fits(features)
+            && self.hard.fits(classes, rows)
     }
 
     /// The metric of `curvature`; [`ClassMetric::set_l2`] makes it ready.
@@ -74,6 +87,7 @@ impl ClassMetric {
             factors: Vec::new(),
             levels: Vec::new(),
             moments,
+            hard: HardRows::default(),
         };
         metric.set_classes(&curvature.classes, objective);
         metric
@@ -84,7 +98,22 @@ impl ClassMetric {
         self.levels.len()
     }
 
-    /// Curvatures of the classes; the penalty on their biases is that of the objective.
+    /// Takes the curvature of the classes at `theta`, that of their `most` hard rows where it lies, and `kept` of each
+    /// besides.
+    pub(super) fn take_hard_rows(
+        &mut self,
+        objective: &Objective<'_>,
+        theta: &[f32],
+        most: usize,
+        kept: &[f64],
+    ) {
+        let hard = objective.hard_rows(theta, most);
+        let curvatures: Vec<f64> = hard.left.iter().zip(kept).map(|(left, kept)| left + kept).collect();
+        self.set_classes(&curvatures, objective);
+        self.hard = hard;
+    }
+
+    /// Curvatures of the classes, without hard rows; the penalty on their biases is that of the objective.
     pub(super) fn set_classes(&mut self, curvatures: &[f64], objective: &Objective<'_>) {
         let (problem, on_bias) = (objective.problem(), objective.decays().1);
         self.factors = (0..curvatures.len()).map(|class| problem.l2_factor(class)).collect();
@@ -92,22 +121,75 @@ impl ClassMetric {
         self.bias_inverse = with_factors().map(|(c, f)| (1.0 / (c + on_bias * f)) as f32).collect();
         // curvature S + l2 f I = f (curvature/f S + l2 I): the factor comes back when the level is solved.
         self.levels = levels(&with_factors().map(|(c, f)| c / f).collect::<Vec<f64>>());
+        self.hard = HardRows::default();
     }
 
-    /// Factors the metric for the penalty `l2` on the weights.
-    pub(super) fn set_l2(&mut self, l2: f64, kernels: &'static Kernels, stop: &Stop) {
+    /// Factors the metric for the penalty of the objective on the weights.
+    pub(super) fn set_l2(&mut self, objective: &Objective<'_>) {
+        let (l2, kernels, stop) =
+            (objective.decays().0, objective.kernels(), objective.problem().rows.stop());
         self.moments.make_ready(kernels);
-        let moments = &self.moments;
-        for level in &mut self.levels {
+        let mut levels = std::mem::take(&mut self.levels);
+        for level in &mut levels {
             level.factor = None;
             // f32 resolves about seven digits below the mean variance; what does not factor gets a stronger ridge.
-            let mut floor = 1e-6 * level.curvature * moments.mean_variance(self.features);
+            let mut floor = 1e-6 * level.curvature * self.moments.mean_variance(self.features);
             while level.factor.is_none() && floor.is_finite() && !stop.is_set() {
                 level.ridge = l2 + floor;
-                level.factor = moments.factor(level.curvature, level.ridge, kernels, stop);
+                level.factor = self.moments.factor(level.curvature, level.ridge, kernels, stop);
                 floor = (10.0 * floor).max(1e-30);
             }
+            level.corrections = match &level.factor {
+                Some(factor) => self.corrections(&level.classes, factor, objective),
+                None => Vec::new(),
+            };
         }
+        self.levels = levels;
+    }
+
+    /// What the hard rows of `classes` add to the metric of `factor`.
+    fn corrections(
+        &self,
+        classes: &[usize],
+        factor: &InverseFactor,
+        objective: &Objective<'_>,
+    ) -> Vec<Correction> {
+        let (kernels, features, rows) =
+            (objective.kernels(), self.features.max(1), &objective.problem().rows);
+        if self.hard.is_empty() {
+            return Vec::new();
+        }
+        let mut corrections = Vec::with_capacity(classes.len());
+        for classes in classes.chunks(CORRECTED_TOGETHER) {
+            let positions: Vec<usize> =
+                classes.iter().flat_map(|&class| self.hard.of(class)).map(|&(row, _)| row).collect();
+            let mut whitened = vec![0.0; positions.len() * features];
+            let parts = whitened.par_chunks_mut(GATHERED * features).zip(positions.par_chunks(GATHERED));
+            parts.for_each(|(values, positions)| {
+                rows.gather_into(kernels, objective.centre(), positions, values);
+                values.chunks_exact_mut(features).for_each(|row| kernels.axpy(-1.0, &self.mean, row));
+            });
+            factor.whiten(&mut whitened);
+            let mut rest = &mut whitened[..];
+            let mut of_classes = Vec::with_capacity(classes.len());
+            for &class in classes {
+                let (own, others) = rest.split_at_mut(self.hard.of(class).len() * features);
+                of_classes.push((class, own));
+                rest = others;
+            }
+            corrections.par_extend(of_classes.into_par_iter().map(|(class, weights)| {
+                let hard = self.hard.of(class);
+                let in_weights = 1.0 / self.factors[class];
+                let in_bias = f64::from(self.bias_inverse[class]);
+                for (row, &(_, h)) in weights.chunks_exact_mut(features).zip(hard) {
+                    let root = (f64::from(h) * in_weights).sqrt() as f32;
+                    row.iter_mut().for_each(|x| *x *= root);
+                }
+                let biases = hard.iter().map(|&(_, h)| (f64::from(h) * in_bias).sqrt() as f32).collect();
+                Correction::new(weights.to_vec(), biases, features, kernels)
+            }));
+        }
+        corrections
     }
 
     /// Replaces a gradient (`C x D` weights, then C biases) by the inverse metric times it.
@@ -119,7 +201,7 @@ impl ClassMetric {
             weight.chunks_exact_mut(features.max(1)).zip(bias.iter_mut()).zip(&self.bias_inverse)
         {
             kernels.axpy(-*bias, &self.mean, row);
-            *bias *= inverse;
+            *bias *= inverse.sqrt();
         }
         let mut rows = Vec::new();
         for level in &self.levels {
@@ -128,15 +210,33 @@ impl ClassMetric {
             for &class in &level.classes {
                 rows.extend_from_slice(&weight[class * features..][..features]);
             }
-            self.moments.solve(factor, level.curvature, level.ridge, &mut rows, kernels);
+            if level.corrections.is_empty() {
+                self.moments.solve(factor, level.curvature, level.ridge, &mut rows, kernels);
+            } else {
+                let mut biases: Vec<f32> = level.classes.iter().map(|&class| bias[class]).collect();
+                factor.whiten(&mut rows);
+                rows.par_chunks_exact_mut(features.max(1))
+                    .zip(&mut biases)
+                    .zip(&level.corrections)
+                    .zip(&level.classes)
+                    .for_each(|(((row, bias), correction), &class)| {
+                        let root = self.factors[class].sqrt() as f32;
+                        *bias *= root;
+                        correction.apply(row, bias, kernels);
+                        *bias /= root;
+                    });
+                factor.solve_whitened(&mut rows);
+                level.classes.iter().zip(biases).for_each(|(&class, corrected)| bias[class] = corrected);
+            }
             for (&class, row) in level.classes.iter().zip(rows.chunks_exact(features.max(1))) {
                 let inverse = 1.0 / self.factors[class];
                 let own = &mut weight[class * features..][..features];
                 own.iter_mut().zip(row).for_each(|(w, &solved)| *w = (inverse * f64::from(solved)) as f32);
             }
         }
-        for (row, bias) in weight.chunks_exact(features.max(1)).zip(bias) {
-            *bias -= kernels.dot(row, &self.mean) as f32;
+        for ((row, bias), &inverse) in weight.chunks_exact(features.max(1)).zip(bias).zip(&self.bias_inverse)
+        {
+            *bias = *bias * inverse.sqrt() - kernels.dot(row, &self.mean) as f32;
         }
     }
 }
@@ -154,7 +254,7 @@ fn levels(curvatures: &[f64]) -> Vec<Level> {
             Some(level) if curvatures[class] * ratio >= curvatures[level.classes[0]] => {
                 level.classes.push(class);
             }
-            _ => levels.push(Level { classes: vec![class], curvature: 0.0, ridge: 0.0, factor: None }),
+            _ => levels.push(Level { classes: vec![class], ..Level::default() }),
         }
     }
     for level in &mut levels {
@@ -173,64 +273,78 @@ mod tests {
     use crate::matrix::Matrix;
     use crate::rng::CounterRng;
 
-    /// `(curvature (S w + mean b) + l2 w, curvature (mean . w + b))` with second moments S in the given coordinates: what
-    /// the metric inverts, summed row by row in f64.
-    fn applied(x: &[f32], features: usize, curvature: f64, l2: f64, vector: &[f64]) -> Vec<f64> {
-        let rows = x.len() / features;
-        let mut result: Vec<f64> = vector[..features].iter().map(|w| l2 * w).collect();
+    const ROWS: usize = 60;
+    const FEATURES: usize = 7;
+    const L2: f64 = 0.05;
+
+    /// What the metric of `class` inverts, times its part of `solved`, summed row by row in f64: `curvature (S w + mean b)
+    /// + l2 w` and `curvature (mean . w + b)` with second moments S in the given coordinates, and the hard rows.
+    fn applied(x: &[f32], metric: &ClassMetric, class: usize, solved: &[f32]) -> Vec<f64> {
+        let classes = metric.factors.len();
+        let w: Vec<f64> = solved[class * FEATURES..][..FEATURES].iter().map(|&w| f64::from(w)).collect();
+        let b = f64::from(solved[classes * FEATURES + class]);
+        let mut result: Vec<f64> = w.iter().map(|w| L2 * w).collect();
         result.push(0.0);
-        for x in x.chunks_exact(features) {
-            let along: f64 =
-                x.iter().zip(vector).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + vector[features];
-            let push = curvature * along / rows as f64;
-            result.iter_mut().zip(x).for_each(|(r, &x)| *r += push * f64::from(x));
-            result[features] += push;
-        }
+        let mut add = |row: usize, curvature: f64| {
+            let x = &x[row * FEATURES..][..FEATURES];
+            let along: f64 = x.iter().zip(&w).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + b;
+            result.iter_mut().zip(x).for_each(|(r, &x)| *r += curvature * along * f64::from(x));
+            result[FEATURES] += curvature * along;
+        };
+        let curvature = 1.0 / f64::from(metric.bias_inverse[class]);
+        (0..ROWS).for_each(|row| add(row, curvature / ROWS as f64));
+        metric.hard.of(class).iter().for_each(|&(row, h)| add(row, f64::from(h)));
         result
     }
 
+    /// Checks `metric` of the rows `x` in the coordinates of `objective`.
+    fn assert_inverse(metric: &mut ClassMetric, objective: &Objective<'_>, x: &[f32]) {
+        metric.set_l2(objective);
+        let classes = metric.factors.len();
+        let gradient: Vec<f32> = (0..classes * (FEATURES + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();
+        let mut solved = gradient.clone();
+        metric.solve(&mut solved, objective.kernels());
+        for class in 0..classes {
+            let mut given = gradient[class * FEATURES..][..FEATURES].to_vec();
+            given.push(gradient[classes * FEATURES + class]);
+            for (back, given) in applied(x, metric, class, &solved).iter().zip(given) {
+                let given = f64::from(given);
+                assert!((back - given).abs() < 2e-3 * (1.0 + given.abs()), "{back} against {given}");
+            }
+        }
+    }
+
     #[test]
-    fn the_metric_is_inverted_in_both_forms() {
-        let (rows, features, l2) = (60, 7, 0.05);
+    fn the_metric_is_inverted_in_both_forms_and_with_hard_rows() {
         let mut rng = CounterRng::new(4, 0);
-        let x: Vec<f32> = (0..rows * features).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
-        let labels: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
-        let weights = vec![1.0; rows];
-        let matrix = Matrix::from_f32(x, features);
-        let problem = Problem::new(Rows::all(&matrix), &labels, &weights, 2, Loss::Softmax, l2);
+        let x: Vec<f32> = (0..ROWS * FEATURES).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
+        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 2).collect();
+        let weights = vec![1.0; ROWS];
+        let matrix = Matrix::from_f32(x, FEATURES);
+        let problem = Problem::new(Rows::all(&matrix), &labels, &weights, 2, Loss::Softmax, L2);
         let objective = Objective::new(problem, Kernels::best());
         let start = Curvature::at_start(&objective);
-        let mut centred = vec![0.0; rows * features];
+        let mut centred = vec![0.0; ROWS * FEATURES];
         problem.rows.copy_block(objective.kernels(), objective.centre(), 0, &mut centred);
-        let by_features = ClassMetric::new(&objective, &start);
+        let mut by_features = ClassMetric::new(&objective, &start);
+        assert_inverse(&mut by_features, &objective, &centred);
         let (moments, mean) = SecondMoments::of_rows(&objective, &start.positions, &start.weights);
         let mut by_rows = ClassMetric {
-            features,
+            features: FEATURES,
             mean,
             bias_inverse: Vec::new(),
             factors: Vec::new(),
             levels: Vec::new(),
             moments,
+            hard: HardRows::default(),
         };
         by_rows.set_classes(&start.classes, &objective);
-        for mut metric in [by_features, by_rows] {
-            metric.set_l2(l2, objective.kernels(), &Stop::default());
-            let gradient: Vec<f32> = (0..2 * (features + 1)).map(|i| ((i * 7 % 5) as f32) - 2.0).collect();
-            let mut solved = gradient.clone();
-            metric.solve(&mut solved, objective.kernels());
-            for class in 0..2 {
-                let of_class = |v: &[f32]| {
-                    let mut own: Vec<f64> =
-                        v[class * features..][..features].iter().map(|&w| f64::from(w)).collect();
-                    own.push(f64::from(v[2 * features + class]));
-                    own
-                };
-                let back = applied(&centred, features, start.classes[class], l2, &of_class(&solved));
-                for (back, given) in back.iter().zip(of_class(&gradient)) {
-                    assert!((back - given).abs() < 1e-3 * (1.0 + given.abs()), "{back} against {given}");
-                }
-            }
-        }
+        assert_inverse(&mut by_rows, &objective, &centred);
+        // Softmax of two classes: both are in doubt about the same rows.
+        let theta: Vec<f32> = (0..2 * (FEATURES + 1)).map(|i| (i % 3) as f32 - 1.0).collect();
+        by_features.take_hard_rows(&objective, &theta, 9, &[1e-3, 1e-3]);
+        assert!((0..2).all(|class| by_features.hard.of(class).len() == 9));
+        assert_inverse(&mut by_features, &objective, &centred);
     }
 
     #[test]

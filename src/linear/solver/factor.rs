@@ -79,14 +79,27 @@ impl InverseFactor {
 
     /// Replaces each row of `rows` (any number x size) by `A^-1` times it.
     pub fn solve(&self, rows: &mut [f32]) {
-        for panels in [&self.forward, &self.backward] {
-            let results: Vec<Vec<f32>> =
-                panels.par_iter().map(|panel| panel.multiply(rows, self.size, &self.stop)).collect();
-            for (panel, result) in panels.iter().zip(&results) {
-                let results = result.chunks_exact(panel.outputs.len());
-                for (row, values) in rows.chunks_exact_mut(self.size).zip(results) {
-                    row[panel.outputs.clone()].copy_from_slice(values);
-                }
+        self.whiten(rows);
+        self.solve_whitened(rows);
+    }
+
+    /// Replaces each row of `rows` by `L^-1` times it.
+    pub(super) fn whiten(&self, rows: &mut [f32]) {
+        self.multiply(&self.forward, rows);
+    }
+
+    /// Replaces each row of `rows` by `L^-T` times it.
+    pub(super) fn solve_whitened(&self, rows: &mut [f32]) {
+        self.multiply(&self.backward, rows);
+    }
+
+    fn multiply(&self, panels: &[Panel], rows: &mut [f32]) {
+        let results: Vec<Vec<f32>> =
+            panels.par_iter().map(|panel| panel.multiply(rows, self.size, &self.stop)).collect();
+        for (panel, result) in panels.iter().zip(&results) {
+            let results = result.chunks_exact(panel.outputs.len());
+            for (row, values) in rows.chunks_exact_mut(self.size).zip(results) {
+                row[panel.outputs.clone()].copy_from_slice(values);
             }
         }
     }

@@ -58,8 +58,11 @@ impl History {
     }
 
     /// Lets the scale follow the next pairs: the metric is another one.
-    pub(super) fn renew_scale(&mut self) {
+    pub(super) fn renew_scale(&mut self, preconditioner: &Preconditioner, kernels: &Kernels) {
         self.pushed = 0;
+        if let Some(pair) = self.pairs.back() {
+            self.scale = pair.metric_scale(preconditioner, kernels);
+        }
     }
 
     pub(super) fn push(

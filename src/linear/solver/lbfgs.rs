@@ -107,7 +107,7 @@ pub(in crate::linear) fn minimise_from(
         let Course { walk, history, record, decrease, stalled, steps, tried, .. } = &mut course;
         if preconditioner.is_worn_out_by(passes) {
             preconditioner.renew(objective, &walk.theta);
-            history.renew_scale();
+            history.renew_scale(preconditioner, kernels);
         }
         let direction = history.direction(preconditioner, kernels, &walk.gradient);
         let slope = dot(kernels, &direction, &walk.gradient);

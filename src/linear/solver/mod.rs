@@ -3,6 +3,7 @@
 mod balance;
 mod batch;
 mod class_metric;
+mod correction;
 pub(super) mod factor;
 mod goal;
 mod history;

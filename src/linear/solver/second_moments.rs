@@ -15,7 +15,7 @@ use crate::simd::{Kernels, PackedWeights};
 use crate::stop::Stop;
 
 /// Feature count up to which the matrix of all their products is factored.
-const MOST_FEATURES: usize = 4096;
+pub(super) const MOST_FEATURES: usize = 4096;
 /// Features of many sparse ones whose products are taken.
 const SOME_FEATURES: usize = 2048;
 /// Rows that stand for all in the row form.
