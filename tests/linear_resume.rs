@@ -124,8 +124,8 @@ fn bits(fits: &[Fit; 2]) -> Vec<(Vec<u32>, String)> {
     fits.iter().map(of).collect()
 }
 
-/// Leaves both fits after each of the steps `left` and the one after it.
-fn check(what: &str, problem: Problem<'_>, optimizer: &Optimizer, left: &[usize]) {
+/// Leaves both fits after each of the steps `left` and the one after it. Returns how many steps the first takes as a whole.
+fn check(what: &str, problem: Problem<'_>, optimizer: &Optimizer, left: &[usize]) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.checkpoint");
     let stop = Rc::new(Cell::new(false));
@@ -153,6 +153,7 @@ fn check(what: &str, problem: Problem<'_>, optimizer: &Optimizer, left: &[usize]
             assert!(!path.exists());
         }
     }
+    steps[0]
 }
 
 #[test]
@@ -170,6 +171,9 @@ fn lbfgs_goes_on_in_every_metric() {
     check("an estimate", table.problem(Loss::Softmax, Decay::Weights), &loose, &OFTEN);
     let classes = Data::new(600, 150, 30, false);
     check("products of features", classes.problem(Loss::Softmax, Decay::Weights), &loose, &[1, 4]);
+    let close = Optimizer::Lbfgs { tolerance: 1e-10, max_iterations: 24, certified: false };
+    let steps = check("hard rows", classes.problem(Loss::Softmax, Decay::Weights), &close, &[13]);
+    assert!(steps > 13, "hard rows are taken after 12 passes: {steps} steps");
     let wide = Data::new(40, 4200, 3, false);
     check("products of rows", wide.problem(Loss::Softmax, Decay::Weights), &loose, &[1, 4]);
     let sparse = Data::new(150, 5000, 3, true);

@@ -5,7 +5,7 @@ use super::talk::Talk;
 use crate::Result;
 use crate::data::dataset::{Dataset, each_beside};
 use crate::linear::fit::Optimizer;
-use crate::linear::solver::metric::{hessian_bytes, most_hard_rows};
+use crate::linear::solver::metric::{hard_row_bytes, hessian_bytes};
 use crate::loss::Loss;
 use crate::matrix::{Dtype, Matrix};
 use crate::memory::MemoryLimit;
@@ -18,7 +18,7 @@ pub(super) const ROW_BYTES: u64 = 40;
 /// Bytes of a row and class while trees grow: score, slope and curvature.
 const GRADIENT_BYTES: u64 = 12;
 
-/// Vectors of parameters that L-BFGS holds at least besides hard rows: five pairs, points, gradients and directions.
+/// Vectors of parameters that L-BFGS holds at least: five pairs, points, gradients and directions.
 const LBFGS_VECTORS: u64 = 16;
 /// Those of minibatches: parameters, gradient, velocity.
 const MINIBATCH_VECTORS: u64 = 3;
@@ -79,18 +79,18 @@ impl Need {
         let parameters = fit.classes.saturating_mul(fit.features.saturating_add(1));
         let vectors = match fit.optimizer {
             None => 1,
-            Some(Optimizer::Lbfgs { .. }) => {
-                LBFGS_VECTORS + most_hard_rows(fit.loss, fit.classes, fit.features, fit.rows) as u64
-            }
+            Some(Optimizer::Lbfgs { .. }) => LBFGS_VECTORS,
             Some(Optimizer::Minibatch { .. }) => MINIBATCH_VECTORS,
         };
         let what = format!("a model of {} classes with its solver", thousands(fit.classes as u64));
         let factors = [parameters as u64, vectors, size_of::<f32>() as u64];
         let need = self.and(what, &factors, "take fewer classes or features");
-        // One fit may end before it takes its Hessian; of the fits of a search, one hardly will not.
+        // One fit may end before it takes hard rows or its Hessian; of the fits of a search, one hardly will not.
         if !(fit.is_search && matches!(fit.optimizer, Some(Optimizer::Lbfgs { .. }))) {
             return need;
         }
+        let hard = hard_row_bytes(fit.loss, fit.classes, fit.features, fit.rows);
+        let need = need.and("the curvature of hard rows", &[hard], "give --l2");
         let what = format!("the Hessian of {} parameters", thousands(parameters as u64));
         need.and(what, &[hessian_bytes(fit.loss, fit.classes, fit.features, fit.rows)], "give --l2")
     }

@@ -1,24 +1,20 @@
 //! The rows that carry most of the curvature of a class: near the optimum few rows are in doubt about any one class.
 
-use super::pass::{Pass, add_rows, ranges};
-use super::products::BlockBuffer;
+use super::pass::{Pass, add_rows, sum_in_order};
 use crate::checkpoint::codec::store_fields;
 
-/// Rows of one product.
-const BLOCK_ROWS: usize = 256;
+/// Rows of one task of the pass.
+const TASK_ROWS: usize = 1024;
 /// Classes that are compared before any of them is looked at.
 const COMPARED: usize = 16;
 
-/// Rows of each class, and what the others carry.
+/// Rows of each class; of no class where none are taken.
 #[derive(Debug, Default)]
 pub(super) struct HardRows {
-    /// For each class positions of rows, ascending, with their curvature `w p (1 - p) / sum w`; of no class where none are
-    /// taken.
+    /// Positions of rows, ascending, with their curvature `w p (1 - p) / sum w`.
     of_classes: Vec<Vec<(usize, f32)>>,
-    /// Curvature of each class over the rows that are not among its own.
-    pub(super) left: Vec<f64>,
 }
-store_fields!(HardRows { of_classes, left });
+store_fields!(HardRows { of_classes });
 
 impl HardRows {
     /// Of a class.
@@ -31,10 +27,12 @@ impl HardRows {
         self.of_classes.is_empty()
     }
 
-    /// Whether these can be of so many classes and rows.
-    pub(super) fn fits(&self, classes: usize, rows: usize) -> bool {
-        let is_row = |&(row, curvature): &(usize, f32)| row < rows && curvature >= 0.0;
-        (self.is_empty() || self.of_classes.len() == classes) && self.of_classes.iter().flatten().all(is_row)
+    /// Whether these can be of so many classes and rows, at most `most` of each class.
+    pub(super) fn fits(&self, classes: usize, rows: usize, most: usize) -> bool {
+        let is_row =
+            |&(row, curvature): &(usize, f32)| row < rows && curvature.is_finite() && curvature >= 0.0;
+        let is_of_class = |own: &Vec<(usize, f32)>| own.len() <= most && own.iter().all(is_row);
+        self.is_empty() || self.of_classes.len() == classes && self.of_classes.iter().all(is_of_class)
     }
 }
 
@@ -88,16 +86,17 @@ impl Leaders {
         }
     }
 
-    fn into_hard_rows(self, total_weight: f64) -> HardRows {
-        let mut hard = HardRows::default();
+    /// With the curvature of each class over the rows that are not among its own.
+    fn into_hard_rows(self, total_weight: f64) -> (HardRows, Vec<f64>) {
+        let (mut hard, mut left) = (HardRows::default(), Vec::new());
         for (mut rows, total) in self.rows.into_iter().zip(self.totals) {
             rows.sort_unstable_by_key(|&(row, _)| row);
             let own: f64 = rows.iter().map(|&(_, curvature)| f64::from(curvature)).sum();
-            hard.left.push((total - own).max(0.0) / total_weight);
+            left.push((total - own).max(0.0) / total_weight);
             let of_mean = |curvature: f32| (f64::from(curvature) / total_weight) as f32;
             hard.of_classes.push(rows.into_iter().map(|(row, h)| (row, of_mean(h))).collect());
         }
-        hard
+        (hard, left)
     }
 }
 
@@ -113,30 +112,24 @@ fn keep(rows: &mut Vec<(usize, f32)>, most: usize) -> f32 {
 }
 
 impl Pass<'_> {
-    /// The `most` rows (at least 1) of each class that carry most of its curvature, of a convex loss.
-    pub(super) fn hard_rows(&self, most: usize, total_weight: f64) -> HardRows {
+    /// The `most` rows (at least 1) of each class that carry most of its curvature, of a convex loss; and the curvature of
+    /// each class over the others.
+    pub(super) fn hard_rows(&self, most: usize, total_weight: f64) -> (HardRows, Vec<f64>) {
         let (problem, classes) = (self.problem, self.problem.classes);
-        let parts = self.partials(|range| {
-            let mut leaders = Leaders::new(classes, most);
-            let (mut buffer, mut z) = (BlockBuffer::default(), Vec::new());
-            for rows in ranges(range, BLOCK_ROWS) {
-                if problem.rows.is_stopped() {
-                    break;
-                }
-                let x = buffer.load(&problem.rows, self.centre, rows.clone(), self.arithmetic);
-                z.resize(rows.len() * classes, 0.0);
-                self.residuals(x, rows.start, &mut z);
-                for (z, &weight) in z.chunks_exact_mut(classes).zip(&problem.weights[rows.clone()]) {
-                    // The residual is weight * (p - onehot).
-                    let inverse = 1.0 / weight.max(f32::MIN_POSITIVE);
-                    z.iter_mut().for_each(|z| *z = (z.abs() * (1.0 - z.abs() * inverse)).max(0.0));
-                }
-                leaders.see(rows.start, &z);
-            }
-            leaders
-        });
         let mut leaders = Leaders::new(classes, most);
-        parts.into_iter().for_each(|part| leaders.add(part));
+        let of_task = |range| {
+            let mut leaders = Leaders::new(classes, most);
+            self.for_each_residuals(range, |rows, residuals| {
+                let start = rows.start;
+                for (row, &weight) in residuals.chunks_exact_mut(classes).zip(&problem.weights[rows]) {
+                    let inverse = 1.0 / weight.max(f32::MIN_POSITIVE);
+                    row.iter_mut().for_each(|z| *z = (z.abs() * (1.0 - z.abs() * inverse)).max(0.0));
+                }
+                leaders.see(start, residuals);
+            });
+            leaders
+        };
+        sum_in_order(problem.rows.len(), TASK_ROWS, of_task, |part| leaders.add(part));
         leaders.into_hard_rows(total_weight)
     }
 }
@@ -144,6 +137,7 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::pass::ranges;
 
     #[test]
     fn leaders_are_the_rows_of_the_largest_curvature_whatever_the_blocks() {
@@ -159,7 +153,7 @@ mod tests {
             ranges(part, 32).for_each(|block| leaders.see(block.start, &of(block)));
             all.add(leaders);
         }
-        let hard = all.into_hard_rows(2.0);
+        let (mut hard, left_out) = all.into_hard_rows(2.0);
         for class in 0..classes {
             let mut order: Vec<usize> = (0..rows).collect();
             order.sort_by(|&a, &b| curvature(b, class).total_cmp(&curvature(a, class)));
@@ -168,8 +162,12 @@ mod tests {
             expected.sort_by_key(|&(row, _)| row);
             assert_eq!(hard.of(class), expected);
             let left: f64 = order[most..].iter().map(|&row| f64::from(curvature(row, class)) / 2.0).sum();
-            assert!((hard.left[class] - left).abs() < 1e-9, "{} is not {left}", hard.left[class]);
+            assert!((left_out[class] - left).abs() < 1e-9, "{} is not {left}", left_out[class]);
         }
-        assert!(hard.fits(classes, rows) && !hard.fits(classes, rows - 50) && !hard.fits(classes + 1, rows));
+        assert!(hard.fits(classes, rows, most));
+        assert!(!hard.fits(classes, rows - 50, most) && !hard.fits(classes + 1, rows, most));
+        assert!(!hard.fits(classes, rows, most - 1), "a forged checkpoint asks for no more than a fit does");
+        hard.of_classes[3][0].1 = f32::INFINITY;
+        assert!(!hard.fits(classes, rows, most));
     }
 }

@@ -219,28 +219,39 @@ impl Spectra {
 }
 
 impl Pass<'_> {
-    /// For each of `rows` and each class the distance `|p - y|` of its probability from the label, and the weighted
-    /// curvature `w p (1 - p)`.
-    pub(super) fn for_each_curvature(&self, rows: Range<usize>, mut visit: impl FnMut(usize, &[(f32, f32)])) {
-        let (problem, classes) = (self.problem, self.problem.classes);
+    /// Hands over the residuals `weight * (p - onehot)` of `rows`, a block at a time.
+    pub(super) fn for_each_residuals(
+        &self,
+        rows: Range<usize>,
+        mut visit: impl FnMut(Range<usize>, &mut [f32]),
+    ) {
+        let problem = self.problem;
         let (mut buffer, mut z) = (BlockBuffer::default(), Vec::new());
-        let mut curvatures = vec![(0.0, 0.0); classes];
         for rows in ranges(rows, BLOCK_ROWS) {
             if problem.rows.is_stopped() {
                 break;
             }
             let x = buffer.load(&problem.rows, self.centre, rows.clone(), self.arithmetic);
-            z.resize(rows.len() * classes, 0.0);
+            z.resize(rows.len() * problem.classes, 0.0);
             self.residuals(x, rows.start, &mut z);
-            for (row, residuals) in rows.zip(z.chunks_exact(classes)) {
+            visit(rows, &mut z);
+        }
+    }
+
+    /// For each of `rows` and each class the distance `|p - y|` of its probability from the label, and the weighted
+    /// curvature `w p (1 - p)`.
+    pub(super) fn for_each_curvature(&self, rows: Range<usize>, mut visit: impl FnMut(usize, &[(f32, f32)])) {
+        let (problem, classes) = (self.problem, self.problem.classes);
+        let mut curvatures = vec![(0.0, 0.0); classes];
+        self.for_each_residuals(rows, |rows, residuals| {
+            for (row, residuals) in rows.zip(residuals.chunks_exact(classes)) {
                 let weight = problem.weights[row];
                 for (curvature, residual) in curvatures.iter_mut().zip(residuals) {
-                    // The residual is weight * (p - onehot).
                     let distance = (residual.abs() / weight.max(f32::MIN_POSITIVE)).min(1.0);
                     *curvature = (distance, weight * distance * (1.0 - distance));
                 }
                 visit(row, &curvatures);
             }
-        }
+        });
     }
 }

@@ -148,8 +148,9 @@ impl<'a> Influence<'a> {
 
     /// `w_i / (W - w_i) dloss_i' M^-1 dloss_i` of each training row, in the metric M of the solves: by how much its own
     /// loss would rise without it, to first order. M is the Hessian (to f32, and up to rows that hardly curve it) with
-    /// no more than 4,096 parameters, else for class c `curvature_c S + l2 I`, which ignores that rows curve each class
-    /// differently. Costs rows x parameters x features in the latter case.
+    /// no more than 4,096 parameters, else for class c `curvature_c S + l2 I` and the curvature of the rows that the class
+    /// is in doubt about, which ignores that the others curve each class differently. Costs rows x parameters x features
+    /// in the latter case.
     pub fn self_influence(&self) -> Vec<f64> {
         let problem = self.objective.problem();
         let (kernels, features) = (self.objective.kernels(), problem.rows.features());

@@ -10,8 +10,9 @@
 //! 3. The second moments of the features under the weights give a metric ([`solver::metric`]): `curvature_c S + l2 I` for
 //!    class c, inverted exactly through one Cholesky factor for classes of like curvature; above 4,096 features through
 //!    the products of 2,048 rows, or where these are sparse of the 2,048 features that vary most. L-BFGS walks in that
-//!    metric, and renews it from the curvature of the rows once its passes have cost as much as another one. Up to 4,096
-//!    parameters that is in the end the Hessian in all of them, over the rows that carry it.
+//!    metric, and renews it from the curvature of the rows once its passes have cost as much as another one: the rows that a
+//!    class is in doubt about then count one by one. Up to 4,096 parameters that is in the end the Hessian in all of them,
+//!    over the rows that carry it.
 //! 4. A pass goes block by block through logits, loss, residuals and gradient, so that no rows x classes array is kept.
 //!    Where the machine has tile registers and the classes are more than 16, products are taken in split floats. Sparse
 //!    rows meet weights laid out feature by feature, and cost what they store.

@@ -202,8 +202,8 @@ impl<'a> Objective<'a> {
     }
 
     /// The `most` rows of each class that carry most of its curvature at `theta`, of a convex loss, as
-    /// [`Objective::evaluate`] sees it.
-    pub(super) fn hard_rows(&self, theta: &[f32], most: usize) -> HardRows {
+    /// [`Objective::evaluate`] sees it; and the curvature of each class over the others.
+    pub(super) fn hard_rows(&self, theta: &[f32], most: usize) -> (HardRows, Vec<f64>) {
         let total = self.moments.total_weight;
         self.with_pass_of(&self.problem, self.arithmetic, theta, |pass| pass.hard_rows(most, total))
     }

@@ -57,7 +57,7 @@ impl History {
         self.pairs.clear();
     }
 
-    /// Lets the scale follow the next pairs: the metric is another one.
+    /// Fits the scale to the last pair and the next ones: the metric is another one.
     pub(super) fn renew_scale(&mut self, preconditioner: &Preconditioner, kernels: &Kernels) {
         self.pushed = 0;
         if let Some(pair) = self.pairs.back() {
