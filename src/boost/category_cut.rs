@@ -8,7 +8,7 @@
 use super::binned::{BINS, FeatureInfo, MISSING};
 use super::scalar::Units;
 use super::statistics::{Cut, LeafTotals, Limits, Side};
-use crate::simd::PackedSum;
+use crate::simd::{PackedSum, cut_score};
 
 /// [`super::statistics::Statistics::best_cut`] of a categorical feature; `smoothing` and `certain_hessian` are in
 /// fixed-point units.
@@ -44,8 +44,8 @@ pub(super) fn best(
         if !enough(left, left_rows) || !enough(right, all_rows - left_rows) {
             continue;
         }
-        let side = |sum: PackedSum| units.score(f64::from(sum.gradient()), f64::from(sum.hessian()));
-        let score = side(left) + side(right);
+        let side = |sum: PackedSum| (f64::from(sum.gradient()), f64::from(sum.hessian()) + units.l2);
+        let score = cut_score(side(left), side(right), units.max_step);
         if best.is_none_or(|(best, ..)| score > best) {
             best = Some((score, place, left));
         }

@@ -203,13 +203,9 @@ impl Reference<'_> {
             if l.2.min(r.2) < self.min_rows || (l.1.min(r.1) as f64) < least {
                 continue;
             }
-            let both = if last.is_some() {
-                // Over the common denominator, as it is rounded there.
-                let ((gl, hl), (gr, hr)) = ((l.0 as f64, l.1 as f64 + l2), (r.0 as f64, r.1 as f64 + l2));
-                (reach(gl, hl) * hr + reach(gr, hr) * hl) / (hl * hr)
-            } else {
-                score(l) + score(r)
-            };
+            // Over the common denominator, as it is rounded there.
+            let ((gl, hl), (gr, hr)) = ((l.0 as f64, l.1 as f64 + l2), (r.0 as f64, r.1 as f64 + l2));
+            let both = (reach(gl, hl) * hr + reach(gr, hr) * hl) / (hl * hr);
             if best.as_ref().is_none_or(|(best, ..)| both > *best) {
                 best = Some((both, left, last));
             }

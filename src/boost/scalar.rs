@@ -122,11 +122,6 @@ impl Units {
         let gain = difference * self.gain;
         (difference > ROUNDING * self.parent && gain > limits.min_gain && gain.is_finite()).then_some(gain)
     }
-
-    /// Score of one side.
-    pub(super) fn score(&self, gradient: f64, hessian: f64) -> f64 {
-        leaf_score(gradient, hessian + self.l2, self.max_step)
-    }
 }
 
 /// Largest Hessian of one of the rows that rows with these Hessians stand for.

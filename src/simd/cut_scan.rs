@@ -120,8 +120,7 @@ const REFUSED: f64 = -1.0;
 /// Scores are compared in so many lanes.
 const STRIDE: usize = 8;
 
-/// Score of a cut, [`REFUSED`] where a side falls below a limit. One division serves both sides, over their common
-/// denominator.
+/// Score of a cut, [`REFUSED`] where a side falls below a limit.
 #[inline(always)]
 fn allowed_score(left: PackedSum, left_rows: u32, all_rows: u32, search: &CutSearch) -> f64 {
     let (gl, hl) = (f64::from(left.gradient()), f64::from(left.hessian()));
@@ -130,9 +129,15 @@ fn allowed_score(left: PackedSum, left_rows: u32, all_rows: u32, search: &CutSea
         (hessian >= search.min_hessian) & ((rows >= search.min_rows) | (hessian >= search.certain_hessian))
     };
     let allowed = enough(hl, left_rows) & enough(hr, all_rows.wrapping_sub(left_rows));
-    let (hl, hr) = (hl + search.l2, hr + search.l2);
-    let score = (reach(gl, hl, search.max_step) * hr + reach(gr, hr, search.max_step) * hl) / (hl * hr);
+    let score = cut_score((gl, hl + search.l2), (gr, hr + search.l2), search.max_step);
     if allowed { score } else { REFUSED }
+}
+
+/// Sum of the [`leaf_score`] of both sides of a cut, each a gradient and a Hessian. One division serves both, over their
+/// common denominator; whichever side is called left, the sum is the same to the bit.
+#[inline]
+pub fn cut_score((gl, hl): (f64, f64), (gr, hr): (f64, f64), max_step: f64) -> f64 {
+    (reach(gl, hl, max_step) * hr + reach(gr, hr, max_step) * hl) / (hl * hr)
 }
 
 /// `-(2 G v + H v^2) H` at the best `v` with `|v| <= max_step`: `G^2` where that limit is far, else what it leaves.

@@ -45,7 +45,7 @@ mod variances;
 mod vector;
 
 pub use bin_search::CutTable;
-pub use cut_scan::{CutSearch, FoundCut, leaf_score};
+pub use cut_scan::{CutSearch, FoundCut, cut_score, leaf_score};
 pub use isa::Isa;
 pub use kernels::{AdamStep, Kernels, Layout, RowBlock, SgdStep};
 pub use lane_bins::{LaneBin, Lanes4, Lanes8, Lanes16, PrefixSearch};
