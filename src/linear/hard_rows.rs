@@ -154,7 +154,7 @@ mod tests {
             all.add(leaders);
         }
         let (mut hard, left_out) = all.into_hard_rows(2.0);
-        for class in 0..classes {
+        for (class, left_out) in left_out.into_iter().enumerate() {
             let mut order: Vec<usize> = (0..rows).collect();
             order.sort_by(|&a, &b| curvature(b, class).total_cmp(&curvature(a, class)));
             let mut expected: Vec<(usize, f32)> =
@@ -162,7 +162,7 @@ mod tests {
             expected.sort_by_key(|&(row, _)| row);
             assert_eq!(hard.of(class), expected);
             let left: f64 = order[most..].iter().map(|&row| f64::from(curvature(row, class)) / 2.0).sum();
-            assert!((left_out[class] - left).abs() < 1e-9, "{} is not {left}", left_out[class]);
+            assert!((left_out - left).abs() < 1e-9, "{left_out} is not {left}");
         }
         assert!(hard.fits(classes, rows, most));
         assert!(!hard.fits(classes, rows - 50, most) && !hard.fits(classes + 1, rows, most));
