@@ -15,6 +15,15 @@ fn spills(run: &Run) -> usize {
     run.stderr.lines().filter(|line| line.trim_start().starts_with("Spill ")).count()
 }
 
+/// Runs `line` with all rows in memory, then within `limit` with one set of them on disk: it writes the same `file`.
+fn assert_same_from_disk(folder: &Folder, line: &str, file: &str, limit: &str) {
+    assert_eq!(spills(&folder.ok(line)), 0);
+    let whole = folder.read(file);
+    let run = folder.ok(&format!("{line} --memory-limit {limit}"));
+    assert_eq!(spills(&run), 1, "{}", run.stderr);
+    assert!(folder.read(file) == whole);
+}
+
 fn short_clouds() -> Folder {
     let folder = Folder::new();
     clouds(&folder, 16_000, 40);
@@ -95,11 +104,7 @@ fn rows_that_grow_are_held_against_the_limit_as_they_will_be() {
     }
     folder.write("t.csv", table);
     let line = "--train t.csv --l2 0.1 --beta 0.99 -o t.cbfit";
-    assert_eq!(spills(&folder.ok(line)), 0);
-    let whole = folder.read("t.cbfit");
-    let run = folder.ok(&format!("{line} --memory-limit 1700K"));
-    assert_eq!(spills(&run), 1, "{}", run.stderr);
-    assert!(folder.read("t.cbfit") == whole);
+    assert_same_from_disk(&folder, line, "t.cbfit", "1700K");
 }
 
 #[test]
@@ -177,11 +182,7 @@ fn a_report_reads_rows_from_disk_and_draws_the_same_page() {
     let folder = short_clouds();
     folder.ok("--train x.npy --label-file y.npy --l2 0.1 --beta 0.99 --valid-fraction 0 -o m.cbfit -q");
     let line = "report m.cbfit x.npy --label-file y.npy --against m.cbfit -o r.html";
-    assert_eq!(spills(&folder.ok(line)), 0);
-    let page = folder.read("r.html");
-    let run = folder.ok(&format!("{line} --memory-limit 4M"));
-    assert_eq!(spills(&run), 1, "{}", run.stderr);
-    assert!(folder.read("r.html") == page);
+    assert_same_from_disk(&folder, line, "r.html", "4M");
     let alone = "report --compare c.json -o r.html";
     for flag in ["--memory-limit 1G", "--spill-dir ."] {
         let name = flag.split(' ').next().unwrap();

@@ -17,7 +17,6 @@ use crate::linear::influence::{Influence, OwnFit, Stationarity};
 use crate::linear::model::LinearModel;
 use crate::linear::problem::{Decay, Problem};
 use crate::linear::rows::Rows;
-use crate::linear::solver::metric::{hard_row_bytes, hessian_bytes};
 use crate::loss::logit_adjustment;
 use crate::model_file::{self, ModelMetadata, SavedModel};
 use crate::report::format::{short, thousands};
@@ -142,9 +141,6 @@ pub fn run(args: InfluenceArgs) -> Result<u8> {
 /// What is held in memory besides features while `rows` training rows are asked about.
 fn need(saved: &SavedModel, model: &LinearModel, rows: usize) -> Need {
     let (classes, parameters) = (model.classes(), model.weight.len() + model.bias.len());
-    let loss = saved.metadata.loss;
-    let hessian = hessian_bytes(loss, classes, model.features, rows);
-    let hard = hard_row_bytes(loss, classes, model.features, rows);
     Need::default()
         .rows(rows, ROW_BYTES)
         .and(
@@ -157,12 +153,7 @@ fn need(saved: &SavedModel, model: &LinearModel, rows: usize) -> Need {
             &[parameters as u64, SOLVER_BYTES],
             "fit a smaller model",
         )
-        .and(
-            format!("the Hessian of {} parameters", thousands(parameters as u64)),
-            &[hessian],
-            "take fewer features",
-        )
-        .and("the curvature of hard rows", &[hard], "take fewer rows")
+        .curvature(saved.metadata.loss, classes, model.features, rows, "take fewer features")
 }
 
 /// The penalty the model was fitted under.

@@ -89,10 +89,25 @@ impl Need {
         if !(fit.is_search && matches!(fit.optimizer, Some(Optimizer::Lbfgs { .. }))) {
             return need;
         }
-        let hard = hard_row_bytes(fit.loss, fit.classes, fit.features, fit.rows);
-        let need = need.and("the curvature of hard rows", &[hard], "give --l2");
+        need.curvature(fit.loss, fit.classes, fit.features, fit.rows, "give --l2")
+    }
+
+    /// And what the metric of an L-BFGS fit that has settled is made of.
+    pub fn curvature(
+        self,
+        loss: Loss,
+        classes: usize,
+        features: usize,
+        rows: usize,
+        mend: &'static str,
+    ) -> Self {
+        let parameters = classes.saturating_mul(features.saturating_add(1));
         let what = format!("the Hessian of {} parameters", thousands(parameters as u64));
-        need.and(what, &[hessian_bytes(fit.loss, fit.classes, fit.features, fit.rows)], "give --l2")
+        self.and("the curvature of hard rows", &[hard_row_bytes(loss, classes, features, rows)], mend).and(
+            what,
+            &[hessian_bytes(loss, classes, features, rows)],
+            mend,
+        )
     }
 
     /// And what boosts trees on `rows` rows of `features`, whose bins are held `copies` times.

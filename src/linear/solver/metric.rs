@@ -1,7 +1,8 @@
 //! The metric L-BFGS starts from: a model of the Hessian that is inverted exactly.
 //!
 //! Two models: `class_metric`, cheap and good where the rows of all classes have like second moments, as embeddings
-//! do, and the rows that each class is in doubt about are counted one by one; and where the parameters are few, `newton`, the Hessian itself at the point of its renewal.
+//! do, and the rows that each class is in doubt about are counted one by one; and where the parameters are few,
+//! `newton`, the Hessian itself at the point of its renewal.
 
 use super::class_metric::ClassMetric;
 use super::newton::NewtonMetric;
