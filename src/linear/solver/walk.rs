@@ -49,6 +49,10 @@ impl Walk {
     pub(super) fn start(objective: &mut Objective<'_>, start: &[f32]) -> Self {
         let mut theta = start.to_vec();
         objective.enter(&mut theta);
+        Self::at(objective, theta)
+    }
+
+    fn at(objective: &mut Objective<'_>, theta: Vec<f32>) -> Self {
         let mut gradient = vec![0.0; theta.len()];
         let value = objective.evaluate(&theta, &mut gradient);
         Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
@@ -58,9 +62,7 @@ impl Walk {
     pub(super) fn moved(&self, objective: &mut Objective<'_>, change: impl FnOnce(&mut [f32])) -> Self {
         let mut theta = self.theta.clone();
         change(&mut theta);
-        let mut gradient = vec![0.0; theta.len()];
-        let value = objective.evaluate(&theta, &mut gradient);
-        Walk { theta, value, gradient, is_in_f32: objective.is_in_f32() }
+        Self::at(objective, theta)
     }
 
     /// Value and gradient as they are far from the optimum no longer.
