@@ -8,6 +8,7 @@ use cbfit::labels::ClassCounts;
 use cbfit::linear::fit::{Optimizer, Progress, fit};
 use cbfit::linear::merge::{Merged, equal_rows};
 use cbfit::linear::objective::Objective;
+use cbfit::linear::path::PathStart;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
@@ -174,20 +175,20 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
         Some(values) => {
             let weighted = WeightedSample::new(searched, &scheme, &recipe)?;
             let mut objective = Objective::new(weighted.problem(&recipe, 0.0), kernels);
-            let mut theta = objective.problem().start();
+            let mut start = PathStart::new(objective.problem().start());
             let mut best: Option<(f64, f64, Vec<f32>)> = None;
             for &l2 in values {
                 objective.set_l2(l2);
                 let mut go_on = |_: &Progress| ControlFlow::Continue(());
                 let optimizer = &recipe.optimizer;
-                let fit = fits.fit(&mut objective, &theta, optimizer, None, &mut go_on)?;
+                let fit = fits.fit(&mut objective, &start.at(l2), optimizer, None, &mut go_on)?;
                 let recall = validation
                     .evaluate(&weighted.classifier(&fit.theta, &recipe), kernels, false)?
                     .macro_recall;
                 tell_trial(l2, &fit, recall);
-                theta = fit.theta;
+                start.pass(l2, &fit.theta);
                 if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {
-                    best = Some((recall, l2, theta.clone()));
+                    best = Some((recall, l2, fit.theta));
                 }
             }
             let (_, l2, theta) = best.ok_or("no value of l2 was given")?;

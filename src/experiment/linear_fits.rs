@@ -1,4 +1,4 @@
-//! Linear fits of one fold: along a path each starts from its neighbour, the first of a path from the same end of the
+//! Linear fits of one fold: along a path each starts from its neighbours, the first of a path from the same end of the
 //! treatment before, and the metric of the solver follows a path.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use crate::linear::fit::{Optimizer, fit};
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
 use crate::linear::problem::Decay;
-use crate::linear::search::l2_path;
+use crate::linear::path::{PathStart, l2_path};
 use crate::linear::solver::metric::Preconditioner;
 use crate::linear::weighted::WeightedSample;
 use crate::loss::Loss;
@@ -121,17 +121,17 @@ impl Fits for LinearFits<'_> {
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
         // The metric follows the fits of one path; under other weights it would start from where it began.
         let mut preconditioner = Preconditioner::default();
-        let mut start = match self.stiff.take() {
+        let mut start = PathStart::new(match self.stiff.take() {
             Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
             _ => objective.problem().start(),
-        };
+        });
         let mut wanted = next(&path, &[]);
         while let Some((strength, l2)) = wanted.and_then(|strength| Some((strength, strength.l2()?))) {
             let theta = match self.kept.find(treatment, strength) {
                 Some(theta) => theta.to_vec(),
                 None => {
                     objective.set_l2(l2);
-                    match self.fit(treatment, strength, &mut objective, &mut preconditioner, &start, run)? {
+                    match self.fit(treatment, strength, &mut objective, &mut preconditioner, &start.at(l2), run)? {
                         Some(theta) => theta,
                         None => return Ok(ControlFlow::Break(())),
                     }
@@ -144,7 +144,7 @@ impl Fits for LinearFits<'_> {
                 self.stiff = Some((recipe.loss, theta.clone()));
             }
             if !is_minibatch {
-                start = theta;
+                start.pass(l2, &theta);
             }
         }
         Ok(ControlFlow::Continue(()))

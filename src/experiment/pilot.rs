@@ -4,7 +4,7 @@ use super::fold_fits::Part;
 use super::readings::{Decision, Reader, Readings};
 use super::strength::Strength;
 use crate::labels::ClassCounts;
-use crate::linear::search::PATIENCE;
+use crate::linear::path::PATIENCE;
 use crate::metrics::{Metric, Standing};
 
 /// Walks the path: the first treatment from its stiff end with patience, the others from the best of the one before

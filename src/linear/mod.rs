@@ -58,6 +58,7 @@ pub mod model;
 pub mod moments;
 pub mod objective;
 mod pass;
+pub mod path;
 mod precise;
 pub mod problem;
 mod products;

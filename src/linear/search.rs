@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::classifier::Classifier;
 use super::fit::{Optimizer, Progress};
 use super::objective::Objective;
+use super::path::{PATIENCE, PathStart, l2_path, neighbours};
 use super::rows::Rows;
 use super::series::FitSeries;
 use super::solver::Fit;
@@ -122,31 +123,6 @@ pub struct Grid {
     pub l2: Option<f64>,
 }
 
-/// A path ends after this many values of l2 in a row that neither led nor reached the highest metric of the path. Ties
-/// go on: at the strong end every l2 gives the constant classifier.
-pub const PATIENCE: usize = 3;
-
-/// l2 from strong to weak: 3 and 1 times powers of ten, from a hundredth of the total variance of the features down. On
-/// embeddings and standardised tables the best value lay 3 to 6 decades below the variance; a path ends by patience.
-pub fn l2_path(total_variance: f64) -> Vec<f64> {
-    const DECADES: i32 = 9;
-    let scale = if total_variance > 0.0 && total_variance.is_finite() { total_variance } else { 1.0 };
-    let top = scale.log10().floor() as i32 - 2;
-    let mut path = Vec::new();
-    for decade in 0..DECADES {
-        for mantissa in [3.0, 1.0] {
-            path.push(format!("{mantissa}e{}", top - decade).parse().unwrap_or(f64::MIN_POSITIVE));
-        }
-    }
-    path
-}
-
-/// The values of a path next to `l2`, and `l2` itself, strong to weak.
-fn neighbours(path: &[f64], l2: f64) -> Vec<f64> {
-    let at = path.iter().position(|&value| value == l2).unwrap_or(0);
-    path[at.saturating_sub(1)..(at + 2).min(path.len())].to_vec()
-}
-
 /// Tries the settings of `grid` on `sample` and returns the best trial: the highest metric of `validation`, where macro
 /// recall is within half a standard error of the highest the lowest balanced log-loss, among equals the stronger penalty.
 /// `fits` can serve the last fit, too.
@@ -218,20 +194,20 @@ impl Search<'_, '_> {
         path: &[f64],
     ) -> Result<()> {
         let cold = objective.problem().start();
-        // Epochs of minibatches only count from a cold start; L-BFGS goes on from its neighbour on the path.
+        // Epochs of minibatches only count from a cold start; L-BFGS goes on from its neighbours on the path.
         let is_minibatch = matches!(self.recipe.optimizer, Optimizer::Minibatch { .. });
-        let mut start = match self.contenders.best() {
+        let mut start = PathStart::new(match self.contenders.best() {
             Some(best) if !is_minibatch => best.fit.theta.clone(),
             _ => cold,
-        };
+        });
         let (mut metric, mut waited) = (f64::NEG_INFINITY, 0);
         for &l2 in path {
-            let Some(trial) = self.run_trial(weighted, objective, &start, l2)? else {
+            let Some(trial) = self.run_trial(weighted, objective, &start.at(l2), l2)? else {
                 self.stopped = true;
                 break;
             };
             if !is_minibatch {
-                start.clone_from(&trial.fit.theta);
+                start.pass(l2, &trial.fit.theta);
             }
             self.contenders.add(trial.clone());
             let best = self.contenders.best().is_some_and(|b| b.l2 == l2 && b.scheme == trial.scheme);
@@ -279,27 +255,5 @@ impl Search<'_, '_> {
             return Ok(None);
         }
         Ok(Some(Trial { scheme: scheme.clone(), l2, standing, valid, fit }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn l2_falls_over_nine_decades_below_the_variance() {
-        let path = l2_path(512.0);
-        assert_eq!(path[..4], [3.0, 1.0, 0.3, 0.1]);
-        assert_eq!(path.len(), 18);
-        assert_eq!(path[17], 1e-8);
-        assert!(l2_path(0.0).iter().all(|l2| *l2 > 0.0));
-    }
-
-    #[test]
-    fn neighbours_stop_at_the_ends() {
-        let path = [1.0, 0.3, 0.1];
-        assert_eq!(neighbours(&path, 1.0), [1.0, 0.3]);
-        assert_eq!(neighbours(&path, 0.3), path);
-        assert_eq!(neighbours(&path, 0.1), [0.3, 0.1]);
     }
 }
