@@ -19,7 +19,7 @@ use cbfit::linear::rows::Rows;
 use cbfit::linear::search::{Recipe, Sample, Validation, WeightedSample};
 use cbfit::linear::solver::Fit;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::loss::Loss;
 use cbfit::matrix::{Matrix, SparseRows, Storage};
 use cbfit::metrics::Metric;
@@ -82,7 +82,7 @@ fn minimum(weighted: &WeightedSample<'_>, recipe: &Recipe, l2: f64) -> Fit {
     let mut objective = Objective::new(problem, Kernels::best());
     let options = LbfgsOptions { tolerance: 5e-7, max_iterations: 3000, certified: true };
     let mut watch = |_: &_| ControlFlow::Continue(());
-    minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut watch).unwrap()
+    minimise(&mut objective, &mut Memory::default(), &problem.start(), &options, &mut watch).unwrap()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::loss::Loss;
 use cbfit::matrix::Matrix;
 use cbfit::rng::CounterRng;
@@ -115,7 +115,7 @@ fn the_scale_of_the_weights_changes_nothing() {
                 Objective::new(problem(&features, &labels, weights, 3, loss), Kernels::best());
             let start = objective.problem().start();
             let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 200, certified: true };
-            minimise(&mut objective, &mut Preconditioner::default(), &start, &options, &mut |_| {
+            minimise(&mut objective, &mut Memory::default(), &start, &options, &mut |_| {
                 ControlFlow::Continue(())
             })
             .unwrap()
@@ -164,7 +164,7 @@ fn the_certified_gap_is_never_below_the_true_one() {
             let mut objective = Objective::new(problem, Kernels::best());
             let start = problem.start();
             let exact = LbfgsOptions { tolerance: 1e-7, max_iterations: 3000, certified: true };
-            let best = minimise(&mut objective, &mut Preconditioner::default(), &start, &exact, &mut |_| {
+            let best = minimise(&mut objective, &mut Memory::default(), &start, &exact, &mut |_| {
                 ControlFlow::Continue(())
             })
             .unwrap();
@@ -173,11 +173,10 @@ fn the_certified_gap_is_never_below_the_true_one() {
             let mut bounds = Vec::new();
             for iterations in [0, 1, 3, 10, 30] {
                 let options = LbfgsOptions { tolerance: 0.0, max_iterations: iterations, certified: true };
-                let fit =
-                    minimise(&mut objective, &mut Preconditioner::default(), &start, &options, &mut |_| {
-                        ControlFlow::Continue(())
-                    })
-                    .unwrap();
+                let fit = minimise(&mut objective, &mut Memory::default(), &start, &options, &mut |_| {
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
                 let truth = (fit.certificate.objective - optimum) / fit.certificate.objective;
                 let bound = fit.certificate.relative_gap.unwrap();
                 assert!(bound >= truth - 1e-6, "{loss:?} case {case} after {iterations}: {bound} < {truth}");
@@ -226,8 +225,8 @@ fn merged_rows_have_the_objective_and_the_optimum_of_all_rows() {
             let mut objective = Objective::new(problem, Kernels::best());
             let value = objective.evaluate(&theta, &mut gradient).objective();
             let options = LbfgsOptions { tolerance: 1e-6, max_iterations: 300, certified: true };
-            let mut preconditioner = Preconditioner::default();
-            let fit = minimise(&mut objective, &mut preconditioner, &problem.start(), &options, &mut |_| {
+            let mut memory = Memory::default();
+            let fit = minimise(&mut objective, &mut memory, &problem.start(), &options, &mut |_| {
                 ControlFlow::Continue(())
             })
             .unwrap();

@@ -12,7 +12,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::Problem;
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::loss::Loss;
 use cbfit::matrix::{Matrix, Storage};
 use cbfit::simd::Kernels;
@@ -63,11 +63,10 @@ fn lbfgs_reaches_the_reference_optimum_of_three_data_sets_under_four_weightings(
             Problem::new(Rows::all(features), labels, &weights, classes, loss, case["l2"].as_f64().unwrap());
         let mut objective = Objective::new(problem, Kernels::best());
         let options = LbfgsOptions { tolerance: 5e-7, max_iterations: 3000, certified: true };
-        let fit =
-            minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| {
-                ControlFlow::Continue(())
-            })
-            .unwrap();
+        let fit = minimise(&mut objective, &mut Memory::default(), &problem.start(), &options, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let optimum = case["objective"].as_f64().unwrap();
         let relative = fit.certificate.objective / optimum - 1.0;
         println!(

@@ -11,7 +11,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::Problem;
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::Fit;
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::linear::solver::minibatch::Rule;
 use cbfit::linear::solver::schedule::Schedule;
 use cbfit::loss::Loss;
@@ -57,7 +57,7 @@ impl Data {
     fn fit(&self, loss: Loss, l2: f64, optimizer: &Optimizer) -> Fit {
         let problem = self.problem(loss, l2);
         let mut objective = Objective::new(problem, Kernels::best());
-        fit(&mut objective, &mut Preconditioner::default(), &problem.start(), optimizer, None, &mut |_| {
+        fit(&mut objective, &mut Memory::default(), &problem.start(), optimizer, None, &mut |_| {
             ControlFlow::Continue(())
         })
         .unwrap()
@@ -129,7 +129,7 @@ fn the_best_epoch_is_kept_and_patience_ends_the_fit() {
     let optimizer = minibatch(SGD, 50);
     let fit = fit(
         &mut objective,
-        &mut Preconditioner::default(),
+        &mut Memory::default(),
         &problem.start(),
         &optimizer,
         Some(&mut score),
@@ -158,10 +158,9 @@ fn a_batch_pulls_in_proportion_to_its_weights() {
         seed: 0,
     };
     let mut objective = Objective::new(problem, Kernels::best());
-    let fit =
-        fit(&mut objective, &mut Preconditioner::default(), &problem.start(), &optimizer, None, &mut |_| {
-            ControlFlow::Continue(())
-        });
+    let fit = fit(&mut objective, &mut Memory::default(), &problem.start(), &optimizer, None, &mut |_| {
+        ControlFlow::Continue(())
+    });
     let theta = fit.unwrap().theta;
     let pull = f64::from(theta[0] / theta[1]);
     assert!((pull / 19.0 - 1.0).abs() < 1e-2, "heavy rows pull {pull} times as much, not 19 times");
@@ -208,11 +207,10 @@ fn a_large_fit_starts_on_samples_and_ends_at_the_same_optimum() {
     let run = |start: &[f32]| {
         let mut objective = Objective::new(problem, Kernels::best());
         let mut steps = Vec::new();
-        let fitted =
-            fit(&mut objective, &mut Preconditioner::default(), start, &LBFGS, None, &mut |progress| {
-                steps.push(progress.on_sample);
-                ControlFlow::Continue(())
-            });
+        let fitted = fit(&mut objective, &mut Memory::default(), start, &LBFGS, None, &mut |progress| {
+            steps.push(progress.on_sample);
+            ControlFlow::Continue(())
+        });
         (fitted.unwrap(), steps)
     };
     let (staged, steps) = run(&problem.start());

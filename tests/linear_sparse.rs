@@ -12,7 +12,7 @@ use cbfit::linear::objective::Objective;
 use cbfit::linear::problem::{Decay, Problem};
 use cbfit::linear::rows::Rows;
 use cbfit::linear::solver::Fit;
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::linear::solver::minibatch::Rule;
 use cbfit::linear::solver::schedule::Schedule;
 use cbfit::linear::solver::second_moments::Form;
@@ -69,7 +69,7 @@ impl Data {
         let mut objective = Objective::new(problem, Kernels::best());
         let start = problem.start();
         let mut go_on = |_: &_| ControlFlow::Continue(());
-        fit(&mut objective, &mut Preconditioner::default(), &start, optimizer, None, &mut go_on).unwrap()
+        fit(&mut objective, &mut Memory::default(), &start, optimizer, None, &mut go_on).unwrap()
     }
 }
 

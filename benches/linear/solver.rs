@@ -14,7 +14,7 @@ use cbfit::linear::rows::Rows;
 use cbfit::linear::search::{Grid, Recipe, Sample, SearchWatch, Trial, Validation, WeightedSample, search};
 use cbfit::linear::series::FitSeries;
 use cbfit::linear::solver::Fit;
-use cbfit::linear::solver::metric::Preconditioner;
+use cbfit::linear::solver::memory::Memory;
 use cbfit::loss::Loss;
 use cbfit::metrics::Metric;
 use cbfit::simd::{Isa, Kernels};
@@ -92,15 +92,14 @@ pub fn fit_to(case: &Case<'_>, tolerance: f64, budget: Duration) -> Outcome<Vec<
     let mut objective = Objective::new(problem, kernels());
     let start = objective.problem().start();
     let optimizer = lbfgs(tolerance, 100 * ITERATIONS);
-    let fit =
-        fit(&mut objective, &mut Preconditioner::default(), &start, &optimizer, None, &mut |progress| {
-            let elapsed = begun.elapsed();
-            if !progress.on_sample {
-                let (seconds, objective) = (elapsed.as_secs_f64(), progress.objective);
-                emit(json!({ "event": "point", "seconds": seconds, "objective": objective }));
-            }
-            if elapsed < budget { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+    let fit = fit(&mut objective, &mut Memory::default(), &start, &optimizer, None, &mut |progress| {
+        let elapsed = begun.elapsed();
+        if !progress.on_sample {
+            let (seconds, objective) = (elapsed.as_secs_f64(), progress.objective);
+            emit(json!({ "event": "point", "seconds": seconds, "objective": objective }));
+        }
+        if elapsed < budget { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
     emit(json!({
         "event": "end", "seconds": begun.elapsed().as_secs_f64(), "objective": fit.certificate.objective,
         "ended": if fit.converged || begun.elapsed() < budget { "itself" } else { "budget" },

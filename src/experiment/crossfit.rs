@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::linear::fit::fit;
     use crate::linear::problem::Decay;
-    use crate::linear::solver::metric::Preconditioner;
+    use crate::linear::solver::memory::Memory;
     use crate::linear::weighted::model_of;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
@@ -276,11 +276,10 @@ mod tests {
         let kernels = Kernels::best();
         let mut objective = Objective::new(weighted.problem(&recipe, 1e-2), kernels);
         let start = objective.problem().start();
-        let alone =
-            fit(&mut objective, &mut Preconditioner::default(), &start, &recipe.optimizer, None, &mut |_| {
-                ControlFlow::Continue(())
-            })
-            .unwrap();
+        let alone = fit(&mut objective, &mut Memory::default(), &start, &recipe.optimizer, None, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let logits = model_of(&alone.theta, 1, Loss::Softmax).logits(&matrix.select_rows(&held), kernels);
         for (&row, expected) in held.iter().zip(logits.chunks(3)) {
             // A constant for all classes is free in softmax.

@@ -13,9 +13,9 @@ use crate::linear::classifier::Classifier;
 use crate::linear::fit::{Optimizer, fit};
 use crate::linear::heads::{Builder, Setting};
 use crate::linear::objective::Objective;
-use crate::linear::problem::Decay;
 use crate::linear::path::{PathStart, l2_path};
-use crate::linear::solver::metric::Preconditioner;
+use crate::linear::problem::Decay;
+use crate::linear::solver::memory::Memory;
 use crate::linear::weighted::WeightedSample;
 use crate::loss::Loss;
 use crate::simd::Kernels;
@@ -52,14 +52,14 @@ impl<'p> LinearFits<'p> {
         treatment: &Treatment,
         strength: Strength,
         objective: &mut Objective<'_>,
-        preconditioner: &mut Preconditioner,
+        memory: &mut Memory,
         start: &[f32],
         run: &mut Run<'_>,
     ) -> Result<Option<Vec<f32>>> {
         run.watch.begin(treatment, strength);
         let mut stopped = false;
         let optimizer = &run.settings.linear.optimizer;
-        let fitted = fit(objective, preconditioner, start, optimizer, None, &mut |progress| {
+        let fitted = fit(objective, memory, start, optimizer, None, &mut |progress| {
             let flow = run.watch.progress(progress.step);
             stopped |= flow.is_break();
             flow
@@ -120,7 +120,7 @@ impl Fits for LinearFits<'_> {
         // Epochs of minibatches only count from a cold start.
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
         // The metric follows the fits of one path; under other weights it would start from where it began.
-        let mut preconditioner = Preconditioner::default();
+        let mut memory = Memory::default();
         let mut start = PathStart::new(match self.stiff.take() {
             Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,
             _ => objective.problem().start(),
@@ -131,7 +131,7 @@ impl Fits for LinearFits<'_> {
                 Some(theta) => theta.to_vec(),
                 None => {
                     objective.set_l2(l2);
-                    match self.fit(treatment, strength, &mut objective, &mut preconditioner, &start.at(l2), run)? {
+                    match self.fit(treatment, strength, &mut objective, &mut memory, &start.at(l2), run)? {
                         Some(theta) => theta,
                         None => return Ok(ControlFlow::Break(())),
                     }

@@ -8,7 +8,7 @@ use super::certificate::{Certificate, certify};
 use super::objective::Objective;
 use super::rows::Rows;
 use super::solver::lbfgs::{self, LbfgsOptions};
-use super::solver::metric::Preconditioner;
+use super::solver::memory::Memory;
 use super::solver::minibatch::{self, MinibatchOptions, Rule};
 use super::solver::schedule::Schedule;
 use super::solver::{Fit, Step};
@@ -103,20 +103,20 @@ pub type Watch<'w> = dyn FnMut(&Progress) -> ControlFlow<()> + 'w;
 /// Scores parameters (`C x D` weights, then C biases) on validation rows; higher is better.
 pub type Score<'s> = dyn FnMut(&[f32]) -> f64 + 's;
 
-/// Solves the problem of `objective` from `start`; `preconditioner` serves all fits over the same rows. A minibatch fit with a `score` keeps its best epoch and stops
+/// Solves the problem of `objective` from `start`; `memory` serves all fits over the same rows. A minibatch fit with a `score` keeps its best epoch and stops
 /// after `patience` epochs without a better one; L-BFGS runs to its tolerance.
 ///
 /// # Errors
 /// [`crate::Error::Diverged`]; [`crate::Error::Io`] where rows on disk cannot be read.
 pub fn fit(
     objective: &mut Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: &[f32],
     optimizer: &Optimizer,
     score: Option<&mut Score<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Fit> {
-    fit_from(objective, preconditioner, start, None, optimizer, score, &mut |progress, _| watch(progress))
+    fit_from(objective, memory, start, None, optimizer, score, &mut |progress, _| watch(progress))
 }
 
 /// Watches a fit as [`Watch`], with what writes down its [`State`]; `None` where it could not go on from there.
@@ -179,7 +179,7 @@ fn stored(kind: u8, first: &impl Stored, mut fit: Vec<u8>) -> Vec<u8> {
 /// Those of [`fit`].
 pub(super) fn fit_from(
     objective: &mut Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: &[f32],
     state: Option<State>,
     optimizer: &Optimizer,
@@ -193,14 +193,14 @@ pub(super) fn fit_from(
             true => ControlFlow::Break(()),
             false => watch(progress, state),
         };
-    let fit = fit_readable(objective, preconditioner, start, state, optimizer, score, &mut unless_failed);
+    let fit = fit_readable(objective, memory, start, state, optimizer, score, &mut unless_failed);
     matrix.check()?;
     fit
 }
 
 fn fit_readable(
     objective: &mut Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: &[f32],
     state: Option<State>,
     optimizer: &Optimizer,
@@ -216,7 +216,7 @@ fn fit_readable(
                 Some(State::Lbfgs(passes, state)) => (passes, lbfgs::Start::From(state)),
                 _ => {
                     let mut tell = |step: &Step| watch(&of(step, true), &|| None);
-                    match fit_samples(objective, preconditioner, start, max_iterations, &mut tell)? {
+                    match fit_samples(objective, memory, start, max_iterations, &mut tell)? {
                         None => (0, lbfgs::Start::At(start)),
                         Some(staged) => {
                             staged_theta = staged.theta;
@@ -228,7 +228,7 @@ fn fit_readable(
             let mut tell = |step: &Step, state: &dyn Fn() -> Vec<u8>| {
                 watch(&of(step, false), &|| Some(stored(0, &passes, state())))
             };
-            let mut fit = lbfgs::minimise_from(objective, preconditioner, start, &options, &mut tell)?;
+            let mut fit = lbfgs::minimise_from(objective, memory, start, &options, &mut tell)?;
             fit.passes += passes;
             Ok(fit)
         }

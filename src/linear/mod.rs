@@ -27,7 +27,7 @@
 //! use cbfit::linear::problem::Problem;
 //! use cbfit::linear::rows::Rows;
 //! use cbfit::linear::solver::lbfgs::{LbfgsOptions, minimise};
-//! use cbfit::linear::solver::metric::Preconditioner;
+//! use cbfit::linear::solver::memory::Memory;
 //! use cbfit::{loss::Loss, matrix::Matrix, simd::Kernels};
 //!
 //! # fn main() -> cbfit::Result<()> {
@@ -36,7 +36,7 @@
 //! let problem = Problem::new(Rows::all(&features), &[0, 0, 0, 1], &[1.0, 1.0, 1.0, 3.0], 2, Loss::Softmax, 1e-2);
 //! let mut objective = Objective::new(problem, Kernels::best());
 //! let options = LbfgsOptions { tolerance: 1e-4, max_iterations: 100, certified: true };
-//! let fit = minimise(&mut objective, &mut Preconditioner::default(), &problem.start(), &options, &mut |_| ControlFlow::Continue(()))?;
+//! let fit = minimise(&mut objective, &mut Memory::default(), &problem.start(), &options, &mut |_| ControlFlow::Continue(()))?;
 //! assert!(fit.converged && fit.certificate.relative_gap.is_some_and(|gap| gap <= 1e-4));
 //! # Ok(())
 //! # }

@@ -120,7 +120,7 @@ mod tests {
     use crate::linear::problem::{Decay, Problem};
     use crate::linear::rows::Rows;
     use crate::linear::solver::lbfgs::{LbfgsOptions, minimise};
-    use crate::linear::solver::metric::Preconditioner;
+    use crate::linear::solver::memory::Memory;
     use crate::loss::Loss;
     use crate::matrix::Matrix;
     use crate::rng::CounterRng;
@@ -180,7 +180,7 @@ mod tests {
         let problem = Problem::new(Rows::all(&matrix), &labels, &weights, classes, Loss::Softmax, 1e-6);
         let mut objective = Objective::new(problem, Kernels::best());
         let options = LbfgsOptions { tolerance: 1e-2, max_iterations: 1000, certified: true };
-        let (mut metric, start) = (Preconditioner::default(), problem.start());
+        let (mut metric, start) = (Memory::default(), problem.start());
         let fit = minimise(&mut objective, &mut metric, &start, &options, &mut |_| ControlFlow::Continue(()));
         let fit = fit.unwrap();
         assert!(fit.converged, "{:?}", fit.certificate);

@@ -3,7 +3,7 @@
 use super::fit::{Optimizer, Score, State, Watch, fit, fit_from};
 use super::objective::Objective;
 use super::solver::Fit;
-use super::solver::metric::Preconditioner;
+use super::solver::memory::Memory;
 use crate::Result;
 use crate::checkpoint::codec::bytes_of;
 use crate::checkpoint::journal::Journal;
@@ -11,7 +11,7 @@ use crate::checkpoint::journal::Journal;
 /// The metric of a series of fits, and the journal of the run that makes them.
 #[derive(Debug, Default)]
 pub struct FitSeries<'j> {
-    preconditioner: Preconditioner,
+    memory: Memory,
     journal: Option<(&'j Journal, usize)>,
 }
 
@@ -19,7 +19,7 @@ impl<'j> FitSeries<'j> {
     /// A series without a fit so far, kept in `journal` where there is one.
     pub fn new(journal: Option<&'j Journal>) -> Self {
         let journal = journal.map(|journal| (journal, journal.series()));
-        FitSeries { preconditioner: Preconditioner::default(), journal }
+        FitSeries { memory: Memory::default(), journal }
     }
 
     /// The next fit, as [`fit`]. What the journal knows of it is taken from there.
@@ -34,10 +34,10 @@ impl<'j> FitSeries<'j> {
         score: Option<&mut Score<'_>>,
         watch: &mut Watch<'_>,
     ) -> Result<Fit> {
-        let metric = &mut self.preconditioner;
+        let memory = &mut self.memory;
         let Some((journal, series)) = self.journal else {
-            let fit = fit(objective, metric, start, optimizer, score, watch);
-            metric.rest();
+            let fit = fit(objective, memory, start, optimizer, score, watch);
+            memory.rest();
             return fit;
         };
         let unit = journal.begin();
@@ -45,23 +45,23 @@ impl<'j> FitSeries<'j> {
             let is_whole = fit.theta.len() == objective.problem().parameters();
             return if is_whole { Ok(fit) } else { Err(unit.misfit()) };
         }
-        if let Some(carried) = unit.carried::<Preconditioner>(series)? {
+        if let Some(carried) = unit.carried::<Memory>(series)? {
             if !carried.fits(objective) {
                 return Err(unit.misfit());
             }
-            *metric = carried;
+            *memory = carried;
         }
         let state = unit.state::<State>()?;
         if state.as_ref().is_some_and(|state| !state.fits(objective, optimizer)) {
             return Err(unit.misfit());
         }
-        let fit = fit_from(objective, metric, start, state, optimizer, score, &mut |progress, state| {
+        let fit = fit_from(objective, memory, start, state, optimizer, score, &mut |progress, state| {
             let flow = watch(progress);
             unit.offer(state);
             flow
         })?;
-        metric.rest();
-        unit.finish(&fit, Some((series, bytes_of(metric))));
+        memory.rest();
+        unit.finish(&fit, Some((series, bytes_of(memory))));
         Ok(fit)
     }
 }

@@ -7,7 +7,7 @@ use super::objective::Objective;
 use super::sample::Sample;
 use super::solver::Monitor;
 use super::solver::lbfgs::{LbfgsOptions, minimise};
-use super::solver::metric::Preconditioner;
+use super::solver::memory::Memory;
 use crate::Result;
 
 /// Factor between the sizes of the samples.
@@ -32,7 +32,7 @@ pub(super) struct Staged {
 /// Those of [`minimise`].
 pub(super) fn fit_samples(
     objective: &Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: &[f32],
     max_iterations: usize,
     monitor: &mut Monitor<'_>,
@@ -52,7 +52,7 @@ pub(super) fn fit_samples(
         let share = sample.index.len() as f64 / rows as f64;
         let mut part = Objective::new(sample.problem(problem), objective.kernels());
         let options = LbfgsOptions { tolerance: TOLERANCE, max_iterations, certified: false };
-        let fit = minimise(&mut part, preconditioner, &staged.theta, &options, monitor)?;
+        let fit = minimise(&mut part, memory, &staged.theta, &options, monitor)?;
         staged.theta = fit.theta;
         staged.passes += share * fit.passes as f64;
     }

@@ -46,7 +46,7 @@ fn fitted(problem: Problem<'_>) -> Vec<f32> {
     let options = LbfgsOptions { tolerance: 1e-9, max_iterations: 500, certified: false };
     let start = problem.start();
     let keep_on = &mut |_: &crate::linear::solver::Step| ControlFlow::Continue(());
-    minimise(&mut objective, &mut Preconditioner::default(), &start, &options, keep_on).unwrap().theta
+    minimise(&mut objective, &mut Memory::default(), &start, &options, keep_on).unwrap().theta
 }
 
 fn mean_loss(theta: &[f32], loss: Loss, valid: &Made) -> f64 {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::balance::{cholesky, substitute};
+use super::memory::decays;
 use super::metric::Preconditioner;
 use super::vector::{axpy, dot};
 use crate::checkpoint::codec::store_fields;
@@ -48,6 +49,42 @@ impl History {
         History { scale: 1.0, pushed: 0, most_pairs, pairs: VecDeque::new() }
     }
 
+    /// Whether it can be one of steps of so many parameters.
+    pub(super) fn fits(&self, parameters: usize) -> bool {
+        let vectors = self.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
+        vectors.into_iter().all(|vector| vector.len() == parameters)
+    }
+
+    /// Gives up the oldest pairs beyond what many small ones may hold.
+    pub(super) fn shrink(&mut self) {
+        let values = self.pairs.front().map_or(1, |pair| 2 * pair.change.len()).max(1);
+        let dropped = self.pairs.len().saturating_sub(MEMORY / values);
+        self.pairs.drain(..dropped);
+    }
+
+    /// Makes of steps under other penalties on the weights and biases of the classes, `before`, those of `objective`: of a
+    /// step `s` the gradient changes by `(l2 - before) s` more.
+    pub(super) fn move_to(&mut self, objective: &Objective<'_>, before: &[(f64, f64)]) {
+        let (kernels, classes) = (objective.kernels(), before.len());
+        let now = decays(objective);
+        for pair in std::mem::take(&mut self.pairs) {
+            let Pair { change, mut gradient_change, .. } = pair;
+            let (weights, biases) = change.split_at(change.len() - classes);
+            let (of_weights, of_biases) = gradient_change.split_at_mut(weights.len());
+            let features = (weights.len() / classes.max(1)).max(1);
+            let weights = weights.chunks_exact(features).zip(of_weights.chunks_exact_mut(features));
+            for ((change, gradient), (now, before)) in weights.zip(now.iter().zip(before)) {
+                kernels.axpy((now.0 - before.0) as f32, change, gradient);
+            }
+            for ((change, gradient), (now, before)) in
+                biases.iter().zip(of_biases).zip(now.iter().zip(before))
+            {
+                *gradient += (now.1 - before.1) as f32 * change;
+            }
+            self.pairs.extend(Pair::new(change, gradient_change, kernels));
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -72,17 +109,10 @@ impl History {
         change: Vec<f32>,
         gradient_change: Vec<f32>,
     ) {
-        let curvature = dot(kernels, &change, &gradient_change);
-        let scale =
-            (dot(kernels, &change, &change) * dot(kernels, &gradient_change, &gradient_change)).sqrt();
-        // Rounding or a non-convex stretch can leave a pair without curvature; it would spoil the metric.
-        if curvature <= 1e-8 * scale {
-            return;
-        }
+        let Some(pair) = Pair::new(change, gradient_change, kernels) else { return };
         if self.pairs.len() >= self.most_pairs {
             self.pairs.pop_front();
         }
-        let pair = Pair { change, gradient_change, inverse_curvature: 1.0 / curvature };
         if self.pushed < SETTLED || self.pushed.is_multiple_of(RESCALE) {
             self.scale = pair.metric_scale(preconditioner, kernels);
         }
@@ -168,6 +198,18 @@ impl History {
 }
 
 impl Pair {
+    /// `None` without curvature, as rounding or a stretch that is not convex can leave it: it would spoil the metric.
+    fn new(change: Vec<f32>, gradient_change: Vec<f32>, kernels: &Kernels) -> Option<Self> {
+        let curvature = dot(kernels, &change, &gradient_change);
+        let scale =
+            (dot(kernels, &change, &change) * dot(kernels, &gradient_change, &gradient_change)).sqrt();
+        (curvature > 1e-8 * scale).then(|| Pair {
+            change,
+            gradient_change,
+            inverse_curvature: 1.0 / curvature,
+        })
+    }
+
     /// `s.y / y'M^-1 y`: the factor that fits the metric M to this pair.
     fn metric_scale(&self, preconditioner: &Preconditioner, kernels: &Kernels) -> f32 {
         let mut solved = self.gradient_change.clone();

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use super::goal::{Goal, Tried};
 use super::history::History;
-use super::metric::Preconditioner;
+use super::memory::Memory;
+use super::metric::{Preconditioner, is_at_start};
 use super::vector::dot;
 use super::walk::{NOISE, Walk};
 use super::{Fit, Monitor, Step, work_of_a_pass};
@@ -36,19 +37,19 @@ const COARSE_DECREASE: f64 = 1e-4;
 /// Floating-point operations of a pass from which coarse arithmetic saves more than the pass that leaves it.
 const COARSE_WORK: f64 = 1e9;
 
-/// Minimises the objective from `start` (over the features as they are, `C x D + C`). `preconditioner` keeps the metric
-/// for the next fit over the same rows.
+/// Minimises the objective from `start` (over the features as they are, `C x D + C`). `memory` keeps what serves the next fit
+/// over the same rows.
 ///
 /// # Errors
 /// [`Error::Diverged`] when J or its gradient is not finite at the start.
 pub fn minimise(
     objective: &mut Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: &[f32],
     options: &LbfgsOptions,
     monitor: &mut Monitor<'_>,
 ) -> Result<Fit> {
-    minimise_from(objective, preconditioner, Start::At(start), options, &mut |step, _| monitor(step))
+    minimise_from(objective, memory, Start::At(start), options, &mut |step, _| monitor(step))
 }
 
 /// Where a fit starts.
@@ -68,7 +69,7 @@ pub(in crate::linear) type StateMonitor<'m> = dyn FnMut(&Step, &dyn Fn() -> Vec<
 /// Those of [`minimise`].
 pub(in crate::linear) fn minimise_from(
     objective: &mut Objective<'_>,
-    preconditioner: &mut Preconditioner,
+    memory: &mut Memory,
     start: Start<'_>,
     options: &LbfgsOptions,
     monitor: &mut StateMonitor<'_>,
@@ -77,7 +78,7 @@ pub(in crate::linear) fn minimise_from(
     let passes_before = objective.evaluations();
     let mut is_left = false;
     let mut course = match start {
-        Start::At(start) => match Course::start(objective, preconditioner, start, options)? {
+        Start::At(start) => match Course::start(objective, memory, start, options)? {
             Some(course) => course,
             None => {
                 let passes = objective.evaluations() - passes_before;
@@ -85,16 +86,17 @@ pub(in crate::linear) fn minimise_from(
             }
         },
         Start::From(state) => {
-            let State { preconditioner: metric, course } = *state;
-            *preconditioner = metric;
-            preconditioner.make_ready(objective);
+            let State { preconditioner, course } = *state;
+            *memory = Memory::of(preconditioner);
+            memory.preconditioner.make_ready(objective);
             if course.is_coarse {
                 objective.coarsen();
             }
-            is_left = monitor(&course.step(), &|| state_bytes(preconditioner, &course)).is_break();
+            is_left = monitor(&course.step(), &|| state_bytes(&memory.preconditioner, &course)).is_break();
             course
         }
     };
+    let preconditioner = &mut memory.preconditioner;
     let earlier_passes = course.passes;
     let mut goal = Goal::new(options, &course.tried, objective);
     let mut counted = objective.evaluations();
@@ -145,7 +147,10 @@ pub(in crate::linear) fn minimise_from(
         course.uncounted = objective.evaluations() - std::mem::replace(&mut counted, objective.evaluations());
         is_left = monitor(&course.step(), &|| state_bytes(preconditioner, &course)).is_break();
     }
-    let mut walk = course.walk;
+    let Course { mut walk, history, steps, .. } = course;
+    if !objective.is_stopped() {
+        memory.keep(history, objective);
+    }
     walk.leave_coarse(objective);
     if options.certified {
         walk.refine(objective);
@@ -154,7 +159,7 @@ pub(in crate::linear) fn minimise_from(
         certificate: walk.certificate(objective),
         theta: walk.raw(objective),
         converged,
-        steps: course.steps,
+        steps,
         passes: earlier_passes + objective.evaluations() - passes_before,
     })
 }
@@ -224,7 +229,7 @@ impl Course {
     /// `None` where the rows are stopped before anything is known of the start.
     fn start(
         objective: &mut Objective<'_>,
-        preconditioner: &mut Preconditioner,
+        memory: &mut Memory,
         start: &[f32],
         options: &LbfgsOptions,
     ) -> Result<Option<Self>> {
@@ -244,10 +249,15 @@ impl Course {
                 lr: "none: L-BFGS".into(),
             });
         }
-        preconditioner.prepare(objective, &walk.theta);
+        memory.preconditioner.prepare(objective, &walk.theta);
+        let mut history = memory.recall(objective);
+        if is_at_start(objective, &walk.theta) {
+            history.clear();
+        }
+        history.renew_scale(&memory.preconditioner, objective.kernels());
         Ok(Some(Course {
-            history: History::new(walk.theta.len()),
             walk,
+            history,
             record: Record::default(),
             decrease: f64::INFINITY,
             step_size: 0.0,

@@ -92,7 +92,7 @@ fn sample(objective: &Objective<'_>) -> (Vec<usize>, Vec<f32>) {
 const LIFETIME: usize = 12;
 /// Factor between the lifetimes of the class metrics of one fit.
 const LONGER_LIFE: usize = 4;
-/// Factor between the shares of a class up to which second moments are those of other weights as well.
+/// Factor between the shares of a class up to which what is known of the curvature is that under other weights as well.
 const MOST_OTHER_SHARE: f64 = 2.0;
 
 /// The metric of a fit, kept for the next fit over the same rows or most of them.
@@ -300,9 +300,7 @@ impl Preconditioner {
 
     /// Whether the rows weigh classes about as those did that the second moments were taken from.
     fn weighs_as_the_moments(&self) -> bool {
-        let pairs = || self.class_share.iter().zip(&self.share_of_moments);
-        self.class_share.len() == self.share_of_moments.len()
-            && pairs().all(|(now, then)| now.max(*then) <= MOST_OTHER_SHARE * now.min(*then))
+        weigh_alike(&self.class_share, &self.share_of_moments)
     }
 
     /// What a class metric costs in passes over the rows, by their floating-point operations.
@@ -391,8 +389,14 @@ fn hard_rows_of(problem: &Problem<'_>) -> usize {
     most_hard_rows(problem.loss, problem.classes, problem.rows.features(), problem.rows.len())
 }
 
+/// Whether the shares of the classes are about the same.
+pub(super) fn weigh_alike(these: &[f64], those: &[f64]) -> bool {
+    these.len() == those.len()
+        && these.iter().zip(those).all(|(a, b)| a.max(*b) <= MOST_OTHER_SHARE * a.min(*b))
+}
+
 /// Whether `theta` is where nothing is known: no class is drawn to any feature.
-fn is_at_start(objective: &Objective<'_>, theta: &[f32]) -> bool {
+pub(super) fn is_at_start(objective: &Objective<'_>, theta: &[f32]) -> bool {
     theta[..theta.len() - objective.problem().classes].iter().all(|&w| w == 0.0)
 }
 

@@ -8,6 +8,7 @@ pub(super) mod factor;
 mod goal;
 mod history;
 pub mod lbfgs;
+pub mod memory;
 pub mod metric;
 pub mod minibatch;
 mod newton;
