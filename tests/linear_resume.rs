@@ -85,7 +85,7 @@ fn run(
     let is_minibatch = matches!(optimizer, Optimizer::Minibatch { .. });
     let mut series = FitSeries::new(journal);
     let mut fits = Vec::new();
-    for (number, l2) in [1e-2, 1e-4].into_iter().enumerate() {
+    for (number, l2) in [1e-2, 1e-3].into_iter().enumerate() {
         objective.set_l2(l2);
         let mut score = |theta: &[f32]| -f64::from(theta[0]).abs();
         let score = is_minibatch.then_some(&mut score as &mut dyn FnMut(&[f32]) -> f64);

@@ -1,5 +1,5 @@
 //! Linear fits of one fold: along a path each starts from its neighbours, the first of a path from the same end of the
-//! treatment before, and the metric of the solver follows a path.
+//! treatment before, and the solver's memory follows a path.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -119,7 +119,7 @@ impl Fits for LinearFits<'_> {
             l2_path(objective.moments().total_variance()).into_iter().map(Strength::L2).collect();
         // Epochs of minibatches only count from a cold start.
         let is_minibatch = matches!(recipe.optimizer, Optimizer::Minibatch { .. });
-        // The metric follows the fits of one path; under other weights it would start from where it began.
+        // It follows the fits of one path; under other weights its metric would start from where it began.
         let mut memory = Memory::default();
         let mut start = PathStart::new(match self.stiff.take() {
             Some((loss, theta)) if loss == recipe.loss && !is_minibatch => theta,

@@ -17,7 +17,8 @@
 //!    Where the machine has tile registers and the classes are more than 16, products are taken in split floats. Sparse
 //!    rows meet weights laid out feature by feature, and cost what they store.
 //! 5. Where the model of the objective promises the gap asked for, Newton steps balance the biases, everything is
-//!    evaluated in f32 once more, and [`certificate`] bounds the gap. A search keeps the metric from fit to fit.
+//!    evaluated in f32 once more, and [`certificate`] bounds the gap. Along a path of l2 fits start on the line through the last
+//!    two optima ([`path`]), and keep the metric and the last steps ([`solver::memory`]).
 //!
 //! [`route`] tells which of these apply to a problem; `train` prints it.
 //!

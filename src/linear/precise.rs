@@ -180,8 +180,8 @@ mod tests {
         let problem = Problem::new(Rows::all(&matrix), &labels, &weights, classes, Loss::Softmax, 1e-6);
         let mut objective = Objective::new(problem, Kernels::best());
         let options = LbfgsOptions { tolerance: 1e-2, max_iterations: 1000, certified: true };
-        let (mut metric, start) = (Memory::default(), problem.start());
-        let fit = minimise(&mut objective, &mut metric, &start, &options, &mut |_| ControlFlow::Continue(()));
+        let (mut memory, start) = (Memory::default(), problem.start());
+        let fit = minimise(&mut objective, &mut memory, &start, &options, &mut |_| ControlFlow::Continue(()));
         let fit = fit.unwrap();
         assert!(fit.converged, "{:?}", fit.certificate);
     }

@@ -1,4 +1,4 @@
-//! Fits over the same rows or most of them, one after the other: they share a metric, and a journal keeps them.
+//! Fits over the same rows or most of them, one after the other: they share what they learn of the curvature, and a journal keeps them.
 
 use super::fit::{Optimizer, Score, State, Watch, fit, fit_from};
 use super::objective::Objective;
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::checkpoint::codec::bytes_of;
 use crate::checkpoint::journal::Journal;
 
-/// The metric of a series of fits, and the journal of the run that makes them.
+/// What a series of fits knows of the curvature, and the journal of the run that makes them.
 #[derive(Debug, Default)]
 pub struct FitSeries<'j> {
     memory: Memory,

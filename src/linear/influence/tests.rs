@@ -1,5 +1,6 @@
 use super::*;
 use crate::linear::solver::lbfgs::{LbfgsOptions, minimise};
+use crate::linear::solver::memory::Memory;
 use crate::matrix::Matrix;
 use crate::rng::CounterRng;
 use std::ops::ControlFlow;

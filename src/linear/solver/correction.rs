@@ -58,6 +58,11 @@ impl Correction {
         Correction { weights, biases }
     }
 
+    /// Values that it holds.
+    pub(super) fn values(&self) -> usize {
+        self.weights.len() + self.biases.len()
+    }
+
     /// Replaces a vector of the whitened space by the inverse times it.
     pub(super) fn apply(&self, weights: &mut [f32], bias: &mut f32, kernels: &Kernels) {
         let along: Vec<f32> = self

@@ -51,6 +51,11 @@ impl InverseFactor {
         Some(factor)
     }
 
+    /// Rows and columns of the matrix.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// What breaks off work with it.
     pub(in crate::linear) fn stop(&self) -> &Stop {
         &self.stop

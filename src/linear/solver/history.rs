@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::balance::{cholesky, substitute};
-use super::memory::decays;
 use super::metric::Preconditioner;
 use super::vector::{axpy, dot};
 use crate::checkpoint::codec::store_fields;
@@ -36,6 +35,35 @@ pub(super) struct Pair {
 }
 store_fields!(Pair { change, gradient_change, inverse_curvature });
 
+/// What the vectors of a history are relative to.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// l2 in the weights and the bias of each class.
+    pub(super) decays: Vec<(f64, f64)>,
+    /// What is taken from every row.
+    centre: Option<Vec<f32>>,
+}
+store_fields!(Frame { decays, centre });
+
+impl Frame {
+    pub(super) fn of(objective: &Objective<'_>) -> Self {
+        let (on_weights, on_bias) = objective.decays();
+        let problem = objective.problem();
+        let of_class = |factor: f64| (factor * on_weights, factor * on_bias);
+        Frame {
+            decays: (0..problem.classes).map(|class| of_class(problem.l2_factor(class))).collect(),
+            centre: objective.centre().map(<[f32]>::to_vec),
+        }
+    }
+
+    /// Whether it can be that of an objective of the classes and features of `objective`.
+    pub(super) fn fits(&self, objective: &Objective<'_>) -> bool {
+        let problem = objective.problem();
+        self.decays.len() == problem.classes
+            && self.centre.as_ref().map(Vec::len) == objective.centre().map(<[f32]>::len)
+    }
+}
+
 /// Pairs whose points are combined, see [`History::flattest`].
 const MOST_COMBINED: usize = 20;
 
@@ -52,37 +80,48 @@ impl History {
     /// Whether it can be one of steps of so many parameters.
     pub(super) fn fits(&self, parameters: usize) -> bool {
         let vectors = self.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
-        vectors.into_iter().all(|vector| vector.len() == parameters)
+        self.most_pairs == History::new(parameters).most_pairs
+            && vectors.into_iter().all(|vector| vector.len() == parameters)
     }
 
-    /// Gives up the oldest pairs beyond what many small ones may hold.
+    /// Keeps as many pairs as [`MEMORY`] holds: of a large model none.
     pub(super) fn shrink(&mut self) {
         let values = self.pairs.front().map_or(1, |pair| 2 * pair.change.len()).max(1);
         let dropped = self.pairs.len().saturating_sub(MEMORY / values);
         self.pairs.drain(..dropped);
     }
 
-    /// Makes of steps under other penalties on the weights and biases of the classes, `before`, those of `objective`: of a
-    /// step `s` the gradient changes by `(l2 - before) s` more.
-    pub(super) fn move_to(&mut self, objective: &Objective<'_>, before: &[(f64, f64)]) {
-        let (kernels, classes) = (objective.kernels(), before.len());
-        let now = decays(objective);
+    /// Makes of steps in the frame `before` what they are in the frame `now`.
+    pub(super) fn move_to(&mut self, now: &Frame, before: &Frame, kernels: &Kernels) {
+        let classes = before.decays.len();
+        let shift = match (&now.centre, &before.centre) {
+            (Some(now), Some(before)) => now.iter().zip(before).map(|(now, before)| now - before).collect(),
+            _ => Vec::new(),
+        };
         for pair in std::mem::take(&mut self.pairs) {
-            let Pair { change, mut gradient_change, .. } = pair;
-            let (weights, biases) = change.split_at(change.len() - classes);
-            let (of_weights, of_biases) = gradient_change.split_at_mut(weights.len());
-            let features = (weights.len() / classes.max(1)).max(1);
-            let weights = weights.chunks_exact(features).zip(of_weights.chunks_exact_mut(features));
-            for ((change, gradient), (now, before)) in weights.zip(now.iter().zip(before)) {
-                kernels.axpy((now.0 - before.0) as f32, change, gradient);
-            }
-            for ((change, gradient), (now, before)) in
-                biases.iter().zip(of_biases).zip(now.iter().zip(before))
-            {
-                *gradient += (now.1 - before.1) as f32 * change;
+            let Pair { mut change, mut gradient_change, .. } = pair;
+            let bias_at = change.len() - classes;
+            let features = (bias_at / classes.max(1)).max(1);
+            let (weights, biases) = change.split_at_mut(bias_at);
+            let (of_weights, of_biases) = gradient_change.split_at_mut(bias_at);
+            let rows = weights.chunks_exact(features).zip(of_weights.chunks_exact_mut(features));
+            let pairs = rows.zip(biases.iter_mut().zip(of_biases)).zip(now.decays.iter().zip(&before.decays));
+            for (((weights, of_weights), (bias, of_bias)), (now, before)) in pairs {
+                // b' = b + W centre: a gradient in b' is one in W as well.
+                if !shift.is_empty() {
+                    *bias += kernels.dot(weights, &shift) as f32;
+                    kernels.axpy(-*of_bias, &shift, of_weights);
+                }
+                kernels.axpy((now.0 - before.0) as f32, weights, of_weights);
+                *of_bias += (now.1 - before.1) as f32 * *bias;
             }
             self.pairs.extend(Pair::new(change, gradient_change, kernels));
         }
+    }
+
+    /// Whether all pairs are those of another fit or metric.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.pushed == 0 && !self.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,9 +136,7 @@ impl History {
     /// Fits the scale to the last pair and the next ones: the metric is another one.
     pub(super) fn renew_scale(&mut self, preconditioner: &Preconditioner, kernels: &Kernels) {
         self.pushed = 0;
-        if let Some(pair) = self.pairs.back() {
-            self.scale = pair.metric_scale(preconditioner, kernels);
-        }
+        self.scale = self.pairs.back().map_or(1.0, |pair| pair.metric_scale(preconditioner, kernels));
     }
 
     pub(super) fn push(
@@ -215,5 +252,91 @@ impl Pair {
         let mut solved = self.gradient_change.clone();
         preconditioner.solve(&mut solved, kernels);
         (1.0 / (self.inverse_curvature * dot(kernels, &solved, &self.gradient_change))) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::problem::{Decay, Problem};
+    use crate::linear::rows::Rows;
+    use crate::loss::Loss;
+    use crate::matrix::Matrix;
+
+    const FEATURES: usize = 3;
+    const CLASSES: usize = 2;
+
+    /// The step from `start` to `end` (over the features as they are) as `objective` sees it.
+    fn step(objective: &mut Objective<'_>, start: &[f32], end: &[f32]) -> Pair {
+        let mut gradient_at = |raw: &[f32]| {
+            let (mut theta, mut gradient) = (raw.to_vec(), vec![0.0; raw.len()]);
+            objective.enter(&mut theta);
+            objective.evaluate(&theta, &mut gradient);
+            (theta, gradient)
+        };
+        let ((from, before), (to, after)) = (gradient_at(start), gradient_at(end));
+        let minus = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f32>>();
+        Pair::new(minus(&to, &from), minus(&after, &before), objective.kernels()).unwrap()
+    }
+
+    #[test]
+    fn steps_in_another_frame_are_what_they_would_have_been_there() {
+        let matrix = Matrix::from_f32((0..60).map(|i| ((i * 7 % 11) as f32) / 5.0 + 1.0).collect(), FEATURES);
+        let labels: Vec<u32> = (0..20).map(|row| row % 2).collect();
+        let weights = vec![1.0; 20];
+        let parameters = CLASSES * (FEATURES + 1);
+        let start: Vec<f32> = (0..parameters).map(|i| (i * 3 % 5) as f32 / 10.0).collect();
+        let end: Vec<f32> = (0..parameters).map(|i| (i * 5 % 7) as f32 / 7.0).collect();
+        let (few, many) = ([1.0, 3.0], [2.0, 0.5]);
+        for decay in [Decay::Weights, Decay::Both] {
+            let problem = |l2: f64, factors| Problem {
+                decay,
+                l2_factors: Some(factors),
+                ..Problem::new(Rows::all(&matrix), &labels, &weights, CLASSES, Loss::Softmax, l2)
+            };
+            let mut old = Objective::new(problem(0.5, &few), Kernels::best());
+            let mut new = Objective::new(problem(0.1, &many), Kernels::best());
+            let mut history = History::new(parameters);
+            history.pairs.push_back(step(&mut old, &start, &end));
+            // Another centre, as other weights would have it; the same steps in it.
+            let frame = Frame::of(&new);
+            let mut elsewhere = Frame::of(&new);
+            if let Some(centre) = &mut elsewhere.centre {
+                centre.iter_mut().for_each(|x| *x += 0.7);
+            }
+            let before = Frame::of(&old);
+            history.move_to(&elsewhere, &before, new.kernels());
+            if decay == Decay::Weights {
+                let there = &history.pairs[0].gradient_change;
+                assert!(there[0] != step(&mut new, &start, &end).gradient_change[0], "another centre");
+            }
+            history.move_to(&frame, &elsewhere, new.kernels());
+            let (moved, wanted) = (&history.pairs[0], step(&mut new, &start, &end));
+            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(near(&moved.change, &wanted.change), "{decay:?}");
+            assert!(
+                near(&moved.gradient_change, &wanted.gradient_change),
+                "{decay:?}: {:?}, not {:?}",
+                moved.gradient_change,
+                wanted.gradient_change
+            );
+            history.clear();
+            history.scale = 3.0;
+            history.renew_scale(&Preconditioner::default(), new.kernels());
+            assert_eq!(history.scale, 1.0, "no pairs, no scale");
+        }
+    }
+
+    #[test]
+    fn of_a_large_model_no_pairs_are_kept() {
+        for (parameters, kept) in [(1 << 17, 4), (1 << 20, 0)] {
+            let mut history = History::new(parameters);
+            for _ in 0..5 {
+                let pair = Pair::new(vec![1.0; parameters], vec![1.0; parameters], Kernels::best());
+                history.pairs.extend(pair);
+            }
+            history.shrink();
+            assert_eq!(history.pairs.len(), kept);
+        }
     }
 }

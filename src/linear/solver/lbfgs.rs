@@ -176,12 +176,12 @@ impl State {
     pub(in crate::linear) fn fits(&self, objective: &Objective<'_>) -> bool {
         let parameters = objective.problem().parameters();
         let Walk { theta, gradient, .. } = &self.course.walk;
-        let pairs = self.course.history.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
-        let vectors = pairs.chain([theta, gradient]).chain(&self.course.tried.balanced_at);
+        let vectors = [theta, gradient].into_iter().chain(&self.course.tried.balanced_at);
         let is_of_rows = self.preconditioner.rows() == objective.problem().rows.len();
-        is_of_rows
-            && self.preconditioner.fits(objective)
-            && vectors.into_iter().all(|vector| vector.len() == parameters)
+        is_of_rows && self.preconditioner.fits(objective) && self.course.history.fits(parameters) && {
+            vectors
+        }
+        .all(|vector| vector.len() == parameters)
     }
 }
 

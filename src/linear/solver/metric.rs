@@ -233,10 +233,10 @@ impl Preconditioner {
         }
     }
 
-    /// Lets go of what the next fit makes anew in any case.
+    /// Lets go of what is large and soon made anew.
     pub(in crate::linear) fn rest(&mut self) {
         match &mut self.metric {
-            Some(Metric::OfClasses(metric)) => metric.forget_l2(),
+            Some(Metric::OfClasses(metric)) => metric.rest(),
             Some(Metric::OfParameters(metric)) => metric.forget_l2(),
             None => {}
         }
