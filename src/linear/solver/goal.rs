@@ -62,8 +62,8 @@ impl Goal {
         }
         match walk.certificate(objective).relative_gap {
             Some(gap) if gap <= self.tolerance => self.is_confirmed(walk, objective),
-            Some(_) if !self.certified => estimate <= 0.5 * self.tolerance,
-            // Where no bound exists, more is asked of the estimate, and that it rests on a step of this fit.
+            // An estimate has to rest on a step of this fit, and where no bound exists, be the smaller.
+            Some(_) if !self.certified => estimate <= 0.5 * self.tolerance && !history.is_foreign(),
             None => estimate <= 0.1 * self.tolerance && !history.is_foreign(),
             Some(_) => self.is_reached_nearby(walk, history, tried, objective),
         }
