@@ -172,12 +172,13 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.cache, exist_ok=True)
     files, label_file = write_files(args.cache, args.rows, args.cols)
+    chosen = [(name, path) for name, path in files if not args.case or any(text in name for text in args.case)]
+    if not chosen:
+        parser.error(f"no file with {' or '.join(args.case)} in its name; there are: {', '.join(name for name, _ in files)}")
     args.program = args.program or build()
     table = [f"{args.rows} x {args.cols}; ms, the best of {args.repeat * args.rounds} runs", "",
              "| file | MB | cbfit | whole training set | peak MB | other side | ms | ratio |", "|---|---|---|---|---|---|---|---|"]
-    for name, path in files:
-        if args.case and not any(text in name for text in args.case):
-            continue
+    for name, path in chosen:
         readers = ways(path)
         times, mine = dict.fromkeys(readers, float("inf")), {}
         for _ in range(args.rounds):

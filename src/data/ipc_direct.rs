@@ -21,6 +21,8 @@ pub(super) struct BodyInFile<'a> {
     pub(super) start: u64,
     pub(super) length: usize,
     pub(super) batch: RecordBatch<'a>,
+    /// Whether no batch was read before.
+    pub(super) is_first: bool,
 }
 
 /// Where the numbers of a column of vectors lie.
@@ -70,7 +72,7 @@ impl BodyInFile<'_> {
         let start = values.len();
         // What follows in the file may be further batches. Room for them is made once: whoever takes batches one by one
         // needs none.
-        let ahead = if state.len.is_none() { self.file_bytes.saturating_sub(place.start) } else { 0 };
+        let ahead = if self.is_first { self.file_bytes.saturating_sub(place.start) } else { 0 };
         let expected = usize::try_from(ahead / size_of::<T>() as u64).unwrap_or(0);
         let outcome = grow(&mut values, place.rows * place.len, expected)
             .and_then(|()| read_numbers_at(self.file, &mut values[start..], place.start).ok());
