@@ -185,7 +185,7 @@ pub fn tune(data: &Data, beta: &str, loss: Loss, values: Option<&[f64]>) -> Outc
                     .evaluate(&weighted.classifier(&fit.theta, &recipe), kernels, false)?
                     .macro_recall;
                 tell_trial(l2, &fit, recall);
-                start.pass(l2, &fit.theta);
+                start.pass(l2, fit.theta.clone());
                 if best.as_ref().is_none_or(|(highest, ..)| recall > *highest) {
                     best = Some((recall, l2, fit.theta));
                 }

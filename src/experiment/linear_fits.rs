@@ -144,7 +144,7 @@ impl Fits for LinearFits<'_> {
                 self.stiff = Some((recipe.loss, theta.clone()));
             }
             if !is_minibatch {
-                start.pass(l2, &theta);
+                start.pass(l2, theta);
             }
         }
         Ok(ControlFlow::Continue(()))

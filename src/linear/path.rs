@@ -57,8 +57,8 @@ impl PathStart {
     }
 
     /// Takes in that `theta` was found at `l2`.
-    pub fn pass(&mut self, l2: f64, theta: &[f32]) {
-        let last = std::mem::replace(&mut self.theta, theta.to_vec());
+    pub fn pass(&mut self, l2: f64, theta: Vec<f32>) {
+        let last = std::mem::replace(&mut self.theta, theta);
         if let Some(at) = self.at.replace(l2.ln()) {
             self.before = Some((at, last));
         }
@@ -90,9 +90,9 @@ mod tests {
     fn a_fit_starts_on_the_line_through_the_optima_before() {
         let mut start = PathStart::new(vec![9.0, 9.0]);
         assert_eq!(start.at(1.0), [9.0, 9.0]);
-        start.pass(1.0, &[1.0, 0.0]);
+        start.pass(1.0, vec![1.0, 0.0]);
         assert_eq!(start.at(0.1), [1.0, 0.0], "one optimum has no direction");
-        start.pass(0.1, &[2.0, -1.0]);
+        start.pass(0.1, vec![2.0, -1.0]);
         let near = |found: Vec<f32>, wanted: [f32; 2]| {
             assert!(found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 1e-5), "{found:?}, not {wanted:?}");
         };
@@ -100,9 +100,9 @@ mod tests {
         near(start.at(0.1f64.sqrt()), [1.5, -0.5]);
         near(start.at(1e-9), [3.0, -2.0]);
         near(start.at(10.0), [0.0, 1.0]);
-        start.pass(0.1, &[5.0, 5.0]);
+        start.pass(0.1, vec![5.0, 5.0]);
         assert_eq!(start.at(0.01), [5.0, 5.0], "one value of l2 has no direction");
-        start.pass(0.01, &[6.0, 5.0]);
+        start.pass(0.01, vec![6.0, 5.0]);
         near(start.at(0.001), [7.0, 5.0]);
     }
 }

@@ -207,7 +207,7 @@ impl Search<'_, '_> {
                 break;
             };
             if !is_minibatch {
-                start.pass(l2, &trial.fit.theta);
+                start.pass(l2, trial.fit.theta.clone());
             }
             self.contenders.add(trial.clone());
             let best = self.contenders.best().is_some_and(|b| b.l2 == l2 && b.scheme == trial.scheme);

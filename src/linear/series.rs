@@ -1,4 +1,5 @@
-//! Fits over the same rows or most of them, one after the other: they share what they learn of the curvature, and a journal keeps them.
+//! Fits over the same rows or most of them, one after the other: they share what they learn of the curvature, and a journal
+//! keeps them.
 
 use super::fit::{Optimizer, Score, State, Watch, fit, fit_from};
 use super::objective::Objective;

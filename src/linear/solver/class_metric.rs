@@ -316,6 +316,12 @@ mod tests {
     const FEATURES: usize = 7;
     const L2: f64 = 0.05;
 
+    fn made(seed: u64) -> (Matrix<'static>, Vec<u32>, Vec<f32>) {
+        let mut rng = CounterRng::new(seed, 0);
+        let x = (0..ROWS * FEATURES).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
+        (Matrix::from_f32(x, FEATURES), (0..ROWS as u32).map(|row| row % 2).collect(), vec![1.0; ROWS])
+    }
+
     /// What the metric of `class` inverts, times its part of `solved`, summed row by row in f64 in the given coordinates.
     fn applied(x: &[f32], metric: &ClassMetric, class: usize, solved: &[f32]) -> Vec<f64> {
         let (classes, factor) = (metric.factors.len(), metric.factors[class]);
@@ -362,11 +368,7 @@ mod tests {
 
     #[test]
     fn the_metric_is_inverted_in_both_forms_and_with_hard_rows() {
-        let mut rng = CounterRng::new(4, 0);
-        let x: Vec<f32> = (0..ROWS * FEATURES).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
-        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 2).collect();
-        let weights = vec![1.0; ROWS];
-        let matrix = Matrix::from_f32(x, FEATURES);
+        let (matrix, labels, weights) = made(4);
         let l2_factors = Some(&[1.0, 3.0][..]);
         let problem = Problem {
             l2_factors,
@@ -402,11 +404,7 @@ mod tests {
     /// What a resumed fit makes of a stored metric is what the fit had.
     #[test]
     fn factors_serve_a_weaker_penalty_and_are_made_again_alike() {
-        let mut rng = CounterRng::new(5, 0);
-        let x: Vec<f32> = (0..ROWS * FEATURES).map(|_| rng.next_f64() as f32 * 2.0 - 0.7).collect();
-        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 2).collect();
-        let weights = vec![1.0; ROWS];
-        let matrix = Matrix::from_f32(x, FEATURES);
+        let (matrix, labels, weights) = made(5);
         let problem = Problem::new(Rows::all(&matrix), &labels, &weights, 2, Loss::Softmax, L2);
         let mut objective = Objective::new(problem, Kernels::best());
         let mut metric = ClassMetric::new(&objective, &Curvature::at_start(&objective));

@@ -39,7 +39,7 @@ store_fields!(Pair { change, gradient_change, inverse_curvature });
 #[derive(Debug)]
 pub(super) struct Frame {
     /// l2 in the weights and the bias of each class.
-    pub(super) decays: Vec<(f64, f64)>,
+    decays: Vec<(f64, f64)>,
     /// What is taken from every row.
     centre: Option<Vec<f32>>,
 }
@@ -79,9 +79,9 @@ impl History {
 
     /// Whether it can be one of steps of so many parameters.
     pub(super) fn fits(&self, parameters: usize) -> bool {
-        let vectors = self.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
+        let mut vectors = self.pairs.iter().flat_map(|pair| [&pair.change, &pair.gradient_change]);
         self.most_pairs == History::new(parameters).most_pairs
-            && vectors.into_iter().all(|vector| vector.len() == parameters)
+            && vectors.all(|vector| vector.len() == parameters)
     }
 
     /// Keeps as many pairs as [`MEMORY`] holds: of a large model none.
@@ -265,6 +265,18 @@ mod tests {
 
     const FEATURES: usize = 3;
     const CLASSES: usize = 2;
+    const PARAMETERS: usize = CLASSES * (FEATURES + 1);
+
+    fn rows() -> (Matrix<'static>, Vec<u32>, Vec<f32>) {
+        let values = (0..60).map(|i| ((i * 7 % 11) as f32) / 5.0 + 1.0).collect();
+        (Matrix::from_f32(values, FEATURES), (0..20).map(|row| row % 2).collect(), vec![1.0; 20])
+    }
+
+    /// Both ends of a step, over the features as they are.
+    fn ends() -> [Vec<f32>; 2] {
+        let start = (0..PARAMETERS).map(|i| (i * 3 % 5) as f32 / 10.0).collect();
+        [start, (0..PARAMETERS).map(|i| (i * 5 % 7) as f32 / 7.0).collect()]
+    }
 
     /// The step from `start` to `end` (over the features as they are) as `objective` sees it.
     fn step(objective: &mut Objective<'_>, start: &[f32], end: &[f32]) -> Pair {
@@ -279,14 +291,16 @@ mod tests {
         Pair::new(minus(&to, &from), minus(&after, &before), objective.kernels()).unwrap()
     }
 
+    fn assert_near(moved: &Pair, wanted: &Pair) {
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(near(&moved.change, &wanted.change), "{moved:?}, not {wanted:?}");
+        assert!(near(&moved.gradient_change, &wanted.gradient_change), "{moved:?}, not {wanted:?}");
+    }
+
     #[test]
     fn steps_in_another_frame_are_what_they_would_have_been_there() {
-        let matrix = Matrix::from_f32((0..60).map(|i| ((i * 7 % 11) as f32) / 5.0 + 1.0).collect(), FEATURES);
-        let labels: Vec<u32> = (0..20).map(|row| row % 2).collect();
-        let weights = vec![1.0; 20];
-        let parameters = CLASSES * (FEATURES + 1);
-        let start: Vec<f32> = (0..parameters).map(|i| (i * 3 % 5) as f32 / 10.0).collect();
-        let end: Vec<f32> = (0..parameters).map(|i| (i * 5 % 7) as f32 / 7.0).collect();
+        let (matrix, labels, weights) = rows();
+        let [start, end] = ends();
         let (few, many) = ([1.0, 3.0], [2.0, 0.5]);
         for decay in [Decay::Weights, Decay::Both] {
             let problem = |l2: f64, factors| Problem {
@@ -296,35 +310,34 @@ mod tests {
             };
             let mut old = Objective::new(problem(0.5, &few), Kernels::best());
             let mut new = Objective::new(problem(0.1, &many), Kernels::best());
-            let mut history = History::new(parameters);
+            let mut history = History::new(PARAMETERS);
             history.pairs.push_back(step(&mut old, &start, &end));
-            // Another centre, as other weights would have it; the same steps in it.
-            let frame = Frame::of(&new);
-            let mut elsewhere = Frame::of(&new);
-            if let Some(centre) = &mut elsewhere.centre {
-                centre.iter_mut().for_each(|x| *x += 0.7);
-            }
-            let before = Frame::of(&old);
-            history.move_to(&elsewhere, &before, new.kernels());
-            if decay == Decay::Weights {
-                let there = &history.pairs[0].gradient_change;
-                assert!(there[0] != step(&mut new, &start, &end).gradient_change[0], "another centre");
-            }
-            history.move_to(&frame, &elsewhere, new.kernels());
-            let (moved, wanted) = (&history.pairs[0], step(&mut new, &start, &end));
-            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-            assert!(near(&moved.change, &wanted.change), "{decay:?}");
-            assert!(
-                near(&moved.gradient_change, &wanted.gradient_change),
-                "{decay:?}: {:?}, not {:?}",
-                moved.gradient_change,
-                wanted.gradient_change
-            );
+            history.move_to(&Frame::of(&new), &Frame::of(&old), new.kernels());
+            assert_near(&history.pairs[0], &step(&mut new, &start, &end));
             history.clear();
             history.scale = 3.0;
             history.renew_scale(&Preconditioner::default(), new.kernels());
             assert_eq!(history.scale, 1.0, "no pairs, no scale");
         }
+    }
+
+    /// Without a penalty a problem whose bias would be decayed is the same one over features that are not centred.
+    #[test]
+    fn steps_about_another_centre_are_what_they_would_have_been_there() {
+        let (matrix, labels, weights) = rows();
+        let [start, end] = ends();
+        let centred = Problem::new(Rows::all(&matrix), &labels, &weights, CLASSES, Loss::Softmax, 0.0);
+        let mut centred = Objective::new(centred, Kernels::best());
+        let mut raw = Objective::new(Problem { decay: Decay::Both, ..*centred.problem() }, Kernels::best());
+        assert!(centred.centre().is_some() && raw.centre().is_none());
+        let there = Frame::of(&centred);
+        let here = Frame { centre: Some(vec![0.0; FEATURES]), ..Frame::of(&raw) };
+        let mut history = History::new(PARAMETERS);
+        history.pairs.push_back(step(&mut centred, &start, &end));
+        history.move_to(&here, &there, raw.kernels());
+        assert_near(&history.pairs[0], &step(&mut raw, &start, &end));
+        history.move_to(&there, &here, raw.kernels());
+        assert_near(&history.pairs[0], &step(&mut centred, &start, &end));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::goal::{Goal, Tried};
 use super::history::History;
 use super::memory::Memory;
-use super::metric::{Preconditioner, is_at_start};
+use super::metric::Preconditioner;
 use super::vector::dot;
 use super::walk::{NOISE, Walk};
 use super::{Fit, Monitor, Step, work_of_a_pass};
@@ -176,7 +176,7 @@ impl State {
     pub(in crate::linear) fn fits(&self, objective: &Objective<'_>) -> bool {
         let parameters = objective.problem().parameters();
         let Walk { theta, gradient, .. } = &self.course.walk;
-        let vectors = [theta, gradient].into_iter().chain(&self.course.tried.balanced_at);
+        let mut vectors = [theta, gradient].into_iter().chain(&self.course.tried.balanced_at);
         let is_of_rows = self.preconditioner.rows() == objective.problem().rows.len();
         is_of_rows && self.preconditioner.fits(objective) && self.course.history.fits(parameters) && {
             vectors
@@ -250,11 +250,7 @@ impl Course {
             });
         }
         memory.preconditioner.prepare(objective, &walk.theta);
-        let mut history = memory.recall(objective);
-        if is_at_start(objective, &walk.theta) {
-            history.clear();
-        }
-        history.renew_scale(&memory.preconditioner, objective.kernels());
+        let history = memory.recall(objective, &walk.theta);
         Ok(Some(Course {
             walk,
             history,

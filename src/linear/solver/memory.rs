@@ -1,7 +1,7 @@
 //! What a fit leaves to the next one over the same rows or most of them: its metric, and its last steps.
 
 use super::history::{Frame, History};
-use super::metric::{Preconditioner, weigh_alike};
+use super::metric::{Preconditioner, is_at_start, weigh_alike};
 use crate::checkpoint::codec::store_fields;
 use crate::linear::objective::Objective;
 
@@ -29,17 +29,19 @@ impl Memory {
         Memory { preconditioner, last: None }
     }
 
-    /// The steps left by the fit before, as they were on `objective`; none where that weighs classes in another way.
-    pub(super) fn recall(&mut self, objective: &Objective<'_>) -> History {
-        let parameters = objective.problem().parameters();
-        match self.last.take() {
-            Some(Last { mut history, class_share, frame })
-                if weigh_alike(&class_share, &objective.moments().class_share) =>
-            {
+    /// The steps left by the fit before, as they were on `objective`, in its metric; none for a fit that starts where nothing
+    /// is known, or where classes weigh otherwise.
+    pub(super) fn recall(&mut self, objective: &Objective<'_>, theta: &[f32]) -> History {
+        let serves = |last: &Last| {
+            !is_at_start(objective, theta) && weigh_alike(&last.class_share, &objective.moments().class_share)
+        };
+        match self.last.take().filter(serves) {
+            Some(Last { mut history, frame, .. }) => {
                 history.move_to(&Frame::of(objective), &frame, objective.kernels());
+                history.renew_scale(&self.preconditioner, objective.kernels());
                 history
             }
-            _ => History::new(parameters),
+            None => History::new(theta.len()),
         }
     }
 

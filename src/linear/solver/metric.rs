@@ -262,7 +262,11 @@ impl Preconditioner {
         let hard_rows = hard_rows_of(objective.problem());
         // Of the old one stays what the new one may be made of; the rest makes room.
         let old = match self.metric.take() {
-            Some(Metric::OfClasses(metric)) if hard_rows > 0 && self.weighs_as_the_moments() => Some(metric),
+            Some(Metric::OfClasses(metric))
+                if hard_rows > 0 && weigh_alike(&self.class_share, &self.share_of_moments) =>
+            {
+                Some(metric)
+            }
             _ => None,
         };
         let newton = if self.pays_for_newton() { NewtonMetric::at(objective, theta) } else { None };
@@ -296,11 +300,6 @@ impl Preconditioner {
         self.metric = Some(metric);
         self.passes = 0;
         self.forget_if_stopped(objective);
-    }
-
-    /// Whether the rows weigh classes about as those did that the second moments were taken from.
-    fn weighs_as_the_moments(&self) -> bool {
-        weigh_alike(&self.class_share, &self.share_of_moments)
     }
 
     /// What a class metric costs in passes over the rows, by their floating-point operations.
